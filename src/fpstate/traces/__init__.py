@@ -1,0 +1,1 @@
+"""Recordings of real kernels, read into columns."""

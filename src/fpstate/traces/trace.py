@@ -1,0 +1,80 @@
+"""A trace: what happened on a real kernel, in columns, with a header that says what was not seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Kind(IntEnum):
+    """What a context is."""
+
+    IDLE = 0  # one per CPU, thread id 0
+    KTHREAD = 1  # never runs in user mode
+    USER = 2
+    VCPU = 3  # a guest's FP state; `owner` is the thread that runs it
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """Every thread and vCPU of a trace; its row number is the `subject` or `object` of events.
+
+    A thread id that is reused after exit is a new context. Idle threads come first, one per CPU: row c is CPU c's.
+    """
+
+    kind: NDArray[np.uint8]
+    tid: NDArray[np.int32]  # thread id; of a vCPU: that of the thread that runs it
+    owner: NDArray[np.int32]  # of a vCPU: the context of that thread; else -1
+    name: list[str]
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    def label(self, i: int) -> str:
+        """Return what a person would call context `i`, like `vmm-107` or `vcpu of vmm-107`."""
+        if i < 0:
+            return "-"
+        name = f"{self.name[i]}-{self.tid[i]}"
+        return f"vcpu of {name}" if self.kind[i] == Kind.VCPU else name
+
+
+@dataclass
+class Header:
+    """What is known about a recording itself."""
+
+    source: str  # file it was imported from
+    format: str  # "ftrace", "trace-cmd report", "perf script", "trace.dat", "generated"
+    kernel: str = ""  # version, empty when the recording does not say
+    mode: str = ""  # "vhe", "nvhe", or empty
+    clock: str = ""
+    cpus: int = 0
+    lines: int = 0  # lines (or records) read
+    observed: list[str] = field(default_factory=list)  # names of recorded events and functions that occur
+    unobserved: list[str] = field(default_factory=list)  # sentences: what could not be seen, and what follows
+    ignored: dict[str, int] = field(default_factory=dict)  # event name -> lines that mean nothing here
+    lost: list[dict[str, Any]] = field(default_factory=list)  # {"cpu", "events" (0: unknown), "line"}
+    sorted: bool = False  # time ran backwards across CPUs and lines were put in order
+
+
+@dataclass
+class Trace:
+    """The columns, one row per event, in order of time; about 23 bytes an event.
+
+    `event` holds a `world.events.Event` (below 64) or a `Truth` (64 and up). Events on one CPU are in that CPU's own order.
+    """
+
+    time: NDArray[np.int64]  # nanoseconds of the recorder's clock
+    cpu: NDArray[np.uint16]
+    event: NDArray[np.uint8]
+    subject: NDArray[np.int32]  # context
+    object: NDArray[np.int32]  # context, or -1
+    line: NDArray[np.uint32]  # line of the source this row comes from, 0 when there is none
+    contexts: Contexts
+    header: Header
+
+    def __len__(self) -> int:
+        return len(self.event)

@@ -1,0 +1,109 @@
+"""The events of the world: their numbers, names and who takes part.
+
+The numbers are the `event` column of a trace. A participant is `task` (the current thread), `vcpu` (the
+vCPU that thread runs), or `next` (a second thread: the next one to run, a child, a tracee).
+In a trace row, `subject` is the task and `object` is the vCPU or the second thread.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Event(IntEnum):
+    """What can happen. Order facts are those of Linux (scheduler, preempt notifiers, KVM run loop)."""
+
+    NONE = 0
+    THREAD_SWITCH = 1  # task -> next, after the scheduler chose, before the stacks change
+    RET_TO_USER = 2  # task returns to user mode
+    RET_TO_USER_MAYBE = 3  # the trace does not show whether it did
+    USER_FP = 4  # task uses FP in user mode (reads and writes)
+    USER_FP_MAYBE = 5  # the trace does not show whether it did
+    SYSCALL = 6  # task enters the kernel by a system call
+    RUN_ENTER = 7  # the KVM_RUN ioctl begins
+    VCPU_LOAD = 8  # also by the preempt notifier at sched_in
+    GUEST_ENTER = 9
+    GUEST_FP = 10  # the guest uses FP in this run
+    GUEST_FP_MAYBE = 11  # the trace does not show whether it did
+    GUEST_EXIT = 12
+    VCPU_PUT = 13  # also by the preempt notifier at sched_out, before THREAD_SWITCH
+    RUN_EXIT = 14  # the KVM_RUN ioctl returns
+    KERNEL_NEON_BEGIN = 15
+    KERNEL_NEON_END = 16
+    SOFTIRQ_NEON_BEGIN = 17
+    SOFTIRQ_NEON_END = 18
+    FORK = 19  # task duplicates itself into next
+    EXEC = 20  # task gets a new program: its FP state becomes all zeros
+    EXIT = 21  # task dies; a thread switch away follows
+    SIGNAL = 22  # a signal frame is built for task
+    SIGRETURN = 23  # task's FP state is replaced by that of the frame
+    PTRACE_WRITE = 24  # task replaces the FP state of next, which is stopped
+    VCPU_SETREG = 25  # task replaces FP registers of a vCPU that is not loaded
+    VCPU_RESET = 26
+    VCPU_FREE = 27
+    CPU_DOWN = 28  # the `cpu` of the event dies: its registers are lost
+    CPU_UP = 29
+    CPU_PM_ENTER = 30  # the CPU may lose its registers
+    CPU_PM_EXIT = 31
+    USER_FP_TRAP = 32  # task used FP while the user trap was armed
+    GUEST_FP_TRAP = 33  # the guest used FP while the guest trap was armed
+
+
+N_EVENTS = 34
+
+MAYBE = {
+    Event.RET_TO_USER_MAYBE: Event.RET_TO_USER,
+    Event.USER_FP_MAYBE: Event.USER_FP,
+    Event.GUEST_FP_MAYBE: Event.GUEST_FP,
+}
+"""Events a recorder could not see, and what they are if they happened."""
+
+PARTICIPANTS: dict[Event, tuple[str, ...]] = {
+    Event.THREAD_SWITCH: ("task", "next"),
+    Event.RET_TO_USER: ("task",),
+    Event.SYSCALL: ("task",),
+    Event.RUN_ENTER: ("task", "vcpu"),
+    Event.VCPU_LOAD: ("task", "vcpu"),
+    Event.GUEST_ENTER: ("task", "vcpu"),
+    Event.GUEST_EXIT: ("task", "vcpu"),
+    Event.VCPU_PUT: ("task", "vcpu"),
+    Event.RUN_EXIT: ("task", "vcpu"),
+    Event.KERNEL_NEON_BEGIN: ("task",),
+    Event.KERNEL_NEON_END: ("task",),
+    Event.SOFTIRQ_NEON_BEGIN: ("task",),
+    Event.SOFTIRQ_NEON_END: ("task",),
+    Event.FORK: ("task", "next"),
+    Event.EXEC: ("task",),
+    Event.EXIT: ("task",),
+    Event.SIGNAL: ("task",),
+    Event.SIGRETURN: ("task",),
+    Event.PTRACE_WRITE: ("task", "next"),
+    Event.VCPU_SETREG: ("task", "vcpu"),
+    Event.VCPU_RESET: ("task", "vcpu"),
+    Event.VCPU_FREE: ("task", "vcpu"),
+    Event.CPU_DOWN: (),
+    Event.CPU_UP: (),
+    Event.CPU_PM_ENTER: ("task",),
+    Event.CPU_PM_EXIT: ("task",),
+    Event.USER_FP_TRAP: ("task",),
+    Event.GUEST_FP_TRAP: ("task", "vcpu"),
+}
+"""Events a policy may handle, and who takes part beside the CPU."""
+
+
+class Truth(IntEnum):
+    """What a real kernel was seen to do about FP state: lines a recording may hold beside the events.
+
+    In the trace they are numbered from 64 on; `subject` is the current thread, `object` is -1.
+    Names are those of the kernel's functions (arch/arm64/kernel/fpsimd.c, arch/arm64/kvm/fpsimd.c, v6.1).
+    """
+
+    HW_SAVE = 64  # kprobe in fpsimd_save, on the branch that stores the FPSIMD registers
+    HW_SVE_SAVE = 65  # the same on the SVE branch
+    TASK_FPSIMD_LOAD = 66
+    FPSIMD_RESTORE_CURRENT_STATE = 67
+    FPSIMD_SAVE_AND_FLUSH_CPU_STATE = 68
+    FPSIMD_BIND_STATE_TO_CPU = 69
+    KVM_ARCH_VCPU_LOAD_FP = 70
+    KVM_ARCH_VCPU_PUT_FP = 71
+    DO_SVE_ACC = 72
