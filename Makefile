@@ -1,0 +1,59 @@
+# Each verb works alone on a fresh clone with Python 3.11 or newer, make and PyPI: .venv is made on first need.
+
+PYTHON ?= python3
+BENCH_FLAGS ?=
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+BIN := .venv/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet
+
+.PHONY: help demo test lint bench docs clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo   compare policies on a bundled trace; ends with the table"
+	@echo "make test   run all tests"
+	@echo "make lint   check style, formatting and types"
+	@echo "make bench  run all benchmarks in full (BENCH_FLAGS=--short for a quick look)"
+	@echo "make docs   rewrite the generated tables in the documents"
+	@echo "make clean  remove .venv and everything built"
+
+demo: .venv/stamp-core
+	$(BIN)/fpstate compare
+
+test: .venv/stamp-dev
+	$(BIN)/python -m pytest -n 2
+
+lint: .venv/stamp-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: .venv/stamp-bench
+	@set -e; for script in benchmarks/bench_*.py; do \
+		echo "== $$script $(BENCH_FLAGS)"; $(BIN)/python "$$script" $(BENCH_FLAGS); \
+	done
+
+docs: .venv/stamp-core
+	$(BIN)/python docs/generate.py
+
+clean:
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Each stamp builds on the one before, so that two of them never run pip at the same time.
+.venv/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit("fpstate needs Python 3.11 or newer; name one: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+
+.venv/stamp-core: pyproject.toml | .venv/bin/pip
+	$(PIP_INSTALL) -e .
+	@touch $@
+
+.venv/stamp-dev: .venv/stamp-core
+	$(PIP_INSTALL) -e '.[dev]'
+	@touch $@
+
+.venv/stamp-bench: .venv/stamp-dev
+	$(PIP_INSTALL) -e '.[dev,bench]'
+	@touch $@

@@ -1,0 +1,1 @@
+"""The known ways of switching FP state, one file each, found without registration."""

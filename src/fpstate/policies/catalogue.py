@@ -1,0 +1,76 @@
+"""Finding policies: those of this package by name, a user's own as FILE.py:CLASS."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import fpstate.policies
+from fpstate.errors import FpstateError, unknown_name
+from fpstate.policies.base import Policy
+
+
+def policies() -> dict[str, type[Policy]]:
+    """Return all policies of this package by name, in order of name."""
+    found: dict[str, type[Policy]] = {}
+    for info in pkgutil.iter_modules(fpstate.policies.__path__):
+        if not info.ispkg:
+            found |= {p.name: p for p in _declared_in(importlib.import_module(f"fpstate.policies.{info.name}"))}
+    return dict(sorted(found.items()))
+
+
+def find_policy(name: str) -> type[Policy]:
+    """Return the policy called `name`, or the class of a user's own file when `name` is FILE.py:CLASS."""
+    path, colon, class_name = name.rpartition(":")
+    if colon and path.endswith(".py"):
+        return _own(Path(path), class_name)
+    if name.endswith(".py"):
+        raise FpstateError(f"'{name}' names a file but no class", expected="FILE.py:CLASS")
+    known = policies()
+    if name not in known:
+        raise unknown_name("policy", name, known)
+    return known[name]
+
+
+def _declared_in(module: ModuleType) -> list[type[Policy]]:
+    """Return the policies a module declares itself: classes with a `name` of their own."""
+    return [
+        p
+        for p in vars(module).values()
+        if isinstance(p, type) and issubclass(p, Policy) and "name" in vars(p) and p.__module__ == module.__name__
+    ]
+
+
+def _own(path: Path, class_name: str) -> type[Policy]:
+    module_name = f"fpstate_own_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise FpstateError(f"there is no file '{path}'", expected="FILE.py:CLASS")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        line = error.lineno if isinstance(error, SyntaxError) else _line_in(path, error)
+        what = f"{type(error).__name__}: {getattr(error, 'msg', error)}"
+        raise FpstateError(f"the file cannot be imported: {what}", where=f"{path}:{line}") from error
+    found = getattr(module, class_name, None)
+    if not (isinstance(found, type) and issubclass(found, Policy)):
+        known = [n for n, p in vars(module).items() if isinstance(p, type) and issubclass(p, Policy) and p is not Policy]
+        raise unknown_name("policy class", class_name, known, where=str(path))
+    if not hasattr(found, "name"):
+        found.name = class_name
+    return found
+
+
+def _line_in(path: Path, error: BaseException) -> int:
+    line, tb = 1, error.__traceback__
+    while tb is not None:
+        if Path(tb.tb_frame.f_code.co_filename) == path:
+            line = tb.tb_lineno
+        tb = tb.tb_next
+    return line

@@ -1,0 +1,21 @@
+"""eager: the hypervisor swaps the whole register file on every guest entry and exit."""
+
+from __future__ import annotations
+
+from fpstate.policies.base import Policy
+from fpstate.policies.host_deferred import DeferredHost
+
+
+class Eager(DeferredHost):
+    """KVM/arm64 up to v4.2: four transfers an exit. The host layer never learns that a guest ran."""
+
+    name = "eager"
+    source = "arch/arm64/kvm/hyp.S before 33c76a0b8126 (v4.3)"
+
+    def guest_enter(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Policy.Vcpu) -> None:
+        cpu.stash_host()
+        cpu.load(vcpu)
+
+    def guest_exit(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Policy.Vcpu) -> None:
+        cpu.save(vcpu)
+        cpu.load_stash()

@@ -1,0 +1,43 @@
+"""save-on-entry: the host's state is saved and marked foreign on the way in; vcpu_put restores nothing."""
+
+from __future__ import annotations
+
+from fpstate.policies.base import Policy
+from fpstate.policies.host_deferred import BindableHost, DeferredHost
+
+
+class SaveOnEntry(BindableHost):
+    """Dave Martin's first suggestion, read eagerly: save before the first guest run, reload at return to user.
+
+    So that kernel NEON between guest runs finds the right owner, an exit binds the vCPU: foreign then means "the
+    registers are not valid for whatever last_state says".
+    """
+
+    name = "save-on-entry"
+    source = "review of [PATCH v3 09/41], Dave Martin, 22 January 2018 (eager reading); v6.14 does it at vcpu_load"
+    gives_up = ("transient exposure", "timing")
+
+    class Vcpu(Policy.Vcpu):
+        loaded: bool = False
+
+    def guest_enter(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Vcpu) -> None:
+        if task.foreign:
+            vcpu.loaded = False  # whoever took the registers has saved what was there
+        elif not vcpu.loaded:
+            self.fpsimd_save_and_flush_cpu_state(cpu, task)
+        cpu.guest_fp_trap = not vcpu.loaded
+
+    def guest_fp_trap(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Vcpu) -> None:
+        cpu.guest_fp_trap = False
+        cpu.load(vcpu)
+        vcpu.loaded = True
+
+    def guest_exit(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Vcpu) -> None:
+        if vcpu.loaded:
+            self.fpsimd_bind_state_to_cpu(cpu, vcpu)
+            task.foreign = False
+
+    def vcpu_put(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Vcpu) -> None:
+        if vcpu.loaded:
+            self.fpsimd_save_and_flush_cpu_state(cpu, task)
+            vcpu.loaded = False

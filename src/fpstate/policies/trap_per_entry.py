@@ -1,0 +1,27 @@
+"""trap-per-entry: swap at the guest's first FP use after each entry, swap back at the exit."""
+
+from __future__ import annotations
+
+from fpstate.policies.base import Policy
+from fpstate.policies.host_deferred import DeferredHost
+
+
+class TrapPerEntry(DeferredHost):
+    """KVM/arm64 v4.3 to v4.17. The armed trap is the only state: still armed at exit means nothing to swap back."""
+
+    name = "trap-per-entry"
+    source = "33c76a0b8126 (v4.3), c13d1683df16 (in C); until e6b673b741ea (v4.18)"
+    gives_up = ("transient exposure", "timing")
+
+    def guest_enter(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Policy.Vcpu) -> None:
+        cpu.guest_fp_trap = True
+
+    def guest_fp_trap(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Policy.Vcpu) -> None:
+        cpu.guest_fp_trap = False
+        cpu.stash_host()  # even when the registers are nobody's
+        cpu.load(vcpu)
+
+    def guest_exit(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Policy.Vcpu) -> None:
+        if not cpu.guest_fp_trap:
+            cpu.save(vcpu)
+            cpu.load_stash()

@@ -1,0 +1,146 @@
+"""Run the events of a trace through a policy's rows, counting operations and watching every value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fpstate.jit import jit
+from fpstate.rows import Rows
+from fpstate.traces.trace import Kind, Trace
+from fpstate.world import step as S
+from fpstate.world.events import MAYBE, Event
+from fpstate.world.state import C_REGS, C_SIZE, World, new_world
+
+_USER_FP: Final = int(Event.USER_FP)
+_GUEST_FP: Final = int(Event.GUEST_FP)
+_RET_MAYBE: Final = int(Event.RET_TO_USER_MAYBE)
+_USER_MAYBE: Final = int(Event.USER_FP_MAYBE)
+_GUEST_MAYBE: Final = int(Event.GUEST_FP_MAYBE)
+_TRUTH: Final = 64
+
+assert all(maybe - 1 == sure for maybe, sure in MAYBE.items()), "an uncertain event is its certain one plus 1"
+
+# Where a replay stands, kept between calls of `replay_events`.
+P_NEXT: Final = 0  # next event
+P_WRONG: Final = 1  # how many things went wrong
+P_FIRST: Final = 2  # event of the first, its verdict, and whose value was found instead
+P_VERDICT: Final = 3
+P_FOUND: Final = 4
+P_ASKED: Final = 5  # event, key and row of the last decision
+P_SIZE: Final = 8
+
+
+@jit
+def replay_events(
+    event: NDArray[np.uint8],
+    cpu: NDArray[np.uint16],
+    subject: NDArray[np.int32],
+    object_: NDArray[np.int32],
+    maybe: bool,
+    w: World,
+    handlers: S.Ints,
+    index: S.Ints,
+    table: S.Ints,
+    cpus: int,
+    n: int,
+    counts: S.Counts,
+    place: S.Counts,
+    used: S.Ints,
+) -> bool:
+    """Replay from `place[P_NEXT]` on; return False when a row is needed, True at the end.
+
+    `maybe` says whether what the recorder could not see happened. If `used` is not empty it gets, for each event, the
+    row it used (-1: none).
+    """
+    asked = place[P_ASKED:]
+    for i in range(place[P_NEXT], len(event)):
+        e = event[i]
+        if e >= _TRUTH:
+            continue
+        if e == _RET_MAYBE or e == _USER_MAYBE or e == _GUEST_MAYBE:
+            if not maybe:
+                continue
+            e -= 1
+        c = int(cpu[i])
+        t = int(subject[i])
+        s = int(object_[i])
+        if s < 0:
+            s = n
+        regs = c * C_SIZE + C_REGS
+        found = w[regs]
+        if e == _USER_FP or e == _GUEST_FP:
+            verdict = S.use(w, handlers, index, table, e == _GUEST_FP, c, t, s, cpus, n, counts, asked)
+        else:
+            verdict = S.step(w, handlers, index, table, e, c, t, s, cpus, n, counts, asked)
+        if verdict == S.NO_ROW:
+            place[P_NEXT] = i
+            return False
+        if verdict != S.OK:
+            if place[P_WRONG] == 0:
+                place[P_FIRST] = i
+                place[P_VERDICT] = verdict
+                place[P_FOUND] = found
+            place[P_WRONG] += 1
+        if len(used):
+            used[i] = asked[2]
+    place[P_NEXT] = len(event)
+    return True
+
+
+@dataclass
+class Outcome:
+    """What one replay found."""
+
+    counts: NDArray[np.int64]  # by S.N_*
+    wrong: int = 0  # how many reads, traps or frames went wrong
+    first: int = -1  # index of the event at which the first did
+    verdict: int = S.OK  # what went wrong there
+    found: int = 0  # owner number of what was in the registers
+    used: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
+
+
+def start_of(trace: Trace, rows: Rows) -> tuple[World, int]:
+    """Return the world at the start of a trace and the number of its CPUs."""
+    kinds = trace.contexts.kind
+    cpus = max(trace.header.cpus, int(trace.cpu.max(initial=0)) + 1)
+    world = new_world(cpus, kinds == Kind.VCPU, rows.fields.words)
+    rows.clear_mm(world, cpus, (kinds == Kind.IDLE) | (kinds == Kind.KTHREAD))
+    return world, cpus
+
+
+def replay(trace: Trace, rows: Rows, *, maybe: bool, keep_rows: bool = False) -> Outcome:
+    """Replay `trace` under the policy of `rows`, learning rows as they come up.
+
+    `maybe`: whether uses the trace does not show are taken to have happened (the high figure) or not (the low one).
+    `keep_rows`: also return the row each event used.
+    """
+    world, cpus = start_of(trace, rows)
+    counts = np.zeros(S.N_COUNTS, np.int64)
+    place = np.zeros(P_SIZE, np.int64)
+    used = np.full(len(trace) if keep_rows else 0, -1, np.int32)
+    while not replay_events(
+        trace.event,
+        trace.cpu,
+        trace.subject,
+        trace.object,
+        maybe,
+        world,
+        rows.handlers,
+        rows.index,
+        rows.table,
+        cpus,
+        len(trace.contexts),
+        counts,
+        place,
+        used,
+    ):
+        rows.learn(Event(int(place[P_ASKED])), int(place[P_ASKED + 1]))
+    outcome = Outcome(counts, int(place[P_WRONG]), used=used)
+    if outcome.wrong:
+        outcome.first, outcome.verdict = int(place[P_FIRST]), int(place[P_VERDICT])
+        outcome.found = int(place[P_FOUND])
+    return outcome

@@ -1,0 +1,66 @@
+"""Numbers the scanner gives to the lines that matter, and the names it knows them by."""
+
+from __future__ import annotations
+
+from fpstate.world.events import Truth
+
+IGNORED = 0
+SWITCH = 1  # a: previous thread id, b: next thread id, other: next comm
+SYS_ENTER = 2  # a: number, b: 1 when it is KVM_RUN
+SYS_EXIT = 3  # a: number
+FORK = 4  # b: child's thread id, other: child's comm
+EXEC = 5  # b: thread id before, other: name of the program
+EXIT = 6
+KVM_ENTRY = 7
+KVM_EXIT = 8
+KVM_USERSPACE_EXIT = 9
+CPUHP = 10  # a: the CPU, b: one of the three steps below
+SIGNAL_DELIVER = 11  # a: 1 when there is a handler
+PRESERVE = 12  # a: one of the two callers below
+FLUSH_THREAD = 13
+THREAD_SWITCH = 14
+NEON_BEGIN = 15
+NEON_END = 16
+CTXSYNC = 17
+FUNCTION = 18  # only a wrapper: the function's name follows
+LOST = 19  # a: events lost on this CPU, 0 when unknown
+FIRST_TRUTH = 64
+
+STEP_DEAD, STEP_TAKEDOWN, STEP_BRINGUP = 1, 2, 3
+CALLER_FORK, CALLER_SIGNAL = 1, 2
+
+NEED_RESCHED = 1  # bits of the flags column of a raw row
+INTERRUPT = 2  # softirq, hardirq or NMI
+HAS_FLAGS = 4  # the line has a flags column
+RUNNABLE = 8  # sched_switch only: prev_state is exactly R
+UNNAMED = 16  # the comm is `<...>`
+
+MAX_CPU = 4095
+MAX_TID = 4_194_304
+
+EVENTS = {
+    "sched_switch": SWITCH,
+    "sys_enter": SYS_ENTER,
+    "sys_exit": SYS_EXIT,
+    "sched_process_fork": FORK,
+    "sched_process_exec": EXEC,
+    "sched_process_exit": EXIT,
+    "kvm_entry": KVM_ENTRY,
+    "kvm_exit": KVM_EXIT,
+    "kvm_userspace_exit": KVM_USERSPACE_EXIT,
+    "cpuhp_enter": CPUHP,
+    "signal_deliver": SIGNAL_DELIVER,
+    "function": FUNCTION,
+    "PERF_RECORD_LOST": LOST,
+}
+FUNCTIONS = {
+    "fpsimd_preserve_current_state": PRESERVE,
+    "fpsimd_flush_thread": FLUSH_THREAD,
+    "fpsimd_thread_switch": THREAD_SWITCH,
+    "kernel_neon_begin": NEON_BEGIN,
+    "kernel_neon_end": NEON_END,
+    "kvm_arch_vcpu_ctxsync_fp": CTXSYNC,
+}
+TRUTHS = {truth.name.lower(): int(truth) for truth in Truth}
+KNOWN = EVENTS | FUNCTIONS | TRUTHS
+"""Every name that has a meaning; names not here are counted and skipped."""

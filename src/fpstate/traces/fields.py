@@ -1,0 +1,298 @@
+"""The fields of events that matter, read from the text after `event:`, mostly from the line's end.
+
+Comms may hold anything, even the text of a field, so fields around one are found by its greatest length.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fpstate.jit import inline
+from fpstate.traces import codes
+from fpstate.traces.lines import Bytes, number, number_before, skip_spaces
+
+_COMM = 15  # a comm's greatest length
+
+
+def _text(s: str) -> NDArray[np.uint8]:
+    return np.frombuffer(s.encode(), np.uint8).copy()
+
+
+ARROW = _text(" ==> ")
+NEXT_COMM = _text(" ==> next_comm=")
+PREV_PID = _text("prev_pid=")
+NEXT_PID = _text(" next_pid=")
+CHILD_COMM = _text(" child_comm=")
+CHILD_PID = _text(" child_pid=")
+PID = _text("pid=")
+OLD_PID = _text(" old_pid=")
+HANDLER = _text(" sa_handler=")
+NR = _text("NR ")
+KVM_RUN = _text("ae80")
+STEP = _text("step:")
+TARGET = _text("target:")
+CPU = _text("cpu:")
+CPU_DEAD = _text("(fpsimd_cpu_dead)")
+TAKEDOWN = _text("(takedown_cpu)")
+BRINGUP = _text("(bringup_cpu)")
+OF_FORK = _text("arch_dup_task_struct")
+OF_SIGNAL = _text("fpsimd_signal_preserve_current_state")
+LOST_WORD = _text("lost ")
+
+
+class Fields(NamedTuple):
+    """What a raw row holds beside the head; `other` to `other_end` is a second name, empty when equal."""
+
+    ok: bool
+    a: int
+    b: int
+    flags: int
+    other: int
+    other_end: int
+
+
+@inline
+def at(b: Bytes, i: int, e: int, text: NDArray[np.uint8]) -> bool:
+    """Return whether `text` stands at `i`."""
+    if i < 0 or i + len(text) > e:
+        return False
+    for k in range(len(text)):
+        if b[i + k] != text[k]:
+            return False
+    return True
+
+
+@inline
+def find(b: Bytes, i: int, e: int, text: NDArray[np.uint8]) -> int:
+    """Return where `text` first stands in `b[i:e]`, or -1."""
+    for k in range(i, e - len(text) + 1):
+        if b[k] == text[0] and at(b, k, e, text):
+            return k
+    return -1
+
+
+@inline
+def _bad() -> Fields:
+    return Fields(False, 0, 0, 0, 0, 0)
+
+
+@inline
+def _plain(a: int, b: int) -> Fields:
+    return Fields(True, a, b, 0, 0, 0)
+
+
+@inline
+def _one_letter_r(b: Bytes, lo: int, hi: int) -> int:
+    return codes.RUNNABLE if hi - lo == 1 and b[lo] == 82 else 0
+
+
+@inline
+def _switch_long(b: Bytes, i: int, e: int) -> Fields:
+    """Parse `prev_comm=X prev_pid=N prev_prio=N prev_state=S ==> next_comm=Y next_pid=N next_prio=N`."""
+    _, q = number_before(b, i, e - 1)
+    while q > i and b[q] != 32:
+        q -= 1
+    next_tid, p = number_before(b, i, q - 1)
+    name_end = p - len(NEXT_PID) + 1
+    if next_tid < 0 or not at(b, name_end, e, NEXT_PID):
+        return _bad()
+    arrow = find(b, max(i, name_end - _COMM - len(NEXT_COMM)), name_end, NEXT_COMM)
+    if arrow < 0:
+        return _bad()
+    s = arrow
+    while s > i and b[s - 1] != 61:
+        s -= 1
+    q = s - 1
+    while q > i and b[q] != 32:
+        q -= 1
+    _, q = number_before(b, i, q - 1)
+    while q > i and b[q] != 32:
+        q -= 1
+    prev_tid, q = number_before(b, i, q - 1)
+    if prev_tid < 0 or not at(b, q - len(PREV_PID) + 1, e, PREV_PID):
+        return _bad()
+    return Fields(True, prev_tid, next_tid, _one_letter_r(b, s, arrow), arrow + len(NEXT_COMM), name_end)
+
+
+@inline
+def _switch_short(b: Bytes, i: int, e: int) -> Fields:
+    """Parse `X:N [prio] S ==> Y:N [prio]`, as trace-cmd and perf print it."""
+    q = e - 1
+    while q > i and b[q] != 91:
+        q -= 1
+    next_tid, name_end = number_before(b, i, q - 2)
+    if next_tid < 0 or b[name_end] != 58:
+        return _bad()
+    arrow = find(b, max(i, name_end - _COMM - len(ARROW)), name_end, ARROW)
+    if arrow < 0:
+        return _bad()
+    s = arrow
+    while s > i and b[s - 1] != 32:
+        s -= 1
+    q = s
+    while q > i and b[q] != 91:
+        q -= 1
+    prev_tid, q = number_before(b, i, q - 2)
+    if prev_tid < 0 or b[q] != 58:
+        return _bad()
+    return Fields(True, prev_tid, next_tid, _one_letter_r(b, s, arrow), arrow + len(ARROW), name_end)
+
+
+@inline
+def _switch(b: Bytes, i: int, e: int) -> Fields:
+    f = _switch_short(b, i, e) if b[e - 1] == 93 else _switch_long(b, i, e)
+    return f if f.a <= codes.MAX_TID and f.b <= codes.MAX_TID else _bad()
+
+
+@inline
+def _signed(b: Bytes, i: int, e: int) -> tuple[int, int]:
+    if i < e and b[i] == 45:
+        v, k = number(b, i + 1, e)
+        return -v, (k if v >= 0 else -1)
+    v, k = number(b, i, e)
+    return v, (k if v >= 0 else -1)
+
+
+@inline
+def _second_is_kvm_run(b: Bytes, i: int, e: int) -> int:
+    """Return 1 when the second of the hexadecimal arguments `(x, y, ...)` is KVM_RUN."""
+    k = i
+    while k < e and b[k] != 44:
+        k += 1
+    k = skip_spaces(b, k + 1, e)
+    while k < e and (b[k] == 48 or b[k] == 120):  # 0x
+        k += 1
+    end = k + len(KVM_RUN)
+    return 1 if at(b, k, e, KVM_RUN) and end < e and (b[end] == 44 or b[end] == 41) else 0
+
+
+@inline
+def _syscall(b: Bytes, i: int, e: int, enter: bool) -> Fields:
+    """Parse `NR 29 (5, ae80, 0)` or `NR 29 = 0`."""
+    if not at(b, i, e, NR):
+        return _bad()
+    nr, k = _signed(b, i + len(NR), e)
+    k = skip_spaces(b, k, e) if k >= 0 else e
+    if k >= e or b[k] != (40 if enter else 61) or abs(nr) > 1_000_000_000:
+        return _bad()
+    return _plain(nr, _second_is_kvm_run(b, k, e) if enter else 0)
+
+
+@inline
+def _fork(b: Bytes, i: int, e: int) -> Fields:
+    """Parse `comm=X pid=N child_comm=Y child_pid=M`."""
+    while e > i and b[e - 1] == 32:
+        e -= 1
+    child, q = number_before(b, i, e - 1)
+    name_end = q - len(CHILD_PID) + 1
+    if child < 0 or child > codes.MAX_TID or not at(b, name_end, e, CHILD_PID):
+        return _bad()
+    name = find(b, max(i, name_end - _COMM - len(CHILD_COMM)), name_end, CHILD_COMM)
+    if name < 0:
+        return _bad()
+    return Fields(True, 0, child, 0, name + len(CHILD_COMM), name_end)
+
+
+@inline
+def _exec(b: Bytes, i: int, e: int) -> Fields:
+    """Parse `filename=/bin/x pid=N old_pid=N`."""
+    old, q = number_before(b, i, e - 1)
+    p = q - len(OLD_PID) + 1
+    if old < 0 or old > codes.MAX_TID or not at(b, p, e, OLD_PID):
+        return _bad()
+    _, q = number_before(b, i, p - 1)
+    end = q - len(PID)
+    if not at(b, end + 1, e, PID):
+        return _bad()
+    lo = end
+    while lo > i and b[lo - 1] != 47 and b[lo - 1] != 61:
+        lo -= 1
+    return Fields(True, 0, old, 0, lo, min(end, lo + _COMM))
+
+
+@inline
+def _field(b: Bytes, i: int, e: int, name: NDArray[np.uint8]) -> int:
+    """Return the number after `name`, or -1."""
+    k = find(b, i, e, name)
+    if k < 0:
+        return -1
+    value, _ = number(b, skip_spaces(b, k + len(name), e), e)
+    return value
+
+
+@inline
+def _hotplug(b: Bytes, i: int, e: int) -> Fields:
+    """Parse `cpu: 0001 target: 153 step: 235 (name)`; b is 0 for a step without meaning here."""
+    cpu, target, step = _field(b, i, e, CPU), _field(b, i, e, TARGET), _field(b, i, e, STEP)
+    if cpu < 0 or target < 0 or step < 0 or cpu > codes.MAX_CPU:
+        return _bad()
+    k = i
+    while k < e and b[k] != 40:
+        k += 1
+    if at(b, k, e, CPU_DEAD) and target < step:
+        return _plain(cpu, codes.STEP_DEAD)
+    if at(b, k, e, TAKEDOWN) and target < step:
+        return _plain(cpu, codes.STEP_TAKEDOWN)
+    if at(b, k, e, BRINGUP) and target > step:
+        return _plain(cpu, codes.STEP_BRINGUP)
+    return _plain(cpu, 0)
+
+
+@inline
+def _signal(b: Bytes, i: int, e: int) -> Fields:
+    """Parse `... sa_handler=ADDRESS ...`: 0 and 1 are the default action and ignoring, which build no frame."""
+    k = find(b, i, e, HANDLER)
+    if k < 0:
+        return _bad()
+    k += len(HANDLER)
+    while k < e and (b[k] == 48 or b[k] == 120):
+        k += 1
+    more = k + 1 < e and b[k + 1] != 32
+    none = k >= e or b[k] == 32 or (b[k] == 49 and not more)
+    return _plain(0 if none else 1, 0)
+
+
+@inline
+def _caller(b: Bytes, i: int, e: int) -> int:
+    """Return which caller `<-name` or `<-- name` gives."""
+    k = skip_spaces(b, i, e)
+    while k < e and (b[k] == 60 or b[k] == 45 or b[k] == 32):
+        k += 1
+    if at(b, k, e, OF_FORK):
+        return codes.CALLER_FORK
+    return codes.CALLER_SIGNAL if at(b, k, e, OF_SIGNAL) else 0
+
+
+@inline
+def _lost(b: Bytes, i: int, e: int) -> Fields:
+    k = find(b, i, e, LOST_WORD)
+    n = number(b, k + len(LOST_WORD), e)[0] if k >= 0 else 0
+    return _plain(min(max(n, 0), 2_000_000_000), 0)
+
+
+@inline
+def parse_fields(b: Bytes, i: int, e: int, code: int) -> Fields:
+    """Return what the text `b[i:e]` after the name of the event says; not ok when it cannot be read."""
+    i = skip_spaces(b, i, e)
+    while e > i and (b[e - 1] == 32 or b[e - 1] == 13):
+        e -= 1
+    if code == codes.SWITCH:
+        return _switch(b, i, e) if e > i else _bad()
+    if code == codes.SYS_ENTER or code == codes.SYS_EXIT:
+        return _syscall(b, i, e, code == codes.SYS_ENTER)
+    if code == codes.FORK:
+        return _fork(b, i, e)
+    if code == codes.EXEC:
+        return _exec(b, i, e)
+    if code == codes.CPUHP:
+        return _hotplug(b, i, e)
+    if code == codes.SIGNAL_DELIVER:
+        return _signal(b, i, e)
+    if code == codes.PRESERVE:
+        return _plain(_caller(b, i, e), 0)
+    if code == codes.LOST:
+        return _lost(b, i, e)
+    return _plain(0, 0)

@@ -1,0 +1,271 @@
+"""The scanner: chunks of trace text to raw columns, one row per line that has a meaning.
+
+It checks every line (form, CPU and thread numbers, time per CPU), counts the names of all events,
+and stops with a status where the caller must act. It does not know what the lines mean together.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fpstate.jit import inline, jit
+from fpstate.traces import codes
+from fpstate.traces.fields import at, find, parse_fields
+from fpstate.traces.lines import BAD_TIME, LATENCY, NO_HEAD, PERF, Bytes, is_digit, number, parse_head, skip_spaces
+from fpstate.traces.names import Names, add, grown, has_room, intern, new_names
+
+DONE, FULL, NAMES_FULL, BAD_LINE, BAD_CPU, BAD_TID, BAD_CLOCK, BACKWARDS, OTHER_FORMAT = range(9)
+"""Why `scan` stopped: end of data, no room for rows or names, or the error in the line at the offset."""
+
+LINES, LATEST, UNSORTED, EVENTS, FLAGGED, TICKS, FRACTIONS, HIGHEST_CPU, SHORT_SWITCH = range(9)
+"""Places in `ScanState.facts`: lines read, greatest time, whether times ran backwards across CPUs, event lines,
+event lines with flags, with times in ticks, with times in seconds, greatest CPU, switches in the short form."""
+
+
+class Raw(NamedTuple):
+    """Columns of lines that have a meaning, see `codes`. `comm` and `other` are numbers of names, or -1."""
+
+    time: NDArray[np.int64]
+    cpu: NDArray[np.uint16]
+    tid: NDArray[np.int32]
+    code: NDArray[np.uint8]
+    flags: NDArray[np.uint8]
+    a: NDArray[np.int32]
+    b: NDArray[np.int32]
+    comm: NDArray[np.int32]
+    other: NDArray[np.int32]
+    line: NDArray[np.uint32]
+
+
+class ScanState(NamedTuple):
+    """What the scanner carries from chunk to chunk."""
+
+    facts: NDArray[np.int64]
+    last: NDArray[np.int64]  # per CPU: time of its last line
+    events: Names  # of all events, with their codes and counts
+    comms: Names
+
+
+def new_raw(rows: int) -> Raw:
+    """Return columns with room for `rows` rows."""
+    types = (np.int64, np.uint16, np.int32, np.uint8, np.uint8, np.int32, np.int32, np.int32, np.int32, np.uint32)
+    return Raw(*(np.empty(rows, t) for t in types))
+
+
+def cut(raw: Raw, lo: int, hi: int) -> Raw:
+    """Return rows `lo` to `hi` without a copy."""
+    return Raw(*(column[lo:hi] for column in raw))
+
+
+def new_scan_state() -> ScanState:
+    """Return the state before the first line: it knows the names in `codes.KNOWN`."""
+    events = new_names()
+    for name, code in codes.KNOWN.items():
+        events.code[add(events, name)] = code
+    facts = np.zeros(9, np.int64)
+    facts[LATEST] = facts[HIGHEST_CPU] = -1
+    return ScanState(facts, np.full(codes.MAX_CPU + 1, -1, np.int64), events, new_names())
+
+
+def with_room(state: ScanState) -> ScanState:
+    """Return the state with larger tables where they are nearly full."""
+    events = state.events if has_room(state.events) else grown(state.events)
+    comms = state.comms if has_room(state.comms) else grown(state.comms)
+    return state._replace(events=events, comms=comms)
+
+
+_TRACER = np.frombuffer(b"# tracer: ", np.uint8).copy()
+_EMPTY_CPU = np.frombuffer(b" is empty", np.uint8).copy()
+_CPU = np.frombuffer(b"CPU", np.uint8).copy()
+_LOST_UPPER = np.frombuffer(b"LOST", np.uint8).copy()
+_DROPPED = np.frombuffer(b"DROPPED", np.uint8).copy()
+_CPUS = np.frombuffer(b"cpus=", np.uint8).copy()
+_VERSION = np.frombuffer(b"version = ", np.uint8).copy()
+
+
+@inline
+def _line_end(b: Bytes, i: int, hi: int) -> int:
+    while i < hi and b[i] != 10:
+        i += 1
+    return i
+
+
+@inline
+def _event_name(b: Bytes, i: int, e: int) -> tuple[int, int, int]:
+    """Return (start, end, end of the token) of the event's name at `i`, without `subsystem:` and the last colon."""
+    lo = i
+    k = i
+    colon = -1
+    while k < e and b[k] != 32:
+        if b[k] == 58:
+            if colon >= 0:
+                lo = colon + 1
+            colon = k
+        k += 1
+    if colon >= 0 and colon < k - 1:  # no colon at the end: `subsystem:name`
+        lo = colon + 1
+    return lo, (colon if colon == k - 1 and colon >= 0 else k), k
+
+
+@inline
+def _is_other_line(b: Bytes, i: int, e: int, layout: int) -> int:
+    """Return 1 for a line that is no event (comment, stack, blank), 2 for one of another format, else 0."""
+    if b[i] == 35:
+        return 2 if layout != 0 and at(b, i, e, _TRACER) else 1
+    if at(b, i, e, _VERSION) or at(b, i, e, _CPUS):
+        return 2 if layout == PERF else 1
+    if at(b, i, e, _CPU) and at(b, e - len(_EMPTY_CPU), e, _EMPTY_CPU):
+        return 1
+    k = i
+    while k < e and (b[k] == 32 or b[k] == 9 or b[k] == 13):
+        k += 1
+    if k == e:
+        return 1
+    if b[i] == 9 and layout == PERF:
+        return 1
+    return 1 if b[k] == 61 and k + 1 < e and b[k + 1] == 62 else 0
+
+
+@inline
+def _loss(b: Bytes, i: int, e: int) -> tuple[int, int]:
+    """Return (cpu, events) of `CPU:1 [LOST 12 EVENTS]` and its variants; cpu -1 when it is another line."""
+    if not at(b, i, e, _CPU) or (find(b, i, e, _LOST_UPPER) < 0 and find(b, i, e, _DROPPED) < 0):
+        return -1, 0
+    k = i + 3
+    while k < e and (b[k] == 58 or b[k] == 32):
+        k += 1
+    cpu, k = number(b, k, e)
+    while k < e and not is_digit(b[k]):
+        k += 1
+    lost, _ = number(b, k, e)
+    return cpu, min(max(lost, 0), 2_000_000_000)
+
+
+@inline
+def _put(
+    raw: Raw, n: int, time: int, cpu: int, tid: int, code: int, flags: int, a: int, b: int, comm: int, other: int, line: int
+) -> None:
+    raw.time[n] = time
+    raw.cpu[n] = cpu
+    raw.tid[n] = tid
+    raw.code[n] = code
+    raw.flags[n] = flags
+    raw.a[n] = a
+    raw.b[n] = b
+    raw.comm[n] = comm
+    raw.other[n] = other
+    raw.line[n] = line
+
+
+@inline
+def _clock(s: ScanState, cpu: int, time: int) -> bool:
+    """Note the time of a line; return whether it is not before the last one of its CPU."""
+    if time < s.last[cpu]:
+        return False
+    s.last[cpu] = time
+    if time >= s.facts[LATEST]:
+        s.facts[LATEST] = time
+    else:
+        s.facts[UNSORTED] = 1
+    if cpu > s.facts[HIGHEST_CPU]:
+        s.facts[HIGHEST_CPU] = cpu
+    return True
+
+
+@inline
+def _error(status: int) -> int:
+    return -status
+
+
+@inline
+def _matters(code: int, a: int, b: int) -> bool:
+    """Return whether a line of a known event gives a row."""
+    if code == codes.IGNORED or code == codes.FUNCTION:
+        return False
+    if code == codes.CPUHP:
+        return b != 0
+    return not (code == codes.PRESERVE or code == codes.SIGNAL_DELIVER) or a != 0
+
+
+@inline
+def _not_event(b: Bytes, i: int, e: int, layout: int, s: ScanState, raw: Raw, n: int) -> int:
+    """Deal with a line that has no head; return 0, 1 with a row, or minus a status."""
+    other = _is_other_line(b, i, e, layout)
+    if other:
+        return _error(OTHER_FORMAT) if other == 2 else 0
+    cpu, lost = _loss(b, i, e)
+    if cpu < 0:
+        return _error(BAD_LINE)
+    if cpu > codes.MAX_CPU:
+        return _error(BAD_CPU)
+    s.facts[HIGHEST_CPU] = max(s.facts[HIGHEST_CPU], cpu)
+    _put(raw, n, max(s.facts[LATEST], 0), cpu, -1, codes.LOST, 0, lost, 0, -1, -1, s.facts[LINES] + 1)
+    return 1
+
+
+@inline
+def _one_line(b: Bytes, i: int, e: int, layout: int, s: ScanState, raw: Raw, n: int) -> int:
+    """Scan one line; return the rows written (0 or 1), or minus a status."""
+    if e == i or b[i] == 35 or b[i] == 9:
+        return _not_event(b, i, e, layout, s, raw, n) if e > i else 0
+    h = parse_head(b, i, e, layout)
+    if h.end < 0:
+        return _not_event(b, i, e, layout, s, raw, n) if h.end == NO_HEAD else _error(BAD_CLOCK)
+    if h.cpu > codes.MAX_CPU:
+        return _error(BAD_CPU)
+    if h.tid > codes.MAX_TID:
+        return _error(BAD_TID)
+    lo, hi, k = _event_name(b, skip_spaces(b, h.end, e), e)
+    name = intern(s.events, b, lo, hi)
+    if s.events.code[name] == codes.FUNCTION:
+        lo, hi, k = _event_name(b, skip_spaces(b, k, e), e)
+        name = intern(s.events, b, lo, hi)
+    code = s.events.code[name]
+    f = parse_fields(b, k, e, code)
+    if not f.ok:
+        return _error(BAD_LINE)
+    if not _clock(s, h.cpu, h.time):
+        return _error(BACKWARDS)
+    s.events.count[name] += 1
+    s.facts[EVENTS] += 1
+    s.facts[FLAGGED] += (h.flags & codes.HAS_FLAGS) != 0
+    s.facts[TICKS if h.fraction < 0 else FRACTIONS] += 1
+    if not _matters(code, f.a, f.b):
+        return 0
+    if code == codes.SWITCH and b[e - 1] == 93:
+        s.facts[SHORT_SWITCH] += 1
+    comm = intern(s.comms, b, h.comm, h.comm_end)
+    other = intern(s.comms, b, f.other, f.other_end) if f.other_end > f.other else -1
+    _put(raw, n, h.time, h.cpu, h.tid, code, h.flags | f.flags, f.a, f.b, comm, other, s.facts[LINES] + 1)
+    return 1
+
+
+@jit
+def scan(b: Bytes, lo: int, hi: int, final: bool, layout: int, s: ScanState, raw: Raw) -> tuple[int, int, int]:
+    """Scan whole lines of `b[lo:hi]`; return (where it stopped, rows written, status).
+
+    With `final` the last line may lack its end. After an error the offset is the start of that line.
+    """
+    n = 0
+    i = lo
+    while i < hi:
+        if n == len(raw.time):
+            return i, n, FULL
+        if not has_room(s.events) or not has_room(s.comms):
+            return i, n, NAMES_FULL
+        e = _line_end(b, i, hi)
+        if e == hi and not final:
+            break
+        got = _one_line(b, i, e, layout, s, raw, n)
+        if got < 0:
+            return i, n, -got
+        n += got
+        s.facts[LINES] += 1
+        i = e + 1
+    return min(i, hi), n, DONE
+
+
+__all__ = ["BAD_TIME", "LATENCY", "PERF", "Raw", "ScanState", "cut", "new_raw", "new_scan_state", "scan", "with_room"]

@@ -1,0 +1,423 @@
+"""What operations and events mean: written once, for replay, check and machine, interpreted and compiled alike.
+
+`find_row` turns what kernel code can see at an event into a key and looks up the policy's decision; `run_row` carries
+that decision out; `step` does both and the event's own effect on the values; `use` is a register use.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fpstate.jit import jit
+from fpstate.world.events import Event
+from fpstate.world.state import (
+    C_PTR,
+    C_REGS,
+    C_SIZE,
+    C_STASH,
+    C_WORD,
+    GUEST_TRAP,
+    USER_TRAP,
+    X_IMAGE,
+    X_INIT,
+    X_KERNEL,
+    X_KVER,
+    X_PTR,
+    X_SIZE,
+    X_VCPU,
+    X_VER,
+    X_WORD,
+    World,
+    context_base,
+    kernel_owner,
+    softirq_owner,
+)
+
+Ints = NDArray[np.int32]
+Counts = NDArray[np.int64]
+
+# Operations.
+SAVE: Final = 1  # registers to the target's place
+LOAD: Final = 2  # the target's place to registers
+CLEAR: Final = 3  # registers become the target's initial state (zeros)
+OVERWRITE: Final = 4  # the target's image becomes its new latest value (exec, signal frame, reset)
+EDIT: Final = 5  # the same for a change of part of it: the image must be up to date before
+OOPS: Final = 6  # kernel code followed a pointer to nobody
+
+# Targets, also the codes of pointers to contexts in views.
+NOBODY: Final = 0
+TASK: Final = 1
+SECOND: Final = 2  # the vCPU, or the next thread
+TASK_KERNEL: Final = 3  # the kernel-mode state of the task
+SECOND_KERNEL: Final = 4
+ELSEWHERE: Final = 5  # what the CPU's first pointer names, when that is not in view
+ELSEWHERE_2: Final = 6  # the same for its second pointer
+STASH: Final = 7
+
+# Columns of a row: the new words, the new pointers (3 bits each, 0 keep, else code + 1), the operations.
+R_CPU: Final = 0
+R_TASK: Final = 1
+R_SECOND: Final = 2
+R_PTRS: Final = 3
+R_OPS: Final = 4  # how many; then each as operation | target << 8
+MAX_OPS: Final = 11
+R_SIZE: Final = R_OPS + 1 + MAX_OPS
+
+# Columns of the table of handlers: where the words and pointers lie in the key (-1: not in it).
+H_BASE: Final = 0  # first entry of the index; -1: the policy does not handle this event
+H_TASK: Final = 1
+H_SECOND: Final = 2
+H_CPU_PTR: Final = 3  # and 4
+H_TASK_PTR: Final = 5  # and 6
+H_SECOND_PTR: Final = 7  # and 8
+H_SIZE: Final = 9
+
+# Counters.
+N_SAVE_HOST: Final = 0
+N_SAVE_GUEST: Final = 1
+N_SAVE_KERNEL: Final = 2
+N_LOAD_HOST: Final = 3
+N_LOAD_GUEST: Final = 4
+N_LOAD_KERNEL: Final = 5
+N_CLEAR: Final = 6
+N_USER_TRAP: Final = 7
+N_GUEST_TRAP: Final = 8
+N_COUNTS: Final = 9
+
+# What step and use answer.
+OK: Final = 0
+NO_ROW: Final = 1  # the policy has not been asked this yet; nothing has changed
+WRONG_VALUE: Final = 2  # somebody read a value that is not his latest
+TRAP_NOT_SERVED: Final = 3  # the trap is still armed after its handler
+STALE_FRAME: Final = 4  # a signal frame was built from an old image
+KERNEL_VALUE_LOST: Final = 5  # kernel-mode FP code found other values than it wrote
+NULL_POINTER: Final = 6  # kernel code saved to, or loaded from, nobody
+
+_SWITCH: Final = int(Event.THREAD_SWITCH)
+_FORK: Final = int(Event.FORK)
+_EXEC: Final = int(Event.EXEC)
+_SIGNAL: Final = int(Event.SIGNAL)
+_SIGRETURN: Final = int(Event.SIGRETURN)
+_PTRACE_WRITE: Final = int(Event.PTRACE_WRITE)
+_VCPU_SETREG: Final = int(Event.VCPU_SETREG)
+_VCPU_RESET: Final = int(Event.VCPU_RESET)
+_NEON_BEGIN: Final = int(Event.KERNEL_NEON_BEGIN)
+_NEON_END: Final = int(Event.KERNEL_NEON_END)
+_SOFTIRQ_BEGIN: Final = int(Event.SOFTIRQ_NEON_BEGIN)
+_CPU_DOWN: Final = int(Event.CPU_DOWN)
+_PM_ENTER: Final = int(Event.CPU_PM_ENTER)
+_USER_TRAP: Final = int(Event.USER_FP_TRAP)
+_GUEST_TRAP: Final = int(Event.GUEST_FP_TRAP)
+
+
+@jit
+def pointer_code(owner: int, task: int, second: int, n: int) -> int:
+    """Return how `owner` (an owner number) looks to kernel code that has `task` and `second` in view."""
+    if owner == 0:
+        return NOBODY
+    if owner == task + 1:
+        return TASK
+    if owner == second + 1:
+        return SECOND
+    if owner == kernel_owner(task, n):
+        return TASK_KERNEL
+    if owner == kernel_owner(second, n):
+        return SECOND_KERNEL
+    return ELSEWHERE
+
+
+@jit
+def cpu_code(pointer: int, cpu: int) -> int:
+    """Return how a pointer to a CPU looks from CPU `cpu`: 0 none, 1 this one, 2 another."""
+    if pointer == 0:
+        return 0
+    return 1 if pointer == cpu + 1 else 2
+
+
+@jit
+def view_key(w: World, handlers: Ints, e: int, c: int, t: int, s: int, cpus: int, n: int) -> int:
+    """Return what kernel code sees at event `e` on CPU `c`, as one number: all words and pointers in view."""
+    ca = c * C_SIZE
+    base = context_base(cpus)
+    ta = base + t * X_SIZE
+    sa = base + s * X_SIZE
+    h = handlers[e]
+    key = w[ca + C_WORD] | w[ta + X_WORD] << h[H_TASK] | w[sa + X_WORD] << h[H_SECOND]
+    for i in range(2):
+        if h[H_CPU_PTR + i] >= 0:
+            key |= pointer_code(w[ca + C_PTR + i], t, s, n) << h[H_CPU_PTR + i]
+        if h[H_TASK_PTR + i] >= 0:
+            key |= cpu_code(w[ta + X_PTR + i], c) << h[H_TASK_PTR + i]
+        if h[H_SECOND_PTR + i] >= 0:
+            key |= cpu_code(w[sa + X_PTR + i], c) << h[H_SECOND_PTR + i]
+    return key
+
+
+@jit
+def place(w: World, target: int, c: int, t: int, s: int, cpus: int, n: int) -> int:
+    """Return where in the world the label of `target` lies."""
+    base = context_base(cpus)
+    if target == TASK:
+        return base + t * X_SIZE + X_IMAGE
+    if target == SECOND:
+        return base + s * X_SIZE + X_IMAGE
+    if target == TASK_KERNEL:
+        return base + t * X_SIZE + X_KERNEL
+    if target == SECOND_KERNEL:
+        return base + s * X_SIZE + X_KERNEL
+    if target == STASH:
+        return c * C_SIZE + C_STASH
+    owner = w[c * C_SIZE + C_PTR + target - ELSEWHERE]
+    if owner > n + 1:
+        return base + (owner - kernel_owner(0, n)) * X_SIZE + X_KERNEL
+    return base + (owner - 1) * X_SIZE + X_IMAGE
+
+
+@jit
+def whose(where: int, cpus: int) -> int:
+    """Return 0 for a host place (a task's image, the stash), 1 for a guest's image, 2 for kernel-mode state."""
+    # The third column decides; vCPU records are told apart by the caller.
+    if where < context_base(cpus):
+        return 0
+    return 2 if (where - context_base(cpus)) % X_SIZE == X_KERNEL else 1
+
+
+@jit
+def run_ops(w: World, row: Ints, c: int, t: int, s: int, cpus: int, n: int, counts: Counts) -> int:
+    """Carry out the operations of a row on CPU `c`."""
+    regs = c * C_SIZE + C_REGS
+    base = context_base(cpus)
+    for i in range(row[R_OPS]):
+        op = row[R_OPS + 1 + i] & 255
+        if op == OOPS:
+            return NULL_POINTER
+        a = place(w, row[R_OPS + 1 + i] >> 8, c, t, s, cpus, n)
+        if op == SAVE or op == LOAD:
+            kind = whose(a, cpus)
+            if kind == 1 and w[a - X_IMAGE + X_VCPU] == 0:
+                kind = 0
+            if op == SAVE:
+                w[a] = w[regs]
+                w[a + 1] = w[regs + 1]
+                counts[N_SAVE_HOST + kind] += 1
+            else:
+                w[regs] = w[a]
+                w[regs + 1] = w[a + 1]
+                counts[N_LOAD_HOST + kind] += 1
+        else:
+            x = (a - base) // X_SIZE
+            xa = base + x * X_SIZE
+            if op == CLEAR:
+                w[regs] = x + 1
+                w[regs + 1] = w[xa + X_INIT]
+                counts[N_CLEAR] += 1
+            elif op == OVERWRITE or (w[a] == x + 1 and w[a + 1] == w[xa + X_VER] - 1):
+                w[a] = x + 1
+                w[a + 1] = w[xa + X_VER]
+    return OK
+
+
+@jit
+def set_pointers(w: World, codes: int, c: int, t: int, s: int, cpus: int, n: int) -> None:
+    """Set the pointers a row asks for; `codes` holds 3 bits for each of CPU, task and second, two each."""
+    base = context_base(cpus)
+    for i in range(2):
+        code = codes >> 3 * i & 7
+        if code:
+            owner = 0
+            if code == 1 + TASK:
+                owner = t + 1
+            elif code == 1 + SECOND:
+                owner = s + 1
+            elif code == 1 + TASK_KERNEL:
+                owner = kernel_owner(t, n)
+            elif code == 1 + SECOND_KERNEL:
+                owner = kernel_owner(s, n)
+            w[c * C_SIZE + C_PTR + i] = owner
+        code = codes >> 6 + 3 * i & 7
+        if code:
+            w[base + t * X_SIZE + X_PTR + i] = c + 1 if code == 2 else 0
+        code = codes >> 12 + 3 * i & 7
+        if code:
+            w[base + s * X_SIZE + X_PTR + i] = c + 1 if code == 2 else 0
+
+
+@jit
+def run_row(w: World, row: Ints, c: int, t: int, s: int, cpus: int, n: int, counts: Counts) -> int:
+    """Carry out one decision: its operations, then its new words and pointers."""
+    verdict = OK
+    if row[R_OPS]:
+        verdict = run_ops(w, row, c, t, s, cpus, n, counts)
+    if row[R_PTRS]:
+        set_pointers(w, row[R_PTRS], c, t, s, cpus, n)
+    base = context_base(cpus)
+    w[c * C_SIZE + C_WORD] = row[R_CPU]
+    w[base + t * X_SIZE + X_WORD] = row[R_TASK]
+    w[base + s * X_SIZE + X_WORD] = row[R_SECOND]
+    return verdict
+
+
+@jit
+def new_version(w: World, x: int, cpus: int) -> None:
+    """Make every copy of context `x` stale: its value is being replaced from outside."""
+    w[context_base(cpus) + x * X_SIZE + X_VER] += 1
+
+
+@jit
+def copy_of_parent(w: World, t: int, s: int, cpus: int) -> None:
+    """Make thread `s` a copy of `t`, policy fields included, as the kernel's structure copy at fork does."""
+    ta = context_base(cpus) + t * X_SIZE
+    sa = context_base(cpus) + s * X_SIZE
+    w[sa + X_WORD] = w[ta + X_WORD]
+    w[sa + X_PTR] = w[ta + X_PTR]
+    w[sa + X_PTR + 1] = w[ta + X_PTR + 1]
+
+
+@jit
+def copy_image_to_child(w: World, t: int, s: int, cpus: int) -> None:
+    """Give child `s` the parent's image: right if it was the parent's latest value, else as wrong as that."""
+    ta = context_base(cpus) + t * X_SIZE
+    sa = context_base(cpus) + s * X_SIZE
+    owner, version = w[ta + X_IMAGE], w[ta + X_IMAGE + 1]
+    w[sa + X_VER] += 1
+    w[sa + X_INIT] = 0
+    w[sa + X_IMAGE] = s + 1 if owner == t + 1 else owner
+    w[sa + X_IMAGE + 1] = version
+    if owner == t + 1:
+        w[sa + X_IMAGE + 1] = w[sa + X_VER] if version == w[ta + X_VER] else w[sa + X_VER] - 1
+
+
+@jit
+def find_row(
+    w: World, handlers: Ints, index: Ints, e: int, c: int, t: int, s: int, cpus: int, n: int, asked: Counts
+) -> int:
+    """Return the number of the row for this event and view, -1 when the policy does not handle it, -2 when unknown.
+
+    When unknown, `asked` gets the event and the key.
+    """
+    base = handlers[e, H_BASE]
+    if base < 0:
+        return -1
+    key = view_key(w, handlers, e, c, t, s, cpus, n)
+    r = index[base + key] - 1
+    if r < 0:
+        asked[0] = e
+        asked[1] = key
+        return -2
+    return r
+
+
+@jit
+def before_row(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int) -> int:
+    """Do what an event does to the values before kernel code handles it."""
+    if e == _EXEC or e == _SIGRETURN:
+        new_version(w, t, cpus)
+        if e == _EXEC:
+            a = context_base(cpus) + t * X_SIZE
+            w[a + X_INIT] = w[a + X_VER]
+    elif e == _PTRACE_WRITE or e == _VCPU_SETREG or e == _VCPU_RESET:
+        new_version(w, s, cpus)
+        if e == _VCPU_RESET:
+            a = context_base(cpus) + s * X_SIZE
+            w[a + X_INIT] = w[a + X_VER]
+    elif e == _CPU_DOWN:
+        w[c * C_SIZE + C_REGS] = 0
+    elif e == _NEON_END:
+        a = context_base(cpus) + t * X_SIZE
+        if w[c * C_SIZE + C_REGS] != kernel_owner(t, n) or w[c * C_SIZE + C_REGS + 1] != w[a + X_KVER]:
+            return KERNEL_VALUE_LOST
+    return OK
+
+
+@jit
+def after_row(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int) -> int:
+    """Do what an event does to the values after kernel code has handled it."""
+    regs = c * C_SIZE + C_REGS
+    ta = context_base(cpus) + t * X_SIZE
+    if e == _NEON_BEGIN:
+        w[ta + X_KVER] += 1
+        w[regs] = kernel_owner(t, n)
+        w[regs + 1] = w[ta + X_KVER]
+    elif e == _SOFTIRQ_BEGIN:
+        w[regs] = softirq_owner(n)
+        w[regs + 1] = 0
+    elif e == _FORK:
+        copy_image_to_child(w, t, s, cpus)
+    elif e == _PM_ENTER:
+        w[regs] = 0
+    elif e == _SIGNAL and (w[ta + X_IMAGE] != t + 1 or w[ta + X_IMAGE + 1] != w[ta + X_VER]):
+        return STALE_FRAME
+    return OK
+
+
+@jit
+def step(
+    w: World,
+    handlers: Ints,
+    index: Ints,
+    rows: Ints,
+    e: int,
+    c: int,
+    t: int,
+    s: int,
+    cpus: int,
+    n: int,
+    counts: Counts,
+    asked: Counts,
+) -> int:
+    """Let event `e` happen on CPU `c` to task `t` and second participant `s` (n: none); return OK or what went wrong.
+
+    On NO_ROW nothing has happened: learn the row that `asked` names, and step again. `asked[2]` gets the row used.
+    """
+    if e == _FORK:
+        copy_of_parent(w, t, s, cpus)
+    r = find_row(w, handlers, index, e, c, t, s, cpus, n, asked)
+    asked[2] = r
+    if r == -2:
+        return NO_ROW
+    verdict = before_row(w, e, c, t, s, cpus, n)
+    if r >= 0:
+        verdict = max(verdict, run_row(w, rows[r], c, t, s, cpus, n, counts))
+    return max(verdict, after_row(w, e, c, t, s, cpus, n))
+
+
+@jit
+def use(
+    w: World,
+    handlers: Ints,
+    index: Ints,
+    rows: Ints,
+    guest: bool,
+    c: int,
+    t: int,
+    s: int,
+    cpus: int,
+    n: int,
+    counts: Counts,
+    asked: Counts,
+) -> int:
+    """Let the guest of vCPU `s`, or user mode of task `t`, read and write FP registers on CPU `c`.
+
+    If the trap is armed its handler runs first. A use writes: it makes the newest version.
+    """
+    trap = GUEST_TRAP if guest else USER_TRAP
+    asked[2] = -1
+    if w[c * C_SIZE + C_WORD] & trap:
+        e = _GUEST_TRAP if guest else _USER_TRAP
+        verdict = step(w, handlers, index, rows, e, c, t, s, cpus, n, counts, asked)
+        if verdict == NO_ROW:
+            return NO_ROW
+        counts[N_GUEST_TRAP if guest else N_USER_TRAP] += 1
+        if w[c * C_SIZE + C_WORD] & trap:
+            return TRAP_NOT_SERVED
+    x = s if guest else t
+    regs = c * C_SIZE + C_REGS
+    xa = context_base(cpus) + x * X_SIZE
+    wrong = w[regs] != x + 1 or w[regs + 1] != w[xa + X_VER]
+    w[xa + X_VER] += 1
+    w[regs] = x + 1
+    w[regs + 1] = w[xa + X_VER]
+    return WRONG_VALUE if wrong else OK
