@@ -10,286 +10,27 @@ from __future__ import annotations
 import inspect
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from enum import Enum
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fpstate.errors import FpstateError, unknown_name
-from fpstate.policies.base import Bounded, Policy
+from fpstate import session as session_module
+from fpstate.errors import FpstateError
+from fpstate.fields import Field, Fields, width
+from fpstate.policies.base import Policy
+from fpstate.session import ROLES, Decision, Refused, Session
 from fpstate.world import step as S
 from fpstate.world.events import N_EVENTS, PARTICIPANTS, Event
 from fpstate.world.state import C_SIZE, X_SIZE, X_WORD, World
 
-ROLES = ("cpu", "task", "second")
-OPS = {"save": S.SAVE, "load": S.LOAD, "clear": S.CLEAR, "overwrite": S.OVERWRITE, "edit": S.EDIT}
-OP_NAMES = {number: name for name, number in OPS.items()} | {S.OOPS: "oops"}
 MAX_VIEW_BITS = 22
-
-
-@dataclass(frozen=True)
-class Field:
-    """One declared field: where it lies and what its codes mean."""
-
-    name: str
-    values: tuple[Any, ...]  # of a word field: value of each code
-    shift: int  # in the word; of a pointer: its slot, 0 or 1
-    bits: int
-    pointer: str = ""  # "", "context" or "cpu"
-    start: int = 0
-
-
-def declared(owner: type, kind: str) -> list[Field]:
-    """Return the fields of a policy's nested class (`kind`: "Cpu", "Task", "Vcpu"), base classes first."""
-    fields: dict[str, Field] = {}
-    shift, slots = 0, 0
-    for cls in reversed(owner.__mro__):
-        for name, note in inspect.get_annotations(cls).items():
-            if name == "kernel" or name in fields:
-                continue
-            where = f"{cls.__module__}.{cls.__qualname__}.{name}"
-            if not hasattr(owner, name):
-                raise FpstateError(f"field '{where}' has no starting value", expected=f"{name}: {note} = ...")
-            start = getattr(owner, name)
-            if start is None:
-                pointer = "cpu" if "Cpu" in str(note) else "context"
-                if (pointer == "context") != (kind == "Cpu") or slots == 2:
-                    expected = "at most two pointers, to contexts on a Cpu, to CPUs on a Task or Vcpu"
-                    raise FpstateError(f"field '{where}' is not a pointer this place can hold", expected=expected)
-                fields[name] = Field(name, (), slots, 3 if pointer == "context" else 2, pointer)
-                slots += 1
-                continue
-            values = _values(start, where)
-            bits = (len(values) - 1).bit_length()
-            fields[name] = Field(name, values, shift, bits, start=values.index(start))
-            shift += bits
-    return list(fields.values())
-
-
-def _values(start: object, where: str) -> tuple[Any, ...]:
-    if isinstance(start, bool):
-        return (False, True)
-    if isinstance(start, Enum):
-        return tuple(type(start))
-    if isinstance(start, Bounded):
-        if not (start.low <= start <= start.high < start.low + 256):
-            raise FpstateError(f"field '{where}' has an impossible range", expected="at most 256 values, start within")
-        return tuple(range(start.low, start.high + 1))
-    raise FpstateError(f"field '{where}' starts as {start!r}", expected="a bool, an Enum member, bounded(), or None")
-
-
-def width(fields: list[Field]) -> int:
-    """Return how many bits the word of these fields has."""
-    return sum(f.bits for f in fields if not f.pointer)
-
-
-def start_word(fields: list[Field]) -> int:
-    """Return the word at the start of the world."""
-    return sum(f.start << f.shift for f in fields if not f.pointer)
-
-
-class Refused(Exception):
-    """A handler asked for something kernel code could not have or do."""
-
-
-class Elsewhere:
-    """A context or CPU that is not in view: it can be saved to or loaded from, and it equals nothing in view."""
-
-    __slots__ = ("origin",)
-
-    def __init__(self, origin: tuple[str, str]) -> None:
-        self.origin = origin
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, Elsewhere) and other is not self:
-            raise Refused("compares two pointers that both name somebody not in view; kernel code could, a view cannot")
-        return other is self
-
-    def __hash__(self) -> int:
-        return hash(self.origin)
-
-    def __getattr__(self, name: str) -> object:
-        raise Refused(f"reads '{name}' of a context that is not in view")
-
-
-class Entity:
-    """What a handler holds for a CPU, task or vCPU: its fields and nothing else."""
-
-    def __init__(self, session: Session, role: str, word: str) -> None:
-        object.__setattr__(self, "_session", session)
-        object.__setattr__(self, "_role", role)
-        object.__setattr__(self, "_word", word)
-
-    def __repr__(self) -> str:
-        return f"<{self._word}>"
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
-        return self._session.read(self._role, name)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        self._session.write(self._role, name, value)
-
-    _session: Session
-    _role: str
-    _word: str
-
-
-class CpuEntity(Entity):
-    """The CPU: it also takes the operations."""
-
-    def stash_host(self) -> None:
-        self._session.operation(S.SAVE, S.STASH)
-
-    def load_stash(self) -> None:
-        self._session.operation(S.LOAD, S.STASH)
-
-    def called(self, function: str) -> None:
-        self._session.decision.trace.append(function)
-
-
-def _operation(name: str) -> Callable[[CpuEntity, object], None]:
-    def ask(self: CpuEntity, context: object) -> None:
-        if context is None:
-            self._session.operation(S.OOPS, S.NOBODY)
-        else:
-            self._session.operation(OPS[name], self._session.target(name, context))
-
-    ask.__name__ = name
-    return ask
-
-
-for _name in OPS:
-    setattr(CpuEntity, _name, _operation(_name))
-
-
-class KernelState:
-    """The kernel-mode FP state of a thread, as a context."""
-
-    __slots__ = ("role",)
-
-    def __init__(self, role: str) -> None:
-        self.role = role
-
-
-@dataclass
-class Decision:
-    """What a handler asked for on one view."""
-
-    ops: list[tuple[int, int]] = field(default_factory=list)  # (operation, target)
-    writes: dict[tuple[str, str], int] = field(default_factory=dict)  # (role, field) -> code
-    trace: list[str | int] = field(default_factory=list)  # kernel functions by name and operations by index, in order
-
-    def key(self) -> tuple[Any, ...]:
-        return tuple(self.ops), tuple(sorted(self.writes.items())), tuple(self.trace)
-
-
-class Session:
-    """One run of a handler on one view. `choose` gives the code of each field the handler reads."""
-
-    def __init__(self, catalogue: Fields, event: Event, choose: Callable[[str, Field], int]) -> None:
-        self.catalogue = catalogue
-        self.event = event
-        self.choose = choose
-        self.decision = Decision()
-        participants = PARTICIPANTS[event]
-        words = dict(zip(ROLES, ("cpu", *participants), strict=False))
-        self.entities: dict[str, Entity] = {
-            role: (CpuEntity if role == "cpu" else Entity)(self, role, word) for role, word in words.items()
-        }
-        self.kernels = {role: KernelState(role) for role in words if words[role] != "vcpu" and role != "cpu"}
-        self.second_is_vcpu = words.get("second") == "vcpu"
-        self.known: dict[tuple[str, str], Any] = {}
-
-    def fields(self, role: str) -> dict[str, Field]:
-        return self.catalogue.of(role, self.second_is_vcpu)
-
-    def field(self, role: str, name: str) -> Field:
-        fields = self.fields(role)
-        if name not in fields:
-            word = self.entities[role]._word
-            raise Refused(str(unknown_name(f"field of {word}", name, fields)))
-        return fields[name]
-
-    def read(self, role: str, name: str) -> Any:  # noqa: ANN401
-        if name == "kernel" and role in self.kernels:
-            return self.kernels[role]
-        f = self.field(role, name)
-        if (role, name) not in self.known:
-            self.known[role, name] = self.decode(role, f, self.choose(role, f))
-        return self.known[role, name]
-
-    def decode(self, role: str, f: Field, code: int) -> Any:  # noqa: ANN401
-        if f.pointer == "cpu":
-            return (None, self.entities["cpu"], Elsewhere((role, f.name)))[code]
-        if f.pointer == "context":
-            named = {
-                S.NOBODY: None,
-                S.TASK: self.entities.get("task"),
-                S.SECOND: self.entities.get("second"),
-                S.TASK_KERNEL: self.kernels.get("task"),
-                S.SECOND_KERNEL: self.kernels.get("second"),
-            }
-            return named.get(code, Elsewhere((role, f.name)))
-        return f.values[code]
-
-    def write(self, role: str, name: str, value: object) -> None:
-        f = self.field(role, name)
-        self.decision.writes[role, name] = self.encode(role, f, value)
-        self.known[role, name] = value
-
-    def encode(self, role: str, f: Field, value: object) -> int:
-        if f.pointer == "cpu" and (value is None or value is self.entities["cpu"]):
-            return 0 if value is None else 1
-        if f.pointer == "context" and not isinstance(value, Elsewhere):
-            return 0 if value is None else self.target(f"{f.name} =", value)
-        if not f.pointer and any(type(v) is type(value) and v == value for v in f.values):
-            return f.values.index(value)
-        expected = ", ".join(map(str, f.values)) or "None or an entity in view"
-        raise Refused(f"sets {self.entities[role]._word}.{f.name} to {value!r}; expected {expected}")
-
-    def target(self, what: str, context: object) -> int:
-        if isinstance(context, Elsewhere):
-            role, name = context.origin
-            if role == "cpu":
-                return S.ELSEWHERE + self.fields("cpu")[name].shift
-        if isinstance(context, KernelState):
-            return S.TASK_KERNEL if context.role == "task" else S.SECOND_KERNEL
-        for code, role in ((S.TASK, "task"), (S.SECOND, "second")):
-            if context is self.entities.get(role):
-                return code
-        raise Refused(f"asks for the impossible: {what}({context!r}) needs a context")
-
-    def operation(self, op: int, target: int) -> None:
-        if len(self.decision.ops) == S.MAX_OPS:
-            raise Refused(f"asks for more than {S.MAX_OPS} operations at one point")
-        self.decision.trace.append(len(self.decision.ops))
-        self.decision.ops.append((op, target))
-
-
-class Fields:
-    """The declared fields of a policy, by kind of entity."""
-
-    def __init__(self, policy: type[Policy]) -> None:
-        self.lists = {kind: declared(getattr(policy, kind), kind) for kind in ("Cpu", "Task", "Vcpu")}
-        self._by_name = {kind: {f.name: f for f in fields} for kind, fields in self.lists.items()}
-        self.words = (
-            start_word(self.lists["Cpu"]),
-            start_word(self.lists["Task"]),
-            start_word(self.lists["Vcpu"]),
-        )
-
-    def of(self, role: str, second_is_vcpu: bool) -> dict[str, Field]:
-        kind = "Cpu" if role == "cpu" else "Vcpu" if role == "second" and second_is_vcpu else "Task"
-        return self._by_name[kind]
 
 
 class Rows:
     """The rows of one policy, learned on demand, as arrays the engines run on.
 
     `handlers` says per event where words and pointers lie in the key, `index` maps base + key to row + 1,
-    `table` holds the rows. `traces[r]` lists what row r does in order: kernel functions by name, operations by number.
+    `table` holds the rows. `traces[r]` lists what a tracer would see row r do, as in `Decision.trace`.
     """
 
     def __init__(self, policy: type[Policy]) -> None:
@@ -298,7 +39,7 @@ class Rows:
         self.fields = Fields(policy)
         self.handlers = np.full((N_EVENTS, S.H_SIZE), -1, np.int32)
         self.table = np.zeros((64, S.R_SIZE), np.int32)
-        self.traces: list[list[str | int]] = []
+        self.traces: list[list[tuple[str, int]]] = []
         self.names: list[tuple[Event, int]] = []  # event and key of each row
         size = 0
         for event in PARTICIPANTS:
@@ -378,7 +119,7 @@ class Rows:
     def _illegal(self, event: Event, handler: Callable[..., object], error: Exception) -> FpstateError:
         code = inspect.unwrap(handler).__code__
         file, line = code.co_filename, code.co_firstlineno
-        here = (__file__, inspect.getfile(Policy))
+        here = (__file__, session_module.__file__, inspect.getfile(Policy))
         for frame in traceback.extract_tb(error.__traceback__):
             if frame.filename not in here:
                 file, line = frame.filename, frame.lineno or line
@@ -407,7 +148,7 @@ class Rows:
         if r == len(self.table):
             self.table = np.concatenate([self.table, np.zeros_like(self.table)])
         self.table[r] = self._encode(event, key, decision)
-        self.traces.append([op if isinstance(op, str) else decision.ops[op][0] for op in decision.trace])
+        self.traces.append(decision.trace)
         self.names.append((event, key))
         self.index[self.handlers[event, S.H_BASE] + key] = r + 1
         return r

@@ -93,7 +93,11 @@ class Policy:
             _only_in_a_handler()
 
         def called(self, function: str) -> None:
-            """Note that the kernel function of this name was called (see `kernel_function`)."""
+            """Note that the kernel function of this name begins (see `kernel_function`)."""
+            _only_in_a_handler()
+
+        def returned(self) -> None:
+            """Note that the kernel function called last is at its end."""
             _only_in_a_handler()
 
     class Task(Context):
@@ -115,8 +119,10 @@ def kernel_function(
     """Mark a method whose first argument is the CPU as a kernel function that a function tracer would show."""
 
     @functools.wraps(function)
-    def marked(self: Self, cpu: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:  # noqa: ANN401
+    def marked(self: Self, cpu: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
         cpu.called(function.__name__)
-        return function(self, cpu, *args, **kwargs)
+        answer = function(self, cpu, *args, **kwargs)
+        cpu.returned()
+        return answer
 
     return cast("Callable[Concatenate[Self, Any, P], R]", marked)

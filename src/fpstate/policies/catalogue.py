@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import pkgutil
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import fpstate.policies
 from fpstate.errors import FpstateError, unknown_name
@@ -36,6 +38,12 @@ def find_policy(name: str) -> type[Policy]:
     return known[name]
 
 
+def about(policy: type[Policy]) -> dict[str, Any]:
+    """Return what there is to say of a policy: name, title (its module's or its own first line), source, what it gives up."""
+    doc = (inspect.getdoc(policy) or "").splitlines() or [""]
+    return {"name": policy.name, "title": doc[0], "source": policy.source, "gives_up": list(policy.gives_up)}
+
+
 def _declared_in(module: ModuleType) -> list[type[Policy]]:
     """Return the policies a module declares itself: classes with a `name` of their own."""
     return [
@@ -60,7 +68,9 @@ def _own(path: Path, class_name: str) -> type[Policy]:
         raise FpstateError(f"the file cannot be imported: {what}", where=f"{path}:{line}") from error
     found = getattr(module, class_name, None)
     if not (isinstance(found, type) and issubclass(found, Policy)):
-        known = [n for n, p in vars(module).items() if isinstance(p, type) and issubclass(p, Policy) and p is not Policy]
+        known = [
+            n for n, p in vars(module).items() if isinstance(p, type) and issubclass(p, Policy) and p is not Policy
+        ]
         raise unknown_name("policy class", class_name, known, where=str(path))
     if not hasattr(found, "name"):
         found.name = class_name

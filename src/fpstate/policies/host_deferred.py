@@ -20,6 +20,7 @@ class DeferredHost(Policy):
         foreign: bool = True  # TIF_FOREIGN_FPSTATE
         fpsimd_cpu: Policy.Cpu | None = None
 
+    @kernel_function
     def fpsimd_save(self, cpu: Cpu, task: Task) -> None:
         if not task.foreign:
             cpu.save(task)
@@ -101,6 +102,7 @@ class DeferredHost(Policy):
 class BindableHost(DeferredHost):
     """v4.18 on (e6b673b741ea): saves go to whatever `last_state` names, which may be a vCPU."""
 
+    @kernel_function
     def fpsimd_save(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task) -> None:
         if not task.foreign:
             cpu.save(cpu.last_state)

@@ -26,35 +26,33 @@ class Linux614(PreemptibleHost):
     class Cpu(DeferredHost.Cpu):
         fp_owner: Owner = Owner.FREE
 
-    Task = PreemptibleHost.Task
-
-    def vcpu_load(self, cpu: Cpu, task: Task, vcpu: Policy.Vcpu) -> None:
+    def vcpu_load(self, cpu: Cpu, task: PreemptibleHost.Task, vcpu: Policy.Vcpu) -> None:
         self.kvm_arch_vcpu_load_fp(cpu, task)
 
     @kernel_function
-    def kvm_arch_vcpu_load_fp(self, cpu: Cpu, task: Task) -> None:
+    def kvm_arch_vcpu_load_fp(self, cpu: Cpu, task: PreemptibleHost.Task) -> None:
         self.fpsimd_save_and_flush_cpu_state(cpu, task)
         cpu.fp_owner = Owner.FREE
 
-    def guest_enter(self, cpu: Cpu, task: Task, vcpu: Policy.Vcpu) -> None:
+    def guest_enter(self, cpu: Cpu, task: PreemptibleHost.Task, vcpu: Policy.Vcpu) -> None:
         if task.foreign:  # kvm_arch_vcpu_ctxflush_fp
             cpu.fp_owner = Owner.FREE
         cpu.guest_fp_trap = cpu.fp_owner is not Owner.GUEST_OWNED
 
-    def guest_fp_trap(self, cpu: Cpu, task: Task, vcpu: Policy.Vcpu) -> None:
+    def guest_fp_trap(self, cpu: Cpu, task: PreemptibleHost.Task, vcpu: Policy.Vcpu) -> None:
         cpu.guest_fp_trap = False  # kvm_hyp_handle_fpsimd
         cpu.load(vcpu)
         cpu.fp_owner = Owner.GUEST_OWNED
 
-    def guest_exit(self, cpu: Cpu, task: Task, vcpu: Policy.Vcpu) -> None:
+    def guest_exit(self, cpu: Cpu, task: PreemptibleHost.Task, vcpu: Policy.Vcpu) -> None:
         if cpu.fp_owner is Owner.GUEST_OWNED:  # kvm_arch_vcpu_ctxsync_fp
             self.fpsimd_bind_state_to_cpu(cpu, vcpu)
             task.foreign = False
 
-    def vcpu_put(self, cpu: Cpu, task: Task, vcpu: Policy.Vcpu) -> None:
+    def vcpu_put(self, cpu: Cpu, task: PreemptibleHost.Task, vcpu: Policy.Vcpu) -> None:
         self.kvm_arch_vcpu_put_fp(cpu, task)
 
     @kernel_function
-    def kvm_arch_vcpu_put_fp(self, cpu: Cpu, task: Task) -> None:
+    def kvm_arch_vcpu_put_fp(self, cpu: Cpu, task: PreemptibleHost.Task) -> None:
         if cpu.fp_owner is Owner.GUEST_OWNED:
             self.fpsimd_save_and_flush_cpu_state(cpu, task)

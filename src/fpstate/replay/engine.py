@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fpstate.jit import jit
+from fpstate.jit import bare
 from fpstate.rows import Rows
 from fpstate.traces.trace import Kind, Trace
 from fpstate.world import step as S
@@ -30,11 +30,10 @@ P_WRONG: Final = 1  # how many things went wrong
 P_FIRST: Final = 2  # event of the first, its verdict, and whose value was found instead
 P_VERDICT: Final = 3
 P_FOUND: Final = 4
-P_ASKED: Final = 5  # event, key and row of the last decision
-P_SIZE: Final = 8
+P_SIZE: Final = 5
 
 
-@jit
+@bare
 def replay_events(
     event: NDArray[np.uint8],
     cpu: NDArray[np.uint16],
@@ -48,23 +47,25 @@ def replay_events(
     cpus: int,
     n: int,
     counts: S.Counts,
+    asked: S.Counts,
     place: S.Counts,
     used: S.Ints,
 ) -> bool:
     """Replay from `place[P_NEXT]` on; return False when a row is needed, True at the end.
 
-    `maybe` says whether what the recorder could not see happened. If `used` is not empty it gets, for each event, the
-    row it used (-1: none).
+    `asked` gets what `step` puts there. `maybe` says whether what the recorder could not see happened. If `used` is not
+    empty it gets, for each event, the row it used (-1: none).
     """
-    asked = place[P_ASKED:]
     for i in range(place[P_NEXT], len(event)):
-        e = event[i]
+        e = int(event[i])
         if e >= _TRUTH:
             continue
         if e == _RET_MAYBE or e == _USER_MAYBE or e == _GUEST_MAYBE:
             if not maybe:
                 continue
             e -= 1
+        if S.ignored(handlers, e):
+            continue
         c = int(cpu[i])
         t = int(subject[i])
         s = int(object_[i])
@@ -120,6 +121,7 @@ def replay(trace: Trace, rows: Rows, *, maybe: bool, keep_rows: bool = False) ->
     """
     world, cpus = start_of(trace, rows)
     counts = np.zeros(S.N_COUNTS, np.int64)
+    asked = np.zeros(3, np.int64)
     place = np.zeros(P_SIZE, np.int64)
     used = np.full(len(trace) if keep_rows else 0, -1, np.int32)
     while not replay_events(
@@ -135,10 +137,11 @@ def replay(trace: Trace, rows: Rows, *, maybe: bool, keep_rows: bool = False) ->
         cpus,
         len(trace.contexts),
         counts,
+        asked,
         place,
         used,
     ):
-        rows.learn(Event(int(place[P_ASKED])), int(place[P_ASKED + 1]))
+        rows.learn(Event(int(asked[0])), int(asked[1]))
     outcome = Outcome(counts, int(place[P_WRONG]), used=used)
     if outcome.wrong:
         outcome.first, outcome.verdict = int(place[P_FIRST]), int(place[P_VERDICT])

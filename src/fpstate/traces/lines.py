@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fpstate.jit import inline
+from fpstate.jit import bare, inline
 from fpstate.traces.codes import HAS_FLAGS, INTERRUPT, NEED_RESCHED, UNNAMED
 
 Bytes = NDArray[np.uint8]
@@ -64,7 +64,7 @@ def number(b: Bytes, i: int, e: int) -> tuple[int, int]:
         k += 1
     if k == i or (k < e and is_digit(b[k])):
         return -1, k
-    return v, k
+    return int(v), k
 
 
 @inline
@@ -79,7 +79,7 @@ def number_before(b: Bytes, lo: int, k: int) -> tuple[int, int]:
         q -= 1
     if q == k:
         return -1, q
-    return v, q
+    return int(v), q
 
 
 @inline
@@ -188,7 +188,7 @@ def _bracket_head(b: Bytes, i: int, e: int, perf: bool) -> Head:
     return Head(0, 0, 0, 0, -1, worst, 0, 0)
 
 
-@inline
+@bare
 def _latency_head(b: Bytes, i: int, e: int) -> Head:
     """Parse `comm-tid  cpuflags time:` where the CPU number and the flags touch, like `vmm-107  0d..1. 5.93:`."""
     worst = NO_HEAD

@@ -6,12 +6,12 @@ and stops with a status where the caller must act. It does not know what the lin
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fpstate.jit import inline, jit
+from fpstate.jit import bare, inline
 from fpstate.traces import codes
 from fpstate.traces.fields import at, find, parse_fields
 from fpstate.traces.lines import BAD_TIME, LATENCY, NO_HEAD, PERF, Bytes, is_digit, number, parse_head, skip_spaces
@@ -52,12 +52,14 @@ class ScanState(NamedTuple):
 def new_raw(rows: int) -> Raw:
     """Return columns with room for `rows` rows."""
     types = (np.int64, np.uint16, np.int32, np.uint8, np.uint8, np.int32, np.int32, np.int32, np.int32, np.uint32)
-    return Raw(*(np.empty(rows, t) for t in types))
+    columns: list[Any] = [np.empty(rows, t) for t in types]
+    return Raw(*columns)
 
 
 def cut(raw: Raw, lo: int, hi: int) -> Raw:
     """Return rows `lo` to `hi` without a copy."""
-    return Raw(*(column[lo:hi] for column in raw))
+    columns: list[Any] = [column[lo:hi] for column in raw]
+    return Raw(*columns)
 
 
 def new_scan_state() -> ScanState:
@@ -110,7 +112,7 @@ def _event_name(b: Bytes, i: int, e: int) -> tuple[int, int, int]:
     return lo, (colon if colon == k - 1 and colon >= 0 else k), k
 
 
-@inline
+@bare
 def _is_other_line(b: Bytes, i: int, e: int, layout: int) -> int:
     """Return 1 for a line that is no event (comment, stack, blank), 2 for one of another format, else 0."""
     if b[i] == 35:
@@ -129,7 +131,7 @@ def _is_other_line(b: Bytes, i: int, e: int, layout: int) -> int:
     return 1 if b[k] == 61 and k + 1 < e and b[k + 1] == 62 else 0
 
 
-@inline
+@bare
 def _loss(b: Bytes, i: int, e: int) -> tuple[int, int]:
     """Return (cpu, events) of `CPU:1 [LOST 12 EVENTS]` and its variants; cpu -1 when it is another line."""
     if not at(b, i, e, _CPU) or (find(b, i, e, _LOST_UPPER) < 0 and find(b, i, e, _DROPPED) < 0):
@@ -146,7 +148,18 @@ def _loss(b: Bytes, i: int, e: int) -> tuple[int, int]:
 
 @inline
 def _put(
-    raw: Raw, n: int, time: int, cpu: int, tid: int, code: int, flags: int, a: int, b: int, comm: int, other: int, line: int
+    raw: Raw,
+    n: int,
+    time: int,
+    cpu: int,
+    tid: int,
+    code: int,
+    flags: int,
+    a: int,
+    b: int,
+    comm: int,
+    other: int,
+    line: int,
 ) -> None:
     raw.time[n] = time
     raw.cpu[n] = cpu
@@ -190,7 +203,7 @@ def _matters(code: int, a: int, b: int) -> bool:
     return not (code == codes.PRESERVE or code == codes.SIGNAL_DELIVER) or a != 0
 
 
-@inline
+@bare
 def _not_event(b: Bytes, i: int, e: int, layout: int, s: ScanState, raw: Raw, n: int) -> int:
     """Deal with a line that has no head; return 0, 1 with a row, or minus a status."""
     other = _is_other_line(b, i, e, layout)
@@ -229,7 +242,7 @@ def _one_line(b: Bytes, i: int, e: int, layout: int, s: ScanState, raw: Raw, n: 
         return _error(BAD_LINE)
     if not _clock(s, h.cpu, h.time):
         return _error(BACKWARDS)
-    s.events.count[name] += 1
+    s.events.counts[name] += 1
     s.facts[EVENTS] += 1
     s.facts[FLAGGED] += (h.flags & codes.HAS_FLAGS) != 0
     s.facts[TICKS if h.fraction < 0 else FRACTIONS] += 1
@@ -243,7 +256,7 @@ def _one_line(b: Bytes, i: int, e: int, layout: int, s: ScanState, raw: Raw, n: 
     return 1
 
 
-@jit
+@bare
 def scan(b: Bytes, lo: int, hi: int, final: bool, layout: int, s: ScanState, raw: Raw) -> tuple[int, int, int]:
     """Scan whole lines of `b[lo:hi]`; return (where it stopped, rows written, status).
 

@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fpstate.jit import jit
+from fpstate.jit import inline
 
 C_WORD: Final = 0  # trap bits and the policy's flags
 C_PTR: Final = 1  # two pointers to contexts (owner numbers, 0 none)
@@ -44,19 +44,19 @@ POLICY_SHIFT: Final = 2  # the policy's own flags start here
 World = NDArray[np.int32]
 
 
-@jit
+@inline
 def context_base(cpus: int) -> int:
     """Return where the record of context 0 starts."""
     return cpus * C_SIZE
 
 
-@jit
+@inline
 def kernel_owner(t: int, n: int) -> int:
     """Return the owner number of the kernel-mode FP state of thread `t` in a world of `n` contexts."""
     return n + 2 + t
 
 
-@jit
+@inline
 def softirq_owner(n: int) -> int:
     """Return the owner number of what kernel code in a softirq leaves in the registers."""
     return 2 * n + 3

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fpstate.jit import jit
+from fpstate.jit import inline
 from fpstate.world.events import Event
 from fpstate.world.state import (
     C_PTR,
@@ -112,8 +112,14 @@ _PM_ENTER: Final = int(Event.CPU_PM_ENTER)
 _USER_TRAP: Final = int(Event.USER_FP_TRAP)
 _GUEST_TRAP: Final = int(Event.GUEST_FP_TRAP)
 
+_MIND_BEFORE: Final = sum(
+    1 << e for e in (_EXEC, _SIGRETURN, _PTRACE_WRITE, _VCPU_SETREG, _VCPU_RESET, _CPU_DOWN, _NEON_END)
+)
+_USES: Final = 1 << int(Event.USER_FP) | 1 << int(Event.GUEST_FP)
+_MIND_AFTER: Final = sum(1 << e for e in (_NEON_BEGIN, _SOFTIRQ_BEGIN, _FORK, _PM_ENTER, _SIGNAL))
 
-@jit
+
+@inline
 def pointer_code(owner: int, task: int, second: int, n: int) -> int:
     """Return how `owner` (an owner number) looks to kernel code that has `task` and `second` in view."""
     if owner == 0:
@@ -129,7 +135,7 @@ def pointer_code(owner: int, task: int, second: int, n: int) -> int:
     return ELSEWHERE
 
 
-@jit
+@inline
 def cpu_code(pointer: int, cpu: int) -> int:
     """Return how a pointer to a CPU looks from CPU `cpu`: 0 none, 1 this one, 2 another."""
     if pointer == 0:
@@ -137,26 +143,25 @@ def cpu_code(pointer: int, cpu: int) -> int:
     return 1 if pointer == cpu + 1 else 2
 
 
-@jit
+@inline
 def view_key(w: World, handlers: Ints, e: int, c: int, t: int, s: int, cpus: int, n: int) -> int:
     """Return what kernel code sees at event `e` on CPU `c`, as one number: all words and pointers in view."""
     ca = c * C_SIZE
     base = context_base(cpus)
     ta = base + t * X_SIZE
     sa = base + s * X_SIZE
-    h = handlers[e]
-    key = w[ca + C_WORD] | w[ta + X_WORD] << h[H_TASK] | w[sa + X_WORD] << h[H_SECOND]
+    key = w[ca + C_WORD] | w[ta + X_WORD] << handlers[e, H_TASK] | w[sa + X_WORD] << handlers[e, H_SECOND]
     for i in range(2):
-        if h[H_CPU_PTR + i] >= 0:
-            key |= pointer_code(w[ca + C_PTR + i], t, s, n) << h[H_CPU_PTR + i]
-        if h[H_TASK_PTR + i] >= 0:
-            key |= cpu_code(w[ta + X_PTR + i], c) << h[H_TASK_PTR + i]
-        if h[H_SECOND_PTR + i] >= 0:
-            key |= cpu_code(w[sa + X_PTR + i], c) << h[H_SECOND_PTR + i]
-    return key
+        if handlers[e, H_CPU_PTR + i] >= 0:
+            key |= pointer_code(w[ca + C_PTR + i], t, s, n) << handlers[e, H_CPU_PTR + i]
+        if handlers[e, H_TASK_PTR + i] >= 0:
+            key |= cpu_code(w[ta + X_PTR + i], c) << handlers[e, H_TASK_PTR + i]
+        if handlers[e, H_SECOND_PTR + i] >= 0:
+            key |= cpu_code(w[sa + X_PTR + i], c) << handlers[e, H_SECOND_PTR + i]
+    return int(key)
 
 
-@jit
+@inline
 def place(w: World, target: int, c: int, t: int, s: int, cpus: int, n: int) -> int:
     """Return where in the world the label of `target` lies."""
     base = context_base(cpus)
@@ -170,35 +175,34 @@ def place(w: World, target: int, c: int, t: int, s: int, cpus: int, n: int) -> i
         return base + s * X_SIZE + X_KERNEL
     if target == STASH:
         return c * C_SIZE + C_STASH
-    owner = w[c * C_SIZE + C_PTR + target - ELSEWHERE]
+    owner = int(w[c * C_SIZE + C_PTR + target - ELSEWHERE])
     if owner > n + 1:
         return base + (owner - kernel_owner(0, n)) * X_SIZE + X_KERNEL
     return base + (owner - 1) * X_SIZE + X_IMAGE
 
 
-@jit
-def whose(where: int, cpus: int) -> int:
+@inline
+def whose(w: World, where: int, cpus: int) -> int:
     """Return 0 for a host place (a task's image, the stash), 1 for a guest's image, 2 for kernel-mode state."""
-    # The third column decides; vCPU records are told apart by the caller.
     if where < context_base(cpus):
         return 0
-    return 2 if (where - context_base(cpus)) % X_SIZE == X_KERNEL else 1
+    if (where - context_base(cpus)) % X_SIZE == X_KERNEL:
+        return 2
+    return int(w[where - X_IMAGE + X_VCPU])
 
 
-@jit
-def run_ops(w: World, row: Ints, c: int, t: int, s: int, cpus: int, n: int, counts: Counts) -> int:
+@inline
+def run_ops(w: World, rows: Ints, r: int, c: int, t: int, s: int, cpus: int, n: int, counts: Counts) -> int:
     """Carry out the operations of a row on CPU `c`."""
     regs = c * C_SIZE + C_REGS
     base = context_base(cpus)
-    for i in range(row[R_OPS]):
-        op = row[R_OPS + 1 + i] & 255
+    for i in range(rows[r, R_OPS]):
+        op = rows[r, R_OPS + 1 + i] & 255
         if op == OOPS:
             return NULL_POINTER
-        a = place(w, row[R_OPS + 1 + i] >> 8, c, t, s, cpus, n)
+        a = place(w, rows[r, R_OPS + 1 + i] >> 8, c, t, s, cpus, n)
         if op == SAVE or op == LOAD:
-            kind = whose(a, cpus)
-            if kind == 1 and w[a - X_IMAGE + X_VCPU] == 0:
-                kind = 0
+            kind = whose(w, a, cpus)
             if op == SAVE:
                 w[a] = w[regs]
                 w[a + 1] = w[regs + 1]
@@ -220,7 +224,7 @@ def run_ops(w: World, row: Ints, c: int, t: int, s: int, cpus: int, n: int, coun
     return OK
 
 
-@jit
+@inline
 def set_pointers(w: World, codes: int, c: int, t: int, s: int, cpus: int, n: int) -> None:
     """Set the pointers a row asks for; `codes` holds 3 bits for each of CPU, task and second, two each."""
     base = context_base(cpus)
@@ -245,28 +249,28 @@ def set_pointers(w: World, codes: int, c: int, t: int, s: int, cpus: int, n: int
             w[base + s * X_SIZE + X_PTR + i] = c + 1 if code == 2 else 0
 
 
-@jit
-def run_row(w: World, row: Ints, c: int, t: int, s: int, cpus: int, n: int, counts: Counts) -> int:
+@inline
+def run_row(w: World, rows: Ints, r: int, c: int, t: int, s: int, cpus: int, n: int, counts: Counts) -> int:
     """Carry out one decision: its operations, then its new words and pointers."""
     verdict = OK
-    if row[R_OPS]:
-        verdict = run_ops(w, row, c, t, s, cpus, n, counts)
-    if row[R_PTRS]:
-        set_pointers(w, row[R_PTRS], c, t, s, cpus, n)
+    if rows[r, R_OPS]:
+        verdict = run_ops(w, rows, r, c, t, s, cpus, n, counts)
+    if rows[r, R_PTRS]:
+        set_pointers(w, rows[r, R_PTRS], c, t, s, cpus, n)
     base = context_base(cpus)
-    w[c * C_SIZE + C_WORD] = row[R_CPU]
-    w[base + t * X_SIZE + X_WORD] = row[R_TASK]
-    w[base + s * X_SIZE + X_WORD] = row[R_SECOND]
+    w[c * C_SIZE + C_WORD] = rows[r, R_CPU]
+    w[base + t * X_SIZE + X_WORD] = rows[r, R_TASK]
+    w[base + s * X_SIZE + X_WORD] = rows[r, R_SECOND]
     return verdict
 
 
-@jit
+@inline
 def new_version(w: World, x: int, cpus: int) -> None:
     """Make every copy of context `x` stale: its value is being replaced from outside."""
     w[context_base(cpus) + x * X_SIZE + X_VER] += 1
 
 
-@jit
+@inline
 def copy_of_parent(w: World, t: int, s: int, cpus: int) -> None:
     """Make thread `s` a copy of `t`, policy fields included, as the kernel's structure copy at fork does."""
     ta = context_base(cpus) + t * X_SIZE
@@ -276,7 +280,7 @@ def copy_of_parent(w: World, t: int, s: int, cpus: int) -> None:
     w[sa + X_PTR + 1] = w[ta + X_PTR + 1]
 
 
-@jit
+@inline
 def copy_image_to_child(w: World, t: int, s: int, cpus: int) -> None:
     """Give child `s` the parent's image: right if it was the parent's latest value, else as wrong as that."""
     ta = context_base(cpus) + t * X_SIZE
@@ -290,7 +294,7 @@ def copy_image_to_child(w: World, t: int, s: int, cpus: int) -> None:
         w[sa + X_IMAGE + 1] = w[sa + X_VER] if version == w[ta + X_VER] else w[sa + X_VER] - 1
 
 
-@jit
+@inline
 def find_row(
     w: World, handlers: Ints, index: Ints, e: int, c: int, t: int, s: int, cpus: int, n: int, asked: Counts
 ) -> int:
@@ -302,7 +306,7 @@ def find_row(
     if base < 0:
         return -1
     key = view_key(w, handlers, e, c, t, s, cpus, n)
-    r = index[base + key] - 1
+    r = int(index[base + key]) - 1
     if r < 0:
         asked[0] = e
         asked[1] = key
@@ -310,7 +314,7 @@ def find_row(
     return r
 
 
-@jit
+@inline
 def before_row(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int) -> int:
     """Do what an event does to the values before kernel code handles it."""
     if e == _EXEC or e == _SIGRETURN:
@@ -332,7 +336,7 @@ def before_row(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int) -> i
     return OK
 
 
-@jit
+@inline
 def after_row(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int) -> int:
     """Do what an event does to the values after kernel code has handled it."""
     regs = c * C_SIZE + C_REGS
@@ -353,7 +357,13 @@ def after_row(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int) -> in
     return OK
 
 
-@jit
+@inline
+def ignored(handlers: Ints, e: int) -> bool:
+    """Tell whether event `e` changes nothing: the policy does not handle it and it has no effect on values."""
+    return handlers[e, H_BASE] < 0 and not (_MIND_BEFORE | _MIND_AFTER | _USES) >> e & 1
+
+
+@inline
 def step(
     w: World,
     handlers: Ints,
@@ -378,13 +388,17 @@ def step(
     asked[2] = r
     if r == -2:
         return NO_ROW
-    verdict = before_row(w, e, c, t, s, cpus, n)
+    verdict = OK
+    if _MIND_BEFORE >> e & 1:
+        verdict = before_row(w, e, c, t, s, cpus, n)
     if r >= 0:
-        verdict = max(verdict, run_row(w, rows[r], c, t, s, cpus, n, counts))
-    return max(verdict, after_row(w, e, c, t, s, cpus, n))
+        verdict = max(verdict, run_row(w, rows, r, c, t, s, cpus, n, counts))
+    if _MIND_AFTER >> e & 1:
+        verdict = max(verdict, after_row(w, e, c, t, s, cpus, n))
+    return verdict
 
 
-@jit
+@inline
 def use(
     w: World,
     handlers: Ints,

@@ -1,0 +1,112 @@
+"""`fpstate compare`: policies side by side on a real kernel's trace."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from fpstate.costs import Profile
+    from fpstate.replay.compare import Broken, Compared, Comparison
+    from fpstate.traces.trace import Trace
+
+
+def command(
+    traces: Annotated[list[str] | None, typer.Argument(metavar="[TRACE]...", help="Traces; a bundled one if none.")] = None,
+    policy: Annotated[
+        list[str] | None, typer.Option("--policy", "-p", help="A policy by name, or FILE.py:CLASS; all if none.")
+    ] = None,
+    costs: Annotated[str, typer.Option(help="Cost profile by name, or a TOML file.")] = "altra-vhe",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON (schema fpstate.compare/1).")] = False,
+) -> None:
+    """What each way of switching FP state would have cost on a trace: saves, loads, traps, cycles.
+
+    Where the trace does not show whether FP was used, figures are low-high: none of it happened, or all.
+
+    Example: fpstate compare contended.vhe --policy linux-4.18 --policy linux-6.14
+    """
+    from fpstate.cli.output import compiling_notice, print_json, steps
+    from fpstate.costs import load_profile
+    from fpstate.policies.catalogue import find_policy, policies
+    from fpstate.replay.compare import compare
+    from fpstate.traces.samples import DEFAULT_SAMPLE, open_trace
+
+    profile = load_profile(costs)
+    chosen = [find_policy(name) for name in policy] if policy else list(policies().values())
+    compiling_notice()
+    read = [open_trace(name) for name in traces or [DEFAULT_SAMPLE]]
+    results: list[tuple[Trace, Comparison]] = []
+    with steps("comparing", len(read) * len(chosen)) as done:
+        for trace in read:
+            results.append((trace, compare(trace, chosen, profile, done)))
+    if json:
+        print_json("fpstate.compare/1", {"costs": profile.name, "traces": [_trace_json(t, c) for t, c in results]} | _flat(results))
+    else:
+        for trace, comparison in results:
+            _show(trace, comparison, profile)
+    if any(p.broken for _, c in results for p in c.policies):
+        raise typer.Exit(1 if policy else 0)
+
+
+def _trace_json(trace: Trace, comparison: Comparison) -> dict[str, object]:
+    header = trace.header
+    about = {"source": header.source, "events": len(trace), "unobserved": header.unobserved, "lost": header.lost}
+    return {"trace": about, **comparison.to_json()}
+
+
+def _flat(results: list[tuple[Trace, Comparison]]) -> dict[str, object]:
+    """Return the first trace's result at the top level too: most comparisons are of one trace."""
+    return _trace_json(*results[0]) if len(results) == 1 else {}
+
+
+def _show(trace: Trace, comparison: Comparison, profile: Profile) -> None:
+    from rich.table import Table
+
+    from fpstate.cli.output import console
+
+    title = f"{trace.header.source}: {len(trace):,} events, costs {profile.name}"
+    table = Table(title=title, title_justify="left", caption_justify="left")
+    table.add_column("policy", no_wrap=True)
+    for name in ("saves", "loads", "traps", "kcycles", "x bound"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("on this trace")
+    low, high = comparison.bound_low, comparison.bound_high
+    table.add_row("(bound)", *_cells([(low.saves, high.saves), (low.loads, high.loads), (0, 0)]), _kilo(low.cycles, high.cycles), "1", "no policy can do less")
+    table.add_section()
+    for p in sorted(comparison.policies, key=lambda p: (p.high.cycles, p.name)):
+        table.add_row(p.name, *_row(p), _verdict(p.broken), style="red" if p.broken else "")
+    out = console()
+    out.print(table)
+    for p in comparison.policies:
+        if p.broken:
+            out.print(f"{p.name} corrupts registers on this trace: {_where(p.broken)}", highlight=False)
+    for sentence in [*trace.header.unobserved, *profile.weak]:
+        out.print(f"note: {sentence}", highlight=False, style="dim")
+
+
+def _row(p: Compared) -> list[str]:
+    ratio = "-" if p.ratio_low is None or p.ratio_high is None else _span(f"{p.ratio_low:.2f}", f"{p.ratio_high:.2f}")
+    pairs = [(p.low.saves, p.high.saves), (p.low.loads, p.high.loads), (p.low.traps, p.high.traps)]
+    return [*_cells(pairs), _kilo(p.low.cycles, p.high.cycles), ratio]
+
+
+def _cells(pairs: list[tuple[int, int]]) -> list[str]:
+    return [_span(f"{a:,}", f"{b:,}") for a, b in pairs]
+
+
+def _kilo(low: float, high: float) -> str:
+    return _span(f"{low / 1000:,.0f}", f"{high / 1000:,.0f}")
+
+
+def _span(low: str, high: str) -> str:
+    return low if low == high else f"{low}-{high}"
+
+
+def _verdict(broken: Broken | None) -> str:
+    return "CORRUPTS" if broken else "ok"
+
+
+def _where(b: Broken) -> str:
+    times = "once" if b.times == 1 else f"{b.times:,} times"
+    return f"{times}, first at line {b.line} ({b.time / 1e9:.6f} s, CPU {b.cpu}): {b.who} {b.what}"

@@ -1,0 +1,89 @@
+"""`fpstate describe`: what a trace holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def command(
+    trace: Annotated[Path, typer.Argument(metavar="TRACE", help="An imported .parquet, or a recording itself.")],
+    json: Annotated[
+        bool, typer.Option("--json", help="Print JSON (schema fpstate.describe/1) instead of tables.")
+    ] = False,
+) -> None:
+    """Show what a trace holds: events, tasks and vCPUs, and what the recording could not show.
+
+    Example: fpstate describe trace.parquet
+    """
+    from fpstate.traces.describe import describe
+    from fpstate.traces.read import read_trace
+
+    summary = describe(read_trace(trace))
+    if json:
+        from json import dumps
+
+        typer.echo(dumps(summary, indent=2, ensure_ascii=False))
+    else:
+        _print(summary)
+
+
+def _print(summary: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(_machine(summary), markup=False)
+    console.print(_counts("event", summary["events"]))
+    if summary["truths"]:
+        console.print(_counts("what the kernel did", summary["truths"]))
+    console.print(_contexts(summary["contexts"]))
+    for sentence in summary["unobserved"]:
+        console.print(f"- {sentence}", markup=False)
+    if summary["ignored"]:
+        console.print(f"Lines without a meaning here: {_listed(summary['ignored'])}", markup=False)
+
+
+def _machine(summary: dict[str, Any]) -> str:
+    parts = [
+        f"{summary['source']}: {summary['format']}",
+        " ".join(filter(None, (summary["kernel"], summary["mode"]))),
+        f"{summary['cpus']} CPUs",
+        f"{summary['duration_ns'] / 1e9:.3f} s" + (f" ({summary['clock']})" if summary["clock"] else ""),
+        f"{summary['lines']} lines",
+        f"{summary['rows']} rows",
+        "put in order of time" if summary["sorted"] else "",
+    ]
+    return ", ".join(filter(None, parts))
+
+
+def _listed(counts: dict[str, int], most: int = 12) -> str:
+    order = sorted(counts.items(), key=lambda item: -item[1])
+    more = f", and {len(order) - most} more names" if len(order) > most else ""
+    return ", ".join(f"{name} ({count})" for name, count in order[:most]) + more
+
+
+def _counts(title: str, counts: dict[str, int]) -> Table:
+    from rich.table import Table
+
+    table = Table()
+    table.add_column(title, no_wrap=True)
+    table.add_column("rows", justify="right")
+    for name, count in counts.items():
+        table.add_row(name, str(count))
+    return table
+
+
+def _contexts(contexts: list[dict[str, Any]]) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("task or vCPU", "kind")
+    table.add_column("events", justify="right")
+    for context in contexts:
+        table.add_row(escape(context["name"]), context["kind"], str(context["events"]))
+    return table

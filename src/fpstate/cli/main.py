@@ -1,0 +1,61 @@
+"""The `fpstate` program: its commands, and how errors leave it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from fpstate import __version__
+from fpstate.cli import compare, costs, describe, import_, policies, validate
+from fpstate.errors import FpstateError
+
+GOOD, FINDING, BAD_INPUT, INCOMPLETE = 0, 1, 2, 3
+
+app = typer.Typer(
+    name="fpstate",
+    help="A laboratory for FP/SIMD register switching in kernels and hypervisors.",
+    epilog="Example: fpstate compare   (all policies on a bundled trace of a real Linux/KVM)",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("compare")(compare.command)
+app.command("validate")(validate.command)
+app.command("describe")(describe.command)
+app.command("import")(import_.command)
+app.command("policies")(policies.command)
+app.command("costs")(costs.command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fpstate {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[  # noqa: ARG001
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Exit codes: 0 good, 1 a finding (corrupts, differs), 2 bad input or usage, 3 incomplete."""
+
+
+def main() -> None:
+    """Run the program; whatever a user can get wrong leaves as one message on stderr and exit code 2."""
+    try:
+        app()
+    except FpstateError as error:
+        sys.stderr.write(f"fpstate: {error}\n")
+        sys.exit(BAD_INPUT)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(GOOD)
+    except KeyboardInterrupt:
+        sys.stderr.write("fpstate: interrupted\n")
+        sys.exit(130)

@@ -1,0 +1,69 @@
+"""`fpstate validate`: does the model predict what a real kernel did?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from fpstate.replay.validate import Validation
+    from fpstate.traces.trace import Trace
+
+
+def command(
+    trace: Annotated[str, typer.Argument(help="A trace that holds what the kernel did (function tracer lines).")],
+    policy: Annotated[str, typer.Option("--policy", "-p", help="A policy by name, or FILE.py:CLASS.")] = "linux-6.14",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON (schema fpstate.validate/1).")] = False,
+) -> None:
+    """Predict from scheduling, system calls and KVM events what the kernel did about FP state, and compare in order.
+
+    Exit code 0: exact; 1: it differs.
+
+    Example: fpstate validate contended.vhe
+    """
+    from fpstate.cli.output import compiling_notice, print_json
+    from fpstate.policies.catalogue import find_policy
+    from fpstate.replay.validate import validate
+    from fpstate.traces.samples import open_trace
+
+    chosen = find_policy(policy)
+    compiling_notice()
+    read = open_trace(trace)
+    result = validate(read, chosen)
+    if json:
+        header = read.header
+        about = {"source": header.source, "unobserved": header.unobserved, "lost": header.lost}
+        print_json("fpstate.validate/1", {"trace": about, "policy": chosen.name, **result.to_json()})
+    else:
+        _show(read, chosen.name, result)
+    if not result.exact:
+        raise typer.Exit(1)
+
+
+def _show(trace: Trace, policy: str, result: Validation) -> None:
+    from rich.table import Table
+
+    from fpstate.cli.output import console
+    from fpstate.replay.validate import around
+
+    out = console()
+    table = Table(title=f"{policy} against {trace.header.source}", title_justify="left")
+    table.add_column("what the kernel did")
+    for side in ("predicted", "observed", "missed", "extra"):
+        table.add_column(side, justify="right")
+    for name, counts in result.to_json()["events"].items():
+        table.add_row(name, *(f"{counts[side]:,}" for side in ("predicted", "observed", "missed", "extra")))
+    out.print(table)
+    if result.excluded:
+        out.print(f"excluded: {result.excluded}, of tasks whose state was set before the trace began", highlight=False)
+    for sentence in trace.header.unobserved:
+        out.print(f"note: {sentence}", highlight=False, style="dim")
+    if result.first is None:
+        out.print("exact: every one predicted, in order", style="bold green")
+        return
+    first = result.first
+    out.print(f"differs; first on CPU {first.cpu}:", style="bold red", highlight=False)
+    out.print(f"  predicted: {', '.join(first.predicted) or 'nothing'}", highlight=False)
+    out.print(f"  observed:  {', '.join(first.observed) or 'nothing'}", highlight=False)
+    out.print("\n".join(around(trace, first)), highlight=False, markup=False)

@@ -1,0 +1,109 @@
+"""A policy as a decision table: for each event, every combination of what its handler reads, and what it then does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fpstate.fields import Field
+from fpstate.policies.base import Policy
+from fpstate.rows import Rows
+from fpstate.session import OP_NAMES, ROLES, Decision
+from fpstate.world import step as S
+from fpstate.world.events import PARTICIPANTS, Event
+
+POINTER_NAMES = {
+    "context": {0: "none", 1: "task", 2: "{second}", 3: "task.kernel", 4: "{second}.kernel", 5: "another"},
+    "cpu": {0: "none", 1: "this", 2: "another"},
+}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One line of the table: when all of `when` hold at `event`, `then` is done, in order."""
+
+    event: str
+    when: tuple[str, ...]
+    then: tuple[str, ...]
+
+
+def decision_table(policy: type[Policy]) -> list[Rule]:
+    """Return all rules of a policy, in a fixed order. Only fields that the handler reads make conditions."""
+    rows = Rows(policy)
+    handled = [event for event in PARTICIPANTS if rows.handler(event) is not None]
+    kernel = any(_names_kernel_state(rows, d) for event in handled for _, d in _paths(rows, event, kernel=True))
+    return [_rule(rows, event, path, d) for event in handled for path, d in _paths(rows, event, kernel=kernel)]
+
+
+Path = list[tuple[str, Field, int]]  # role, field and code of each first read, in the order of reading
+
+
+def _names_kernel_state(rows: Rows, decision: Decision) -> bool:
+    """Tell whether a decision makes a pointer name some thread's kernel-mode state."""
+    pointers = {f.name for f in rows.fields.lists["Cpu"] if f.pointer}
+    kernel = (S.TASK_KERNEL, S.SECOND_KERNEL)
+    return any(role == "cpu" and name in pointers and c in kernel for (role, name), c in decision.writes.items())
+
+
+def _paths(rows: Rows, event: Event, *, kernel: bool) -> Iterator[tuple[Path, Decision]]:
+    """Run the handler once for each path through it: every first read of a field tries all its values in turn."""
+    taken: list[int] = []  # at each read on the path, which of the possible codes is tried
+    while True:
+        path: Path = []
+
+        def choose(role: str, f: Field, path: Path = path) -> int:
+            if len(path) == len(taken):
+                taken.append(0)
+            code = _codes(event, f, kernel)[taken[len(path)]]
+            path.append((role, f, code))
+            return code
+
+        decision = rows.run(event, choose)
+        yield path, decision
+        while taken and taken[-1] + 1 == len(_codes(event, path[len(taken) - 1][1], kernel)):
+            taken.pop()
+        if not taken:
+            return
+        taken[-1] += 1
+
+
+def _codes(event: Event, f: Field, kernel: bool) -> list[int]:
+    """Return the codes a field can have at this event: a pointer names only who is in view, or somebody else."""
+    if f.pointer == "cpu":
+        return [0, 1, 2]
+    if not f.pointer:
+        return list(range(len(f.values)))
+    codes = [S.NOBODY, *([S.TASK] if PARTICIPANTS[event] else [])]
+    codes += [S.SECOND] if len(PARTICIPANTS[event]) == 2 else []
+    codes += [S.TASK_KERNEL] if kernel and PARTICIPANTS[event] else []
+    codes += [S.SECOND_KERNEL] if kernel and "next" in PARTICIPANTS[event] else []
+    return [*codes, S.ELSEWHERE]
+
+
+def _value(event: Event, f: Field, code: int) -> str:
+    if f.pointer:
+        return POINTER_NAMES[f.pointer][code].format(second=PARTICIPANTS[event][-1] if PARTICIPANTS[event] else "")
+    return str(getattr(f.values[code], "name", f.values[code]))
+
+
+def _word(event: Event, role: str) -> str:
+    return dict(zip(ROLES, ("cpu", *PARTICIPANTS[event]), strict=False))[role]
+
+
+def _rule(rows: Rows, event: Event, path: Path, decision: Decision) -> Rule:
+    when = tuple(f"{_word(event, role)}.{f.name} = {_value(event, f, code)}" for role, f, code in path)
+    return Rule(event.name.lower(), when, tuple(_actions(rows, event, decision)))
+
+
+def _actions(rows: Rows, event: Event, decision: Decision) -> Iterator[str]:
+    second = PARTICIPANTS[event][-1] if PARTICIPANTS[event] else ""
+    names = {S.TASK: "task", S.SECOND: second, S.STASH: "host copy"}
+    names |= {S.TASK_KERNEL: "task.kernel", S.SECOND_KERNEL: f"{second}.kernel"}
+    for f in rows.fields.lists["Cpu"]:
+        if f.pointer:
+            names[S.ELSEWHERE + f.shift] = f"whom {f.name} names"
+    for op, target in decision.ops:
+        yield f"{OP_NAMES[op]} {names.get(target, 'nobody')}"
+    vcpu = "vcpu" in PARTICIPANTS[event]
+    for (role, name), code in decision.writes.items():
+        yield f"{_word(event, role)}.{name} := {_value(event, rows.fields.of(role, vcpu)[name], code)}"

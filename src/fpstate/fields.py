@@ -1,0 +1,89 @@
+"""The fields a policy declares on CPU, task and vCPU: where each lies and what its codes mean."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from fpstate.errors import FpstateError
+from fpstate.policies.base import Bounded, Policy
+
+
+@dataclass(frozen=True)
+class Field:
+    """One declared field: where it lies and what its codes mean."""
+
+    name: str
+    values: tuple[Any, ...]  # of a word field: value of each code
+    shift: int  # in the word; of a pointer: its slot, 0 or 1
+    bits: int
+    pointer: str = ""  # "", "context" or "cpu"
+    start: int = 0
+
+
+def declared(owner: type, kind: str) -> list[Field]:
+    """Return the fields of a policy's nested class (`kind`: "Cpu", "Task", "Vcpu"), base classes first."""
+    fields: dict[str, Field] = {}
+    shift, slots = 0, 0
+    for cls in reversed(owner.__mro__):
+        for name, note in inspect.get_annotations(cls).items():
+            if name == "kernel" or name in fields:
+                continue
+            where = f"{cls.__module__}.{cls.__qualname__}.{name}"
+            if not hasattr(owner, name):
+                raise FpstateError(f"field '{where}' has no starting value", expected=f"{name}: {note} = ...")
+            start = getattr(owner, name)
+            if start is None:
+                pointer = "cpu" if "Cpu" in str(note) else "context"
+                if (pointer == "context") != (kind == "Cpu") or slots == 2:
+                    expected = "at most two pointers, to contexts on a Cpu, to CPUs on a Task or Vcpu"
+                    raise FpstateError(f"field '{where}' is not a pointer this place can hold", expected=expected)
+                fields[name] = Field(name, (), slots, 3 if pointer == "context" else 2, pointer)
+                slots += 1
+                continue
+            values = _values(start, where)
+            bits = (len(values) - 1).bit_length()
+            fields[name] = Field(name, values, shift, bits, start=values.index(start))
+            shift += bits
+    return list(fields.values())
+
+
+def _values(start: object, where: str) -> tuple[Any, ...]:
+    if isinstance(start, bool):
+        return (False, True)
+    if isinstance(start, Enum):
+        return tuple(type(start))
+    if isinstance(start, Bounded):
+        if not (start.low <= start <= start.high < start.low + 256):
+            raise FpstateError(f"field '{where}' has an impossible range", expected="at most 256 values, start within")
+        return tuple(range(start.low, start.high + 1))
+    raise FpstateError(f"field '{where}' starts as {start!r}", expected="a bool, an Enum member, bounded(), or None")
+
+
+def width(fields: list[Field]) -> int:
+    """Return how many bits the word of these fields has."""
+    return sum(f.bits for f in fields if not f.pointer)
+
+
+def start_word(fields: list[Field]) -> int:
+    """Return the word at the start of the world."""
+    return sum(f.start << f.shift for f in fields if not f.pointer)
+
+
+class Fields:
+    """The declared fields of a policy, by kind of entity."""
+
+    def __init__(self, policy: type[Policy]) -> None:
+        self.lists = {kind: declared(getattr(policy, kind), kind) for kind in ("Cpu", "Task", "Vcpu")}
+        self._by_name = {kind: {f.name: f for f in fields} for kind, fields in self.lists.items()}
+        self.words = (
+            start_word(self.lists["Cpu"]),
+            start_word(self.lists["Task"]),
+            start_word(self.lists["Vcpu"]),
+        )
+
+    def of(self, role: str, second_is_vcpu: bool) -> dict[str, Field]:
+        kind = "Cpu" if role == "cpu" else "Vcpu" if role == "second" and second_is_vcpu else "Task"
+        return self._by_name[kind]

@@ -1,0 +1,162 @@
+"""Policies side by side on one trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fpstate.costs import Profile
+from fpstate.policies.base import Policy
+from fpstate.replay.bound import bound
+from fpstate.replay.engine import Outcome, replay
+from fpstate.rows import Rows
+from fpstate.traces.trace import Trace
+from fpstate.world import step as S
+from fpstate.world.events import Event
+
+IMAGE_BYTES = 528
+"""Bytes of one FPSIMD image: V0-V31, FPSR, FPCR, padded (struct user_fpsimd_state)."""
+
+WENT_WRONG = {
+    S.WRONG_VALUE: "reads a value that is not its latest",
+    S.TRAP_NOT_SERVED: "traps, and the handler leaves the trap armed",
+    S.STALE_FRAME: "gets a signal frame built from an old image",
+    S.KERNEL_VALUE_LOST: "loses its kernel-mode FP values",
+    S.NULL_POINTER: "saves to or loads from nobody",
+}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one replay cost. Transfers are of one whole register file each; cycles are by a cost profile."""
+
+    saves: int
+    loads: int
+    traps: int
+    cycles: float
+    saves_host: int
+    saves_guest: int
+    saves_kernel: int
+    loads_host: int
+    loads_guest: int
+    loads_kernel: int
+    clears: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Broken:
+    """The first place where a policy corrupts registers on this very trace, and how often it goes wrong in all."""
+
+    times: int
+    event: int  # index in the trace
+    line: int  # line of the source, 0 when there is none
+    time: int  # nanoseconds
+    cpu: int
+    who: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One policy on one trace: low takes what was not seen as not having happened, high as having happened."""
+
+    name: str
+    low: Figures
+    high: Figures
+    ratio_low: float | None  # cycles to the bound's; None when the bound is zero
+    ratio_high: float | None
+    gives_up: tuple[str, ...]
+    broken: Broken | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All policies on one trace, with the clairvoyant bound."""
+
+    policies: list[Compared]
+    bound_low: Figures
+    bound_high: Figures
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "bound": {"low": asdict(self.bound_low), "high": asdict(self.bound_high)},
+            "policies": [asdict(p) for p in self.policies],
+        }
+
+
+def figures(outcome: Outcome, profile: Profile) -> Figures:
+    """Turn the counters of a replay into figures."""
+    n = [int(x) for x in outcome.counts]
+    saves = sum(n[S.N_SAVE_HOST : S.N_SAVE_KERNEL + 1])
+    loads = sum(n[S.N_LOAD_HOST : S.N_LOAD_KERNEL + 1])
+    cost = saves * cycles(profile, "save") + loads * cycles(profile, "load") + n[S.N_CLEAR] * cycles(profile, "clear")
+    cost += n[S.N_USER_TRAP] * cycles(profile, "user_trap") + n[S.N_GUEST_TRAP] * cycles(profile, "guest_trap")
+    return Figures(
+        saves,
+        loads,
+        n[S.N_USER_TRAP] + n[S.N_GUEST_TRAP],
+        cost,
+        saves_host=n[S.N_SAVE_HOST],
+        saves_guest=n[S.N_SAVE_GUEST],
+        saves_kernel=n[S.N_SAVE_KERNEL],
+        loads_host=n[S.N_LOAD_HOST],
+        loads_guest=n[S.N_LOAD_GUEST],
+        loads_kernel=n[S.N_LOAD_KERNEL],
+        clears=n[S.N_CLEAR],
+        bytes=(saves + loads) * IMAGE_BYTES,
+    )
+
+
+def cycles(profile: Profile, operation: str) -> float:
+    """Return what one operation costs by the profile, in cycles of its CPU."""
+    return profile.operations[operation].cycles
+
+
+def bound_figures(trace: Trace, profile: Profile, *, maybe: bool) -> Figures:
+    """Return the clairvoyant bound as figures; it tells neither host from guest nor knows traps."""
+    saves, loads = bound(trace, maybe=maybe)
+    cost = saves * cycles(profile, "save") + loads * cycles(profile, "load")
+    return Figures(saves, loads, 0, cost, 0, 0, 0, 0, 0, 0, 0, (saves + loads) * IMAGE_BYTES)
+
+
+def broken(trace: Trace, outcome: Outcome) -> Broken | None:
+    """Describe the first thing that went wrong in a replay, if anything did."""
+    if not outcome.wrong:
+        return None
+    i = outcome.first
+    guest = trace.event[i] in (Event.GUEST_FP, Event.GUEST_FP_MAYBE)
+    who = trace.contexts.label(int(trace.object[i] if guest else trace.subject[i]))
+    what = WENT_WRONG[outcome.verdict]
+    if outcome.verdict == S.WRONG_VALUE:
+        what += f" (found {owner_label(trace, outcome.found)})"
+    place = int(trace.line[i]), int(trace.time[i]), int(trace.cpu[i])
+    return Broken(outcome.wrong, i, *place, who, what)
+
+
+def owner_label(trace: Trace, owner: int) -> str:
+    """Say whose value an owner number stands for."""
+    n = len(trace.contexts)
+    if owner == 0:
+        return "nobody's"
+    if owner <= n:
+        return f"{trace.contexts.label(owner - 1)}'s"
+    return f"kernel-mode values of {trace.contexts.label(owner - n - 2)}" if owner <= 2 * n + 1 else "a softirq's"
+
+
+def compare(
+    trace: Trace, policies: Iterable[type[Policy]], profile: Profile, done: Callable[[], None] = lambda: None
+) -> Comparison:
+    """Replay `trace` under each policy, low and high; `done` is called after each policy."""
+    low, high = (bound_figures(trace, profile, maybe=m) for m in (False, True))
+    compared = []
+    for policy in policies:
+        rows = Rows(policy)
+        outcomes = [replay(trace, rows, maybe=m) for m in (False, True)]
+        at = [figures(o, profile) for o in outcomes]
+        ratios = [f.cycles / b.cycles if b.cycles else None for f, b in zip(at, (low, high), strict=True)]
+        wrong = broken(trace, outcomes[1]) or broken(trace, outcomes[0])
+        compared.append(Compared(policy.name, at[0], at[1], ratios[0], ratios[1], policy.gives_up, wrong))
+        done()
+    return Comparison(compared, low, high)

@@ -1,0 +1,210 @@
+"""Hold what a policy predicts against what a real kernel was seen to do, event for event and in order."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fpstate.errors import FpstateError
+from fpstate.policies.base import Policy
+from fpstate.replay.engine import replay
+from fpstate.rows import Rows
+from fpstate.traces.trace import Kind, Trace
+from fpstate.world import step as S
+from fpstate.world.events import Event, Truth
+
+CHECKED = (
+    Truth.HW_SAVE,
+    Truth.TASK_FPSIMD_LOAD,
+    Truth.FPSIMD_RESTORE_CURRENT_STATE,
+    Truth.FPSIMD_SAVE_AND_FLUSH_CPU_STATE,
+    Truth.FPSIMD_BIND_STATE_TO_CPU,
+    Truth.KVM_ARCH_VCPU_LOAD_FP,
+    Truth.KVM_ARCH_VCPU_PUT_FP,
+)
+BY_NAME = {t.name.lower(): t for t in CHECKED}
+MAKES_KNOWN = (Event.RET_TO_USER, Event.SIGRETURN, Event.EXEC, Event.VCPU_LOAD)
+"""After these, whether a task's registers are live no longer depends on what was before the trace."""
+
+
+@dataclass(frozen=True)
+class Deed:
+    """One thing done about FP state: predicted (at the event of row `at`) or observed (row `at`)."""
+
+    cpu: int
+    what: Truth
+    who: int  # context of the current thread
+    at: int
+
+    def same(self) -> tuple[int, int]:
+        return self.what, self.who
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first place where prediction and observation part: row of the trace, and what each side has there."""
+
+    cpu: int
+    at: int
+    predicted: list[str]
+    observed: list[str]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """How well a policy predicts a trace. Counts are by name of what was done."""
+
+    predicted: dict[str, int]
+    observed: dict[str, int]
+    missed: dict[str, int]
+    extra: dict[str, int]
+    excluded: int
+    first: Difference | None
+
+    @property
+    def exact(self) -> bool:
+        return not any(self.missed.values()) and not any(self.extra.values())
+
+    def to_json(self) -> dict[str, Any]:
+        names = [t.name.lower() for t in CHECKED]
+        sides = {"predicted": self.predicted, "observed": self.observed, "missed": self.missed, "extra": self.extra}
+        return {
+            "exact": self.exact,
+            "excluded": self.excluded,
+            "events": {n: {side: counts[n] for side, counts in sides.items()} for n in names},
+            "first_difference": None if self.first is None else vars(self.first),
+        }
+
+
+def validate(trace: Trace, policy: type[Policy]) -> Validation:
+    """Predict from the stimuli of `trace` what `policy` does, and hold it against the truth in the trace."""
+    seen = sorted({Truth(int(e)) for e in np.unique(trace.event) if e >= Truth.HW_SAVE and e in set(Truth)})
+    if not set(seen) & set(CHECKED):
+        names = ", ".join(t.name.lower() for t in CHECKED)
+        raise FpstateError("the trace holds no ground truth", expected=f"function tracer lines such as {names}")
+    rows = Rows(policy)
+    outcome = replay(trace, rows, maybe=True, keep_rows=True)
+    known = known_from(trace)
+    predicted = list(predictions(trace, rows, outcome.used))
+    observed = list(observations(trace))
+    kept_p = [d for d in predicted if d.at > known[d.who]]
+    kept_o = [d for d in observed if d.at > known[d.who]]
+    excluded = max(len(predicted) - len(kept_p), len(observed) - len(kept_o))
+    missed, extra, first = differences(trace, kept_p, kept_o)
+    return Validation(_by_name(kept_p), _by_name(kept_o), _by_name(missed), _by_name(extra), excluded, first)
+
+
+def known_from(trace: Trace) -> NDArray[np.int64]:
+    """Return, for each context, the row up to which its state hangs on what was before the trace (-1: known always)."""
+    known = np.full(len(trace.contexts), -1, np.int64)
+    started_here = set(trace.object[trace.event == Event.FORK].tolist())
+    old = [x for x in np.flatnonzero(trace.contexts.kind == Kind.USER) if x not in started_here]
+    known[old] = len(trace)
+    rows = np.flatnonzero(np.isin(trace.event, MAKES_KNOWN))
+    who, first = np.unique(trace.subject[rows], return_index=True)
+    known[who] = np.minimum(known[who], rows[first])
+    return known
+
+
+def predictions(trace: Trace, rows: Rows, used: NDArray[np.int32]) -> Iterator[Deed]:
+    """Yield what the rows used at each event do, as a function tracer on that kernel would show it."""
+    deeds = [[t for entry in trace_of_row for t in _truth(*entry)] for trace_of_row in rows.traces]
+    for i in np.flatnonzero(used >= 0).tolist():
+        for what in deeds[used[i]]:
+            yield Deed(int(trace.cpu[i]), what, int(trace.subject[i]), i)
+
+
+def _truth(function: str, op: int) -> Iterator[Truth]:
+    if op == S.SAVE and function == "fpsimd_save":
+        yield Truth.HW_SAVE
+    elif op == 0 and function in BY_NAME:
+        yield BY_NAME[function]
+
+
+def observations(trace: Trace) -> Iterator[Deed]:
+    """Yield what the kernel was seen to do."""
+    for i in np.flatnonzero(np.isin(trace.event, CHECKED)).tolist():
+        yield Deed(int(trace.cpu[i]), Truth(int(trace.event[i])), int(trace.subject[i]), i)
+
+
+def stretches(trace: Trace, cpu: int) -> NDArray[np.int64]:
+    """Return the rows at which a new stretch between two thread switches of `cpu` begins.
+
+    A vcpu_put made by the switch belongs to the new stretch: the tracer shows it after the switch's own line.
+    """
+    rows = np.flatnonzero((trace.cpu == cpu) & (trace.event < Truth.HW_SAVE))
+    events, lines = trace.event[rows], trace.line[rows]
+    switch = np.flatnonzero(events == Event.THREAD_SWITCH)
+    put = (switch > 0) & (events[switch - 1] == Event.VCPU_PUT) & (lines[switch - 1] == lines[switch])
+    return rows[np.where(put, switch - 1, switch)]
+
+
+def differences(
+    trace: Trace, predicted: list[Deed], observed: list[Deed]
+) -> tuple[list[Deed], list[Deed], Difference | None]:
+    """Return what was missed, what was extra, and the first difference, comparing stretch by stretch on each CPU."""
+    missed: list[Deed] = []
+    extra: list[Deed] = []
+    first: Difference | None = None
+    for cpu in sorted({d.cpu for d in predicted} | {d.cpu for d in observed}):
+        p, o = ([d for d in side if d.cpu == cpu] for side in (predicted, observed))
+        if [d.same() for d in p] == [d.same() for d in o]:
+            continue
+        starts = stretches(trace, cpu)
+        for a, b in _stretch_pairs(starts, p, o):
+            for i1, i2, j1, j2 in _unequal(a, b):
+                extra += a[i1:i2]
+                missed += b[j1:j2]
+                at = min(d.at for d in a[i1:i2] + b[j1:j2])
+                if first is None or at < first.at:
+                    first = Difference(cpu, at, _names(trace, a[i1:i2]), _names(trace, b[j1:j2]))
+    return missed, extra, first
+
+
+def _stretch_pairs(starts: NDArray[np.int64], p: list[Deed], o: list[Deed]) -> Iterator[tuple[list[Deed], list[Deed]]]:
+    groups: dict[int, tuple[list[Deed], list[Deed]]] = {}
+    for side, deeds in enumerate((p, o)):
+        for number, deed in zip(np.searchsorted(starts, [d.at for d in deeds], "right").tolist(), deeds, strict=True):
+            groups.setdefault(number, ([], []))[side].append(deed)
+    yield from (groups[number] for number in sorted(groups))
+
+
+def _unequal(a: list[Deed], b: list[Deed]) -> Iterator[tuple[int, int, int, int]]:
+    sa, sb = [d.same() for d in a], [d.same() for d in b]
+    if sa == sb:
+        return
+    for tag, i1, i2, j1, j2 in difflib.SequenceMatcher(None, sa, sb, autojunk=False).get_opcodes():
+        if tag != "equal":
+            yield i1, i2, j1, j2
+
+
+def _names(trace: Trace, deeds: list[Deed]) -> list[str]:
+    return [f"{d.what.name.lower()} ({trace.contexts.label(d.who)})" for d in deeds]
+
+
+def _by_name(deeds: list[Deed]) -> Counter[str]:
+    return Counter(d.what.name.lower() for d in deeds)
+
+
+def around(trace: Trace, difference: Difference, *, rows: int = 6) -> list[str]:
+    """Return the rows of the trace around a difference, on its CPU, one line of text each."""
+    on_cpu = np.flatnonzero(trace.cpu == difference.cpu)
+    k = int(np.searchsorted(on_cpu, difference.at))
+    return [describe_row(trace, int(i), mark=int(i) == difference.at) for i in on_cpu[max(0, k - rows) : k + rows]]
+
+
+def describe_row(trace: Trace, i: int, *, mark: bool = False) -> str:
+    """Return one row of a trace as text: line, time in seconds, CPU, event, who."""
+    e = int(trace.event[i])
+    name = (Truth(e) if e >= Truth.HW_SAVE else Event(e)).name.lower()
+    who = trace.contexts.label(int(trace.subject[i]))
+    other = f" -> {trace.contexts.label(int(trace.object[i]))}" if trace.object[i] >= 0 else ""
+    seen = "  " if e < Truth.HW_SAVE else "  | "
+    arrow = ">" if mark else " "
+    return f"{arrow} line {trace.line[i]:>7} {trace.time[i] / 1e9:12.6f} [{trace.cpu[i]:03}]{seen}{name} {who}{other}"

@@ -1,0 +1,200 @@
+"""One run of a policy's handler on one view: what it may touch, and what it asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from fpstate.errors import unknown_name
+from fpstate.fields import Field, Fields
+from fpstate.world import step as S
+from fpstate.world.events import PARTICIPANTS, Event
+
+ROLES = ("cpu", "task", "second")
+OPS = {"save": S.SAVE, "load": S.LOAD, "clear": S.CLEAR, "overwrite": S.OVERWRITE, "edit": S.EDIT}
+OP_NAMES = {number: name for name, number in OPS.items()} | {S.OOPS: "oops"}
+
+
+class Refused(Exception):
+    """A handler asked for something kernel code could not have or do."""
+
+
+class Elsewhere:
+    """A context or CPU that is not in view: it can be saved to or loaded from, and it equals nothing in view."""
+
+    __slots__ = ("origin",)
+
+    def __init__(self, origin: tuple[str, str]) -> None:
+        self.origin = origin
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Elsewhere) and other is not self:
+            raise Refused("compares two pointers that both name somebody not in view; kernel code could, a view cannot")
+        return other is self
+
+    def __hash__(self) -> int:
+        return hash(self.origin)
+
+    def __getattr__(self, name: str) -> object:
+        raise Refused(f"reads '{name}' of a context that is not in view")
+
+
+class Entity:
+    """What a handler holds for a CPU, task or vCPU: its fields and nothing else."""
+
+    def __init__(self, session: Session, role: str, word: str) -> None:
+        object.__setattr__(self, "_session", session)
+        object.__setattr__(self, "_role", role)
+        object.__setattr__(self, "_word", word)
+
+    def __repr__(self) -> str:
+        return f"<{self._word}>"
+
+    def __getattr__(self, name: str) -> Any:
+        return self._session.read(self._role, name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        self._session.write(self._role, name, value)
+
+    _session: Session
+    _role: str
+    _word: str
+
+
+class CpuEntity(Entity):
+    """The CPU: it also takes the operations."""
+
+    def stash_host(self) -> None:
+        self._session.operation(S.SAVE, S.STASH)
+
+    def load_stash(self) -> None:
+        self._session.operation(S.LOAD, S.STASH)
+
+    def called(self, function: str) -> None:
+        self._session.inside.append(function)
+        self._session.decision.trace.append((function, 0))
+
+    def returned(self) -> None:
+        self._session.inside.pop()
+
+
+def _operation(name: str) -> Callable[[CpuEntity, object], None]:
+    def ask(self: CpuEntity, context: object) -> None:
+        if context is None:
+            self._session.operation(S.OOPS, S.NOBODY)
+        else:
+            self._session.operation(OPS[name], self._session.target(name, context))
+
+    ask.__name__ = name
+    return ask
+
+
+for _name in OPS:
+    setattr(CpuEntity, _name, _operation(_name))
+
+
+class KernelState:
+    """The kernel-mode FP state of a thread, as a context."""
+
+    __slots__ = ("role",)
+
+    def __init__(self, role: str) -> None:
+        self.role = role
+
+
+@dataclass
+class Decision:
+    """What a handler asked for on one view."""
+
+    ops: list[tuple[int, int]] = field(default_factory=list)  # (operation, target)
+    writes: dict[tuple[str, str], int] = field(default_factory=dict)  # (role, field) -> code
+    trace: list[tuple[str, int]] = field(default_factory=list)  # what a tracer sees: (kernel function, 0) where one
+    # begins, (kernel function or "", operation) where one inside it asks for an operation
+
+    def key(self) -> tuple[Any, ...]:
+        return tuple(self.ops), tuple(sorted(self.writes.items())), tuple(self.trace)
+
+
+class Session:
+    """One run of a handler on one view. `choose` gives the code of each field the handler reads."""
+
+    def __init__(self, catalogue: Fields, event: Event, choose: Callable[[str, Field], int]) -> None:
+        self.catalogue = catalogue
+        self.event = event
+        self.choose = choose
+        self.decision = Decision()
+        participants = PARTICIPANTS[event]
+        words = dict(zip(ROLES, ("cpu", *participants), strict=False))
+        self.entities: dict[str, Entity] = {
+            role: (CpuEntity if role == "cpu" else Entity)(self, role, word) for role, word in words.items()
+        }
+        self.kernels = {role: KernelState(role) for role in words if words[role] != "vcpu" and role != "cpu"}
+        self.second_is_vcpu = words.get("second") == "vcpu"
+        self.known: dict[tuple[str, str], Any] = {}
+        self.inside: list[str] = []  # kernel functions entered and not left
+
+    def fields(self, role: str) -> dict[str, Field]:
+        return self.catalogue.of(role, self.second_is_vcpu)
+
+    def field(self, role: str, name: str) -> Field:
+        fields = self.fields(role)
+        if name not in fields:
+            word = self.entities[role]._word
+            raise Refused(str(unknown_name(f"field of {word}", name, fields)))
+        return fields[name]
+
+    def read(self, role: str, name: str) -> Any:
+        if name == "kernel" and role in self.kernels:
+            return self.kernels[role]
+        f = self.field(role, name)
+        if (role, name) not in self.known:
+            self.known[role, name] = self.decode(role, f, self.choose(role, f))
+        return self.known[role, name]
+
+    def decode(self, role: str, f: Field, code: int) -> Any:
+        if f.pointer == "cpu":
+            return (None, self.entities["cpu"], Elsewhere((role, f.name)))[code]
+        if f.pointer == "context":
+            named = {
+                S.NOBODY: None,
+                S.TASK: self.entities.get("task"),
+                S.SECOND: self.entities.get("second"),
+                S.TASK_KERNEL: self.kernels.get("task"),
+                S.SECOND_KERNEL: self.kernels.get("second"),
+            }
+            return named.get(code, Elsewhere((role, f.name)))
+        return f.values[code]
+
+    def write(self, role: str, name: str, value: object) -> None:
+        f = self.field(role, name)
+        self.decision.writes[role, name] = self.encode(role, f, value)
+        self.known[role, name] = value
+
+    def encode(self, role: str, f: Field, value: object) -> int:
+        if f.pointer == "cpu" and (value is None or value is self.entities["cpu"]):
+            return 0 if value is None else 1
+        if f.pointer == "context" and not isinstance(value, Elsewhere):
+            return 0 if value is None else self.target(f"{f.name} =", value)
+        if not f.pointer and any(type(v) is type(value) and v == value for v in f.values):
+            return f.values.index(value)
+        expected = ", ".join(map(str, f.values)) or "None or an entity in view"
+        raise Refused(f"sets {self.entities[role]._word}.{f.name} to {value!r}; expected {expected}")
+
+    def target(self, what: str, context: object) -> int:
+        if isinstance(context, Elsewhere):
+            role, name = context.origin
+            if role == "cpu":
+                return S.ELSEWHERE + self.fields("cpu")[name].shift
+        if isinstance(context, KernelState):
+            return S.TASK_KERNEL if context.role == "task" else S.SECOND_KERNEL
+        for code, role in ((S.TASK, "task"), (S.SECOND, "second")):
+            if context is self.entities.get(role):
+                return code
+        raise Refused(f"asks for the impossible: {what}({context!r}) needs a context")
+
+    def operation(self, op: int, target: int) -> None:
+        if len(self.decision.ops) == S.MAX_OPS:
+            raise Refused(f"asks for more than {S.MAX_OPS} operations at one point")
+        self.decision.trace.append((self.inside[-1] if self.inside else "", op))
+        self.decision.ops.append((op, target))

@@ -1,0 +1,119 @@
+"""The contexts at the end of a trace: which tasks are kernel threads, and the order the columns refer to."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fpstate.traces.machine import CONTEXTS, Machine
+from fpstate.traces.meaning import KTHREADD
+from fpstate.traces.trace import Contexts, Kind
+from fpstate.world.events import Event
+
+_KTHREAD_NAME = re.compile(
+    r"kthreadd$|(?:kworker|ksoftirqd|migration|cpuhp|rcu[a-z]*|idle_inject|irq|jbd2|card\d+-crtc\d+|scsi_[a-z]+_\d+|xfs-)"
+    r"[/_:-]|rcu_|(?:khungtaskd|khugepaged|kcompactd\d*|kswapd\d*|ksmd|kauditd|kdevtmpfs|oom_reaper|writeback|"
+    r"watchdogd?(?:/\d+)?|kthrotld|kblockd|netns|vhost-\d+|kvm-[a-z-]+|kthread.*)$"
+)
+_USER_EVENTS = (Event.RET_TO_USER, Event.RET_TO_USER_MAYBE, Event.USER_FP, Event.USER_FP_MAYBE)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Contexts in the order they were met, and `place[i]`: the row of context i in a `Contexts`."""
+
+    contexts: Contexts
+    place: NDArray[np.int32]
+
+
+def is_kthread_name(name: str) -> bool:
+    """Return whether a thread with this comm is most likely a kernel thread."""
+    return _KTHREAD_NAME.match(name) is not None
+
+
+def found_contexts(m: Machine, names: list[str], cpus: int, syscalls: bool) -> Found:
+    """Return the contexts of a finished scan; `names` are the comms by number.
+
+    A CPU whose idle thread was not met gets one. Without system calls kernel threads are told by their comm.
+    """
+    n = int(m.facts[CONTEXTS])
+    missing = [c for c in range(cpus) if m.idle[c] < 0]
+    comm = _comms(m, n, names)
+    kind = _kinds(m, n, comm, syscalls)
+    total = n + len(missing)
+    idle = np.concatenate([m.idle[:cpus][m.idle[:cpus] >= 0], np.arange(n, total, dtype=np.int32)])
+    idle_cpu = np.array([c for c in range(cpus) if m.idle[c] >= 0] + missing, np.int64)
+    contexts = Contexts(
+        np.concatenate([kind, np.zeros(len(missing), np.uint8)]),
+        np.concatenate([m.tid[:n], np.zeros(len(missing), np.int32)]),
+        np.concatenate([m.owner[:n], np.full(len(missing), -1, np.int32)]),
+        comm + [""] * len(missing),
+    )
+    for context, c in zip(idle.tolist(), idle_cpu.tolist(), strict=True):
+        contexts.name[context] = f"swapper/{c}"
+    return Found(contexts, _places(total, idle, idle_cpu))
+
+
+def _comms(m: Machine, n: int, names: list[str]) -> list[str]:
+    table = [*names, "<...>"]  # -1: a thread no line names
+    comm = [table[i] for i in m.name[:n].tolist()]
+    owners = m.owner[:n].tolist()
+    return [comm[owner] if owner >= 0 else name for name, owner in zip(comm, owners, strict=True)]
+
+
+def _kinds(m: Machine, n: int, comm: list[str], syscalls: bool) -> NDArray[np.uint8]:
+    kind = m.kind[:n].copy()
+    user = m.user[:n].astype(bool).tolist()
+    tids, parents = m.tid[:n].tolist(), m.parent[:n].tolist()
+    for i in np.flatnonzero(kind == Kind.USER).tolist():
+        parent = parents[i]
+        if user[i]:
+            continue
+        if parent >= 0 and tids[parent] != KTHREADD:
+            user[i] = user[parent]
+        elif not syscalls and parent < 0:
+            user[i] = not is_kthread_name(comm[i])
+    threads = kind == Kind.USER
+    kind[threads & ~np.array(user, bool)] = Kind.KTHREAD
+    return kind
+
+
+def _places(total: int, idle: NDArray[np.int32], idle_cpu: NDArray[np.int64]) -> NDArray[np.int32]:
+    place = np.full(total, -1, np.int32)
+    place[idle] = idle_cpu
+    rest = np.flatnonzero(place < 0)
+    place[rest] = np.arange(len(idle), total, dtype=np.int32)
+    return place
+
+
+def in_order(found: Found) -> Contexts:
+    """Return the contexts with idle threads first, as a `Trace` has them."""
+    where = np.argsort(found.place, kind="stable")
+    c = found.contexts
+    owner = c.owner[where]
+    owner[owner >= 0] = found.place[owner[owner >= 0]]
+    names = [c.name[i] for i in where.tolist()]
+    return Contexts(c.kind[where], c.tid[where], owner, names)
+
+
+def moved(found: Found, column: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return a `subject` or `object` column that refers to the contexts `in_order`."""
+    if not len(found.place):
+        return column
+    result = found.place[column]
+    result[column < 0] = -1
+    return result
+
+
+def of_kernel_threads(
+    kind: NDArray[np.uint8], event: NDArray[np.uint8], subject: NDArray[np.int32]
+) -> NDArray[np.bool_]:
+    """Return which rows say that a kernel thread was in user mode: it was taken for a user task at first."""
+    chosen = np.zeros(256, bool)
+    chosen[list(_USER_EVENTS)] = True
+    rows = chosen[event]
+    rows[rows] = kind[subject[rows]] == Kind.KTHREAD
+    return rows

@@ -1,0 +1,124 @@
+"""The sentences of a header about what a recording could not show, and what follows from that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fpstate.traces import machine, scan
+from fpstate.traces.codes import TRUTHS
+from fpstate.traces.sniff import Beginning
+from fpstate.world.events import Event
+
+
+_USER_FP = (
+    "Whether a task used FP in user mode cannot be recorded: each return to user mode may be followed by it "
+    f"({Event.USER_FP_MAYBE.name})."
+)
+
+
+def unobserved(
+    found: Beginning,
+    counts: dict[str, int],
+    facts: NDArray[np.int64],
+    scanned: NDArray[np.int64],
+    lost: list[dict[str, Any]],
+    cut: bool,
+) -> list[str]:
+    """Return the sentences for a finished import.
+
+    `counts` are lines by event name, `facts` those of the machine, `scanned` those of the scanner;
+    `cut` says that the last line was incomplete.
+    """
+    sentences = (
+        *_losses(lost, cut),
+        *_clocks(scanned),
+        *_switches(counts, facts, scanned),
+        *_users(counts, facts, scanned),
+        *_guests(found, counts, facts),
+        *_neon(counts, facts),
+        _truths(counts),
+    )
+    return [sentence for sentence in sentences if sentence]
+
+
+def _losses(lost: list[dict[str, Any]], cut: bool) -> list[str]:
+    events = sum(int(loss["events"]) for loss in lost)
+    return [
+        f"The recorder lost events ({events or 'an unknown number'} in {len(lost)} places): "
+        "what happened there is missing."
+        if lost
+        else "",
+        "The last line is cut short and was left out." if cut else "",
+    ]
+
+
+def _clocks(scanned: NDArray[np.int64]) -> list[str]:
+    ticks = "Times are ticks of a counter, taken as nanoseconds: durations and delays mean nothing."
+    return [ticks if scanned[scan.TICKS] else ""]
+
+
+def _switches(counts: dict[str, int], facts: NDArray[np.int64], scanned: NDArray[np.int64]) -> list[str]:
+    missed = int(facts[machine.MISSED])
+    return [
+        "" if counts.get("sched_switch") else "Thread switches (sched_switch) were not recorded.",
+        f"{missed} switches were not in the trace: a CPU went on with another task." if missed else "",
+        "sched_switch was printed without the + of a preempted task: some vCPUs that waited for their mutex "
+        "are taken to have been loaded."
+        if scanned[scan.SHORT_SWITCH] and counts.get("kvm_entry")
+        else "",
+    ]
+
+
+def _users(counts: dict[str, int], facts: NDArray[np.int64], scanned: NDArray[np.int64]) -> list[str]:
+    syscalls = bool(facts[machine.SYSCALLS])
+    unflagged = scanned[scan.FLAGGED] < scanned[scan.EVENTS]
+    signals = counts.get("signal_deliver") or facts[machine.MARKS]
+    return [
+        _USER_FP,
+        ""
+        if syscalls
+        else "System calls were not recorded: returns to user mode are only possible ones, at each switch to a task "
+        f"({Event.RET_TO_USER_MAYBE.name}), and kernel threads were told from user tasks by their names.",
+        "" if signals else "Signals were not recorded.",
+        "Lines have no flags column: whether a task was to be rescheduled on its way to user mode is not known."
+        if unflagged and syscalls
+        else "",
+    ]
+
+
+def _guests(found: Beginning, counts: dict[str, int], facts: NDArray[np.int64]) -> list[str]:
+    if not facts[machine.ANY_RUN]:
+        return []
+    binds = bool(facts[machine.BINDS])
+    unknown = int(facts[machine.UNKNOWN_USE])
+    return [
+        f"No line shows whether a guest used FP in {unknown} of {int(facts[machine.ANY_RUN])} guest runs: "
+        f"it may have ({Event.GUEST_FP_MAYBE.name})."
+        if unknown
+        else "",
+        f"After a guest's first use of FP since a load, its later runs may use it unseen ({Event.GUEST_FP_MAYBE.name})."
+        if binds
+        else "",
+        "No fpsimd_bind_state_to_cpu line: the guests are taken to have used no FP."
+        if found.binds and not binds and counts.get("kvm_arch_vcpu_ctxsync_fp")
+        else "",
+        f"{int(facts[machine.IN_GUEST])} guest runs were already under way at their first line."
+        if facts[machine.IN_GUEST]
+        else "",
+    ]
+
+
+def _neon(counts: dict[str, int], facts: NDArray[np.int64]) -> list[str]:
+    if not counts.get("kernel_neon_begin"):
+        return ["No kernel_neon_begin line: use of FP in the kernel is not in the trace, if there was any."]
+    plain = "Lines have no flags column: all use of FP in the kernel is taken to be the current task's."
+    return [plain if facts[machine.PLAIN_NEON] else ""]
+
+
+def _truths(counts: dict[str, int]) -> str:
+    if any(counts.get(name) for name in TRUTHS):
+        return ""
+    return "No line shows what the kernel did about FP state: predictions cannot be compared with it."

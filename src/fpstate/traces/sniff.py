@@ -1,0 +1,140 @@
+"""What the beginning of a trace says: its format, and what its header tells about the machine."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fpstate.errors import FpstateError
+from fpstate.traces.codes import MAX_CPU
+from fpstate.traces.lines import DASH, LATENCY, PERF, parse_head
+
+FTRACE, TRACE_CMD, PERF_SCRIPT = "ftrace", "trace-cmd report", "perf script"
+ACCEPTED = "text of ftrace, `trace-cmd report` or `perf script`, plain, gzip or zstd; a trace.dat; or a .parquet"
+_HEAD_BYTES = 1 << 18
+_OTHER_LINE = re.compile(rb"\s*$|#|version = |cpus=|CPU|\s*=>|trace-cmd:|\t")
+_KEY = re.compile(rb"^# fpstate: (kernel|mode|clock)=(.*?)\s*$", re.M)
+_ENTRIES = re.compile(rb"^# entries-in-buffer/entries-written: (\d+)/(\d+)\s+#P:(\d+)", re.M)
+_CPUS = re.compile(rb"^(?:cpus=|# nrcpus online : )(\d+)", re.M)
+_X86 = (b"# arch : x86_64", b", rip 0x", b" rip 0x", b"kernel_fpu_begin", b"x86_fpu_")
+
+
+@dataclass
+class Beginning:
+    """What is known before the scan."""
+
+    layout: int
+    format: str
+    cpus: int = 0
+    facts: dict[str, str] = field(default_factory=dict)  # kernel, mode, clock
+    lost: list[dict[str, Any]] = field(default_factory=list)
+    syscalls: bool = False  # the first chunk has sys_enter or sys_exit
+    marks: bool = False  # fpsimd_preserve_current_state is recorded
+    binds: bool = False  # fpsimd_bind_state_to_cpu would have been recorded
+    x86: bool = False
+
+
+def layout_of(line: bytes) -> int | None:
+    """Return the layout of a line's head, or None when it has none."""
+    b = np.frombuffer(line, np.uint8)
+    for layout in (DASH, PERF, LATENCY):
+        if len(b) and parse_head(b, 0, len(b), layout).end >= 0:
+            return layout
+    return None
+
+
+def format_of(line: bytes) -> str | None:
+    """Return the name of the format a line surely comes from, or None."""
+    if line.startswith(b"# tracer: "):
+        return FTRACE
+    if line.startswith((b"version = ", b"cpus=")):
+        return TRACE_CMD
+    layout = layout_of(line)
+    return {None: None, DASH: FTRACE, PERF: PERF_SCRIPT, LATENCY: TRACE_CMD}[layout]
+
+
+def sniff(path: Path, chunk: bytes) -> Beginning:
+    """Return what the first `chunk` of a trace says. Raise FpstateError when it is no trace that can be read."""
+    head = chunk[:_HEAD_BYTES]
+    _refuse_other_files(path, head)
+    layout = _first_layout(path, head)
+    found = Beginning(layout, _format_name(layout, head))
+    found.facts = {key.decode(): value.decode("utf-8", "replace") for key, value in _KEY.findall(head)}
+    for cpus in _CPUS.findall(head):
+        found.cpus = min(int(cpus), MAX_CPU + 1)
+    if entries := _ENTRIES.search(head):
+        kept, written, cpus = (int(group) for group in entries.groups())
+        found.cpus = min(cpus, MAX_CPU + 1)
+        if written > kept:
+            line = head[: entries.start()].count(b"\n") + 1
+            found.lost.append({"cpu": -1, "events": written - kept, "line": line})
+    _look_for_recorded(found, chunk)
+    return found
+
+
+def _look_for_recorded(found: Beginning, chunk: bytes) -> None:
+    found.syscalls = (
+        b"sys_enter: NR " in chunk or b"sys_exit: NR " in chunk or bool(re.search(rb"sys_(?:enter|exit): +NR ", chunk))
+    )
+    found.marks = b"fpsimd_preserve_current_state" in chunk
+    found.binds = b"fpsimd_bind_state_to_cpu" in chunk or (
+        b"kvm_arch_vcpu_ctxsync_fp" in chunk and b"fpsimd_thread_switch" in chunk
+    )
+    found.x86 = any(mark in chunk for mark in _X86)
+
+
+def _format_name(layout: int, head: bytes) -> str:
+    if layout == PERF:
+        return PERF_SCRIPT
+    if layout == LATENCY or re.search(rb"^(?:version = |cpus=)", head, re.M):
+        return TRACE_CMD
+    return FTRACE
+
+
+def _refuse_other_files(path: Path, head: bytes) -> None:
+    if b"\0" in head[:8192]:
+        raise FpstateError("is a binary file, not a trace", expected=ACCEPTED, where=str(path))
+    if head.startswith(b"# tracer: function_graph"):
+        raise FpstateError(
+            "was recorded with the function_graph tracer",
+            expected="the function tracer or events only",
+            where=f"{path}:1",
+            hint="echo function > current_tracer",
+        )
+    if b" latency trace v" in head[:400]:
+        raise FpstateError(
+            "is in the latency format, whose times are relative",
+            expected="the default format",
+            where=f"{path}:1",
+            hint="echo 0 > options/latency-format",
+        )
+
+
+def _first_layout(path: Path, head: bytes) -> int:
+    lines = head.split(b"\n")
+    tried = 0
+    first = ""
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or _OTHER_LINE.match(line):
+            continue
+        layout = layout_of(line)
+        if layout is not None:
+            return layout
+        first = first or f"line {number} is `{shorten(line)}`"
+        tried += 1
+        if tried == 200:
+            break
+    if not tried:
+        raise FpstateError("holds no events", expected="at least one event line", where=str(path))
+    raise FpstateError(f"is not a trace: {first}", expected=ACCEPTED, where=str(path))
+
+
+def shorten(line: bytes, length: int = 80) -> str:
+    """Return a line as printable text of at most `length` characters."""
+    text = line.decode("utf-8", "replace").strip()
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    return text if len(text) <= length else text[: length - 3] + "..."

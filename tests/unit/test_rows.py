@@ -1,0 +1,168 @@
+"""Rows: what a handler may do, and the one clear error when it does something else."""
+
+from __future__ import annotations
+
+import itertools
+from enum import Enum
+
+import pytest
+
+from fpstate.errors import FpstateError
+from fpstate.policies.base import Context, Policy, bounded
+from fpstate.policies.host_deferred import DeferredHost
+from fpstate.rows import Rows
+from fpstate.world import step as S
+from fpstate.world.events import Event
+
+
+def refused(policy: type[Policy], event: Event = Event.RET_TO_USER) -> str:
+    with pytest.raises(FpstateError) as caught:
+        Rows(policy).learn(event, 0)
+    return str(caught.value)
+
+
+class Plain(Policy):
+    name = "plain"
+
+    class Task(Policy.Task):
+        flag: bool = False
+
+
+def test_a_row_holds_operations_new_words_and_pointers() -> None:
+    """The return to user of the deferred host, task foreign: load, bind, flag cleared."""
+
+    class Host(DeferredHost):
+        name = "host"
+
+    rows = Rows(Host)
+    foreign = Rows(Host).fields.words[1]
+    r = rows.learn(Event.RET_TO_USER, foreign << 2)
+    row = rows.table[r]
+    assert row[S.R_OPS] == 1
+    assert row[S.R_OPS + 1] == S.LOAD | S.TASK << 8
+    assert row[S.R_TASK] == 0
+    assert row[S.R_PTRS] == (1 + S.TASK) | 2 << 6
+    assert [name for name, op in rows.traces[r] if op == 0] == ["fpsimd_restore_current_state", "task_fpsimd_load"]
+
+
+def test_an_unknown_field_names_the_nearest_and_the_line() -> None:
+    """Reading what was never declared is refused with the field meant and the handler's line."""
+
+    class Typo(Plain):
+        def ret_to_user(self, cpu: Policy.Cpu, task: Plain.Task) -> None:
+            if task.flog:  # type: ignore[attr-defined]
+                cpu.load(task)
+
+    message = refused(Typo)
+    assert "did you mean 'flag'" in message
+    assert f"{__file__}:{Typo.ret_to_user.__code__.co_firstlineno + 1}" in message
+
+
+def test_a_handler_that_answers_differently_is_refused() -> None:
+    """A handler that depends on more than the view cannot become a row."""
+    turn = itertools.count()
+
+    class Dice(Plain):
+        def ret_to_user(self, cpu: Policy.Cpu, task: Plain.Task) -> None:
+            task.flag = next(turn) % 2 == 0
+
+    assert "answers differently" in refused(Dice)
+
+
+def test_a_policy_cannot_remember_in_itself() -> None:
+    """State kept on self would be invisible to the checker."""
+
+    class Memory(Plain):
+        def ret_to_user(self, cpu: Policy.Cpu, task: Plain.Task) -> None:
+            self.last = task
+
+    assert "cannot keep 'last' in itself" in refused(Memory)
+
+
+def test_impossible_requests_are_refused() -> None:
+    """Only contexts can be saved, only declared values assigned, only entities in view pointed to."""
+
+    class SavesACpu(Plain):
+        def ret_to_user(self, cpu: Policy.Cpu, task: Plain.Task) -> None:
+            cpu.save(cpu)  # type: ignore[arg-type]
+
+    class AssignsANumber(Plain):
+        def ret_to_user(self, cpu: Policy.Cpu, task: Plain.Task) -> None:
+            task.flag = 3  # type: ignore[assignment]
+
+    class Returns(Plain):
+        def ret_to_user(self, cpu: Policy.Cpu, task: Plain.Task) -> int:
+            return 3
+
+    assert "asks for the impossible" in refused(SavesACpu)
+    assert "expected False, True" in refused(AssignsANumber)
+    assert "returns 3" in refused(Returns)
+
+
+def test_a_pointer_to_somebody_not_in_view_can_be_saved_through_but_not_looked_into() -> None:
+    """Kernel code may follow last->image; it may not know more of that context."""
+
+    class Through(Policy):
+        name = "through"
+
+        class Cpu(Policy.Cpu):
+            last: Context | None = None
+
+        def ret_to_user(self, cpu: Cpu, task: Policy.Task) -> None:
+            cpu.save(cpu.last)
+
+    class Into(Through):
+        def ret_to_user(self, cpu: Through.Cpu, task: Policy.Task) -> None:
+            cpu.last.flag = True  # type: ignore[union-attr]
+
+    rows = Rows(Through)
+    key = S.ELSEWHERE << int(rows.handlers[Event.RET_TO_USER, S.H_CPU_PTR])
+    assert rows.table[rows.learn(Event.RET_TO_USER, key)][S.R_OPS + 1] == S.SAVE | S.ELSEWHERE << 8
+    assert rows.table[rows.learn(Event.RET_TO_USER, 0)][S.R_OPS + 1] & 255 == S.OOPS
+    with pytest.raises(FpstateError):
+        Rows(Into).learn(Event.RET_TO_USER, key)
+
+
+def test_enums_and_counters_are_packed_and_checked() -> None:
+    """A field's codes cover its range and nothing else."""
+
+    class Colour(Enum):
+        RED = "red"
+        GREEN = "green"
+        BLUE = "blue"
+
+    class Wide(Policy):
+        name = "wide"
+
+        class Task(Policy.Task):
+            colour: Colour = Colour.GREEN
+            uses: int = bounded(2, 5)
+
+        def syscall(self, cpu: Policy.Cpu, task: Task) -> None:
+            task.colour = Colour.BLUE
+            task.uses += 1
+
+    rows = Rows(Wide)
+    word = rows.fields.words[1]
+    assert word == 1
+    assert rows.table[rows.learn(Event.SYSCALL, word << 2)][S.R_TASK] == 2 | 1 << 2
+    with pytest.raises(FpstateError, match="expected 2, 3, 4, 5"):
+        rows.learn(Event.SYSCALL, (word | 3 << 2) << 2)
+
+
+def test_a_view_that_is_too_wide_is_refused() -> None:
+    """A table of more than four million views is a mistake in the policy."""
+
+    class Huge(Policy):
+        name = "huge"
+
+        class Task(Policy.Task):
+            a: int = bounded(0, 255)
+            b: int = bounded(0, 255)
+            c: int = bounded(0, 255)
+
+        def syscall(self, cpu: Policy.Cpu, task: Task) -> None:
+            task.a = 0
+
+    with pytest.raises(FpstateError, match="26 bits to 'syscall'"):
+        Rows(Huge)
