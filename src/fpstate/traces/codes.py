@@ -33,7 +33,7 @@ NEED_RESCHED = 1  # bits of the flags column of a raw row
 INTERRUPT = 2  # softirq, hardirq or NMI
 HAS_FLAGS = 4  # the line has a flags column
 RUNNABLE = 8  # sched_switch only: prev_state is exactly R
-UNNAMED = 16  # the comm is `<...>`
+UNNAMED = 16  # the comm is `<...>`, or cut short
 
 MAX_CPU = 4095
 MAX_TID = 4_194_304

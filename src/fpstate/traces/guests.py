@@ -59,7 +59,7 @@ def begin_run(m: Machine, out: Rows, x: int) -> None:
 
 @inline
 def leave_guest(m: Machine, out: Rows, x: int, use: int) -> None:
-    """End a guest run. FP use is certain the first time since a load; later the registers just were still the guest's."""
+    """End a guest run. FP use is certain the first time since a load; later the registers were still the guest's."""
     if use == USED and m.first[x]:
         emit(m, out, Event.GUEST_FP, x, m.vcpu[x])
         m.first[x] = 0

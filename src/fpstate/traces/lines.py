@@ -21,6 +21,7 @@ DASH, PERF, LATENCY = 0, 1, 2
 
 _MAX_SECONDS = 9_000_000_000  # 285 years; nanoseconds stay below 2**63
 _MAX_DIGITS = 18
+_CUT_COMM = 8  # trace-cmd -l cuts comms to this length
 
 
 class Head(NamedTuple):
@@ -207,6 +208,8 @@ def _latency_head(b: Bytes, i: int, e: int) -> Head:
         if end >= 0:
             comm = skip_spaces(b, i, j)
             flags = flag_bits(b, f, k) | _unnamed(b, comm, j)
+            if j - comm >= _CUT_COMM:
+                flags |= UNNAMED
             return Head(tid, cpu, flags, time, fraction, end, comm, j)
         worst = min(worst, end)
     return Head(0, 0, 0, 0, -1, worst, 0, 0)

@@ -24,9 +24,10 @@ NOT_LOADED, LOADED, PUT = range(3)
     X86, DOWN, ANY_RUN, UNKNOWN_USE, SIGNALS,
 ) = range(19)  # fmt: skip
 """Places in `Machine.facts`: contexts and event rows in use; time, CPU and line of the row at hand; switches that
-were not in the trace; whether system calls, fpsimd_preserve_current_state, ctxsync and bind lines were seen, whether
-bind lines would have been, whether kvm_userspace_exit was seen; guests already running at the start; neon lines
-without flags; x86 numbers; CPUs taken down whose death was not seen yet; guest runs; guest runs with FP use unknown; signals."""
+were not in the trace; whether system calls, fpsimd_preserve_current_state, ctxsync and bind lines were seen, and
+whether bind lines would have been; whether kvm_userspace_exit was seen; guests already running at the start;
+neon lines without flags; x86 numbers; CPUs taken down whose death was not seen yet; guest runs; guest runs with FP
+use unknown; signals."""
 FACTS = 19
 
 ROOM = 16  # rows one line may add at most

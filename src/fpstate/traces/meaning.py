@@ -132,7 +132,7 @@ def _sched_switch(m: Machine, out: Rows, raw: Raw, r: int, c: int) -> None:
     y = context_of(m, raw.b[r], c)
     if m.current[c] != x:
         _observe(m, c, x, codes.SWITCH)
-    if m.name[y] < 0:
+    if raw.other[r] >= 0:
         m.name[y] = raw.other[r]
     m.switched[c] = 1
     _switch(m, out, c, x, y, (raw.flags[r] & codes.RUNNABLE) != 0)
@@ -348,7 +348,7 @@ def _one_row(m: Machine, out: Rows, raw: Raw, r: int) -> None:
     x = context_of(m, raw.tid[r], c) if raw.tid[r] >= 0 else m.current[c]
     if x < 0:
         return
-    if raw.comm[r] >= 0 and not raw.flags[r] & codes.UNNAMED:
+    if m.name[x] < 0 or not raw.flags[r] & codes.UNNAMED:
         m.name[x] = raw.comm[r]
     if m.leaving[c] >= 0:
         decide_use(m, out, c, x, code == BIND)

@@ -12,7 +12,6 @@ from fpstate.traces.codes import TRUTHS
 from fpstate.traces.sniff import Beginning
 from fpstate.world.events import Event
 
-
 _USER_FP = (
     "Whether a task used FP in user mode cannot be recorded: each return to user mode may be followed by it "
     f"({Event.USER_FP_MAYBE.name})."

@@ -80,7 +80,7 @@ def _look_for_recorded(found: Beginning, chunk: bytes) -> None:
     found.syscalls = (
         b"sys_enter: NR " in chunk or b"sys_exit: NR " in chunk or bool(re.search(rb"sys_(?:enter|exit): +NR ", chunk))
     )
-    found.marks = b"fpsimd_preserve_current_state" in chunk
+    found.marks = b"fpsimd_preserve_current_state <-" in chunk
     found.binds = b"fpsimd_bind_state_to_cpu" in chunk or (
         b"kvm_arch_vcpu_ctxsync_fp" in chunk and b"fpsimd_thread_switch" in chunk
     )
