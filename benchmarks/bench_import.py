@@ -1,6 +1,7 @@
 """How fast text is imported: lines per second of this package, of a plain parser with `re`, and of trace-cmd.
 
-All run on the same events in one run, each the best of three. Run: python benchmarks/bench_import.py [--lines N] [--json]
+All run on the same events in one run, each the best of three.
+Run: python benchmarks/bench_import.py [--lines N] [--json]
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from typing import Any
 from fpstate.traces.read import read_trace
 from fpstate.traces.samples import sample_names, sample_path
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "unit"))
-from make_dat import make_dat  # noqa: E402
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from tests.unit.make_dat import make_dat
 
 _TIME = re.compile(r"^(.*\[\d+\] \S+ +)(\d+)\.(\d{6})(: .*)$")
 _HEAD = re.compile(r"^ *(.+)-(\d+) +\[(\d+)\] (\S+) +(\d+)\.(\d{6}): (\w+)(?::| <-)(.*)$")
@@ -98,8 +99,6 @@ def measure_trace_cmd(folder: Path, repeat: int) -> dict[str, Any]:
         return {"skipped": "trace-cmd is not installed"}
     text = (folder / "part.txt").read_text()
     lines = len(make_dat(text, folder / "part.dat"))
-    with (folder / "report.txt").open("wb") as file:
-        subprocess.run([program, "report", "-N", "-i", str(folder / "part.dat")], stdout=file, check=True)
 
     def report() -> None:
         command = [program, "report", "-i", str(folder / "part.dat")]

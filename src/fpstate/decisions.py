@@ -58,7 +58,7 @@ def _paths(rows: Rows, event: Event, *, kernel: bool) -> Iterator[tuple[Path, De
             path.append((role, f, code))
             return code
 
-        decision = rows.run(event, choose)
+        decision, _ = rows.run(event, choose)
         yield path, decision
         while taken and taken[-1] + 1 == len(_codes(event, path[len(taken) - 1][1], kernel)):
             taken.pop()

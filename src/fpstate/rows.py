@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ from fpstate.world.events import N_EVENTS, PARTICIPANTS, Event
 from fpstate.world.state import C_SIZE, X_SIZE, X_WORD, World
 
 MAX_VIEW_BITS = 22
+MAX_POINTS = 60
+Choose = Callable[[str, Field], int]
 
 
 class Rows:
@@ -33,14 +35,18 @@ class Rows:
     `table` holds the rows. `traces[r]` lists what a tracer would see row r do, as in `Decision.trace`.
     """
 
-    def __init__(self, policy: type[Policy]) -> None:
+    def __init__(self, policy: type[Policy], *, interruptible: bool = False) -> None:
+        """Prepare to learn from `policy`. `interruptible`: a handler's `yield`s are points between rows, not passed over."""
         self.policy = policy
         self.instance = policy()
         self.fields = Fields(policy)
-        self.handlers = np.full((N_EVENTS, S.H_SIZE), -1, np.int32)
+        self.interruptible = interruptible
+        self.points: list[tuple[Event, tuple[int, ...]]] = []  # event, keys of the segments before; numbered from 1
+        self.event_of_point = np.zeros(MAX_POINTS + 1, np.int32)
+        self.handlers = np.full((N_EVENTS + MAX_POINTS + 1, S.H_SIZE), -1, np.int32)
         self.table = np.zeros((64, S.R_SIZE), np.int32)
         self.traces: list[list[tuple[str, int]]] = []
-        self.names: list[tuple[Event, int]] = []  # event and key of each row
+        self.names: list[tuple[int, int]] = []  # event (or N_EVENTS + point) and key of each row
         size = 0
         for event in PARTICIPANTS:
             if self.handler(event) is not None:
@@ -74,8 +80,8 @@ class Rows:
                 if f.pointer:
                     yield columns[role][1] + f.shift, role, f, f.bits
 
-    def _lay_out(self, event: Event, base: int) -> int:
-        row = self.handlers[event]
+    def _lay_out(self, event: Event, base: int, number: int | None = None) -> int:
+        row = self.handlers[event if number is None else number]
         row[S.H_BASE], bits = base, 0
         row[S.H_TASK] = row[S.H_SECOND] = 0
         for column, _, _, n in self._slots(event):
@@ -103,18 +109,38 @@ class Rows:
                     codes[role, f.name] = word >> f.shift & (1 << f.bits) - 1
         return codes
 
-    def run(self, event: Event, choose: Callable[[str, Field], int]) -> Decision:
-        """Run the handler once on the view that `choose` gives; FpstateError if it is not a legal handler."""
+    def run(self, event: Event, *views: Choose) -> tuple[Decision, bool]:
+        """Run the handler on the views of its segments up to the last one given; FpstateError if it is not legal.
+
+        Return the decision of the last segment, and whether the handler goes on after it.
+        """
         handler = self.handler(event)
         assert handler is not None
-        session = Session(self.fields, event, choose)
+        session = Session(self.fields, event, views[0])
         try:
             answer = handler(*session.entities.values())
+            if inspect.isgenerator(answer):
+                more = self._advance(session, answer, views)
+                return session.decision, more
         except Exception as error:
             raise self._illegal(event, handler, error) from error
         if answer is not None:
             raise self._illegal(event, handler, Refused(f"returns {answer!r}; a handler returns nothing"))
-        return session.decision
+        return session.decision, False
+
+    def _advance(self, session: Session, handler: Iterable[object], views: tuple[Choose, ...]) -> bool:
+        """Run a generator through its segments; return whether it goes on after the last view."""
+        for number, choose in enumerate(views):
+            if number:
+                session.next_segment(choose)
+            for point in handler:
+                if point is not None:
+                    raise Refused(f"yields {point!r}; a point is a bare yield")
+                if self.interruptible:
+                    break
+            else:
+                return False
+        return True
 
     def _illegal(self, event: Event, handler: Callable[..., object], error: Exception) -> FpstateError:
         code = inspect.unwrap(handler).__code__
@@ -127,31 +153,58 @@ class Rows:
         given = f"handler '{event.name.lower()}' of policy '{self.policy.name}' {what}"
         return FpstateError(given, where=f"{file}:{line}", hint="a handler may use only what kernel code has in view")
 
-    def decide(self, event: Event, key: int) -> Decision:
-        """Return the decision for one view, asking the handler twice: it must answer the same."""
-        codes = self.codes(event, key)
-
-        def choose(role: str, f: Field) -> int:
-            return codes[role, f.name]
-
-        first = self.run(event, choose)
-        if self.run(event, choose).key() != first.key():
+    def decide(self, e: int, key: int) -> tuple[Decision, bool]:
+        """Return the decision for one view at an event or point, asking twice: the handler must answer the same."""
+        event, keys = self.chain(e, key)
+        views = tuple(self._reader(event, k) for k in keys)
+        first, more = self.run(event, *views)
+        if self.run(event, *views)[0].key() != first.key():
             handler = self.handler(event)
             assert handler is not None
             raise self._illegal(event, handler, Refused("answers differently when asked the same twice"))
-        return first
+        return first, more
 
-    def learn(self, event: Event, key: int) -> int:
-        """Run the handler on the view `key` stands for, keep its decision, and return the number of the new row."""
-        decision = self.decide(event, key)
+    def chain(self, e: int, key: int) -> tuple[Event, tuple[int, ...]]:
+        """Return the event a number stands for, and the keys of its segments up to this one."""
+        if e < N_EVENTS:
+            return Event(e), (key,)
+        event, before = self.points[e - N_EVENTS - 1]
+        return event, (*before, key)
+
+    def _reader(self, event: Event, key: int) -> Choose:
+        codes = self.codes(event, key)
+        return lambda role, f: codes[role, f.name]
+
+    def learn(self, e: int, key: int) -> int:
+        """Run the handler on the view `key` stands for, keep its decision, and return the number of the new row.
+
+        `e` is an event, or N_EVENTS plus the number of a point.
+        """
+        decision, more = self.decide(e, key)
+        event, keys = self.chain(e, key)
         r = len(self.names)
         if r == len(self.table):
             self.table = np.concatenate([self.table, np.zeros_like(self.table)])
         self.table[r] = self._encode(event, key, decision)
+        if more:
+            self.table[r, S.R_NEXT] = self._point(event, keys)
         self.traces.append(decision.trace)
-        self.names.append((event, key))
-        self.index[self.handlers[event, S.H_BASE] + key] = r + 1
+        self.names.append((e, key))
+        self.index[self.handlers[e, S.H_BASE] + key] = r + 1
         return r
+
+    def _point(self, event: Event, keys: tuple[int, ...]) -> int:
+        """Return the number of the point after these segments, a new one if need be."""
+        if (event, keys) not in self.points:
+            if len(self.points) == MAX_POINTS:
+                name = event.name.lower()
+                raise FpstateError(f"handler '{name}' of policy '{self.policy.name}' has too many points")
+            self.points.append((event, keys))
+            number = len(self.points)
+            size = self._lay_out(event, len(self.index), N_EVENTS + number)
+            self.index = np.concatenate([self.index, np.zeros(size, np.int32)])
+            self.event_of_point[number] = event
+        return self.points.index((event, keys)) + 1
 
     def _encode(self, event: Event, key: int, decision: Decision) -> list[int]:
         vcpu = "vcpu" in PARTICIPANTS[event]

@@ -23,10 +23,11 @@ class Refused(Exception):
 class Elsewhere:
     """A context or CPU that is not in view: it can be saved to or loaded from, and it equals nothing in view."""
 
-    __slots__ = ("origin",)
+    __slots__ = ("origin", "segment")
 
-    def __init__(self, origin: tuple[str, str]) -> None:
+    def __init__(self, origin: tuple[str, str], segment: int) -> None:
         self.origin = origin
+        self.segment = segment
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Elsewhere) and other is not self:
@@ -133,6 +134,14 @@ class Session:
         self.second_is_vcpu = words.get("second") == "vcpu"
         self.known: dict[tuple[str, str], Any] = {}
         self.inside: list[str] = []  # kernel functions entered and not left
+        self.segment = 0  # how many points of the handler lie behind
+
+    def next_segment(self, choose: Callable[[str, Field], int]) -> None:
+        """Go on after a point of the handler: others may have run, so all that was read must be read anew."""
+        self.choose = choose
+        self.known.clear()
+        self.decision = Decision()
+        self.segment += 1
 
     def fields(self, role: str) -> dict[str, Field]:
         return self.catalogue.of(role, self.second_is_vcpu)
@@ -154,7 +163,7 @@ class Session:
 
     def decode(self, role: str, f: Field, code: int) -> Any:
         if f.pointer == "cpu":
-            return (None, self.entities["cpu"], Elsewhere((role, f.name)))[code]
+            return (None, self.entities["cpu"], Elsewhere((role, f.name), self.segment))[code]
         if f.pointer == "context":
             named = {
                 S.NOBODY: None,
@@ -163,7 +172,7 @@ class Session:
                 S.TASK_KERNEL: self.kernels.get("task"),
                 S.SECOND_KERNEL: self.kernels.get("second"),
             }
-            return named.get(code, Elsewhere((role, f.name)))
+            return named.get(code, Elsewhere((role, f.name), self.segment))
         return f.values[code]
 
     def write(self, role: str, name: str, value: object) -> None:
@@ -184,6 +193,8 @@ class Session:
     def target(self, what: str, context: object) -> int:
         if isinstance(context, Elsewhere):
             role, name = context.origin
+            if context.segment != self.segment:
+                raise Refused(f"uses what {role}.{name} named before a point where others may run; read it again")
             if role == "cpu":
                 return S.ELSEWHERE + self.fields("cpu")[name].shift
         if isinstance(context, KernelState):

@@ -30,8 +30,9 @@ _HEADER_EVENT = """# compressed entry header
 \ttime_stamp : type == 31
 \tdata max type_len  == 28
 """
-_STATES = '{ 0x0001, "S" }, { 0x0002, "D" }, { 0x0004, "T" }, { 0x0010, "X" }, { 0x0020, "Z" }, { 0x0040, "P" }, { 0x0080, "I" }'
-_STATE_BITS = {"S": 1, "D": 2, "Z": 0x20, "T": 4, "P": 0x40, "X": 0x10, "I": 0x80, "R+": 0x100, "R": 0}
+_SLEEPS = {"S": 1, "D": 2, "T": 4, "X": 0x10, "Z": 0x20, "P": 0x40, "I": 0x80}
+_STATES = ", ".join(f'{{ 0x{bit:04x}, "{letter}" }}' for letter, bit in _SLEEPS.items())
+_STATE_BITS = {"R": 0, "R+": 0x100} | _SLEEPS
 
 
 def _fields(*fields: tuple[str, str, int]) -> str:
@@ -53,7 +54,7 @@ _SWITCH = _fields(
     ("int", "next_prio", 4),
 ) + (
     'print fmt: "prev_comm=%s prev_pid=%d prev_prio=%d prev_state=%s%s ==> next_comm=%s next_pid=%d next_prio=%d", '
-    'REC->prev_comm, REC->prev_pid, REC->prev_prio, (REC->prev_state & 0xff) ? __print_flags(REC->prev_state & 0xff, '
+    "REC->prev_comm, REC->prev_pid, REC->prev_prio, (REC->prev_state & 0xff) ? __print_flags(REC->prev_state & 0xff, "
     f'"|", {_STATES}) : "R", REC->prev_state & 0x100 ? "+" : "", REC->next_comm, REC->next_pid, REC->next_prio\n'
 )
 _ARGS = ", ".join(f"REC->args[{i}]" for i in range(6))
@@ -63,14 +64,12 @@ _FORMATS = {
     ("raw_syscalls", "sys_exit", 102): _fields(("long", "id", 8), ("long", "ret", 8))
     + 'print fmt: "NR %ld = %ld", REC->id, REC->ret\n',
     ("sched", "sched_switch", 103): _SWITCH,
-    ("kvm", "kvm_entry", 104): _fields(("unsigned long", "vcpu_pc", 8))
-    + 'print fmt: "PC: 0x%016lx", REC->vcpu_pc\n',
+    ("kvm", "kvm_entry", 104): _fields(("unsigned long", "vcpu_pc", 8)) + 'print fmt: "PC: 0x%016lx", REC->vcpu_pc\n',
     ("kvm", "kvm_exit", 105): _fields(("unsigned long", "vcpu_pc", 8))
     + 'print fmt: "TRAP: PC: 0x%016lx", REC->vcpu_pc\n',
     ("kvm", "kvm_userspace_exit", 106): _fields(("unsigned long", "reason", 8))
     + 'print fmt: "reason %lu", REC->reason\n',
-    ("kprobes", "hw_save", 107): _fields(("unsigned long", "__probe_ip", 8))
-    + 'print fmt: "(%lx)", REC->__probe_ip\n',
+    ("kprobes", "hw_save", 107): _fields(("unsigned long", "__probe_ip", 8)) + 'print fmt: "(%lx)", REC->__probe_ip\n',
 }
 _FUNCTION = _fields(("unsigned long", "ip", 8), ("unsigned long", "parent_ip", 8)) + (
     'print fmt: " %ps <-- %ps", (void *)REC->ip, (void *)REC->parent_ip\n'
@@ -114,7 +113,9 @@ def _record(line: re.Match[str], symbols: _Symbols) -> bytes | None:
     payload = _payload(line[7], line[8], line[9], symbols)
     if payload is None:
         return None
-    flags = (0x01 if line[4][0] in "dD" else 0) | (0x04 if line[4][1] == "N" else 0) | (0x10 if line[4][2] == "s" else 0)
+    flags = (
+        (0x01 if line[4][0] in "dD" else 0) | (0x04 if line[4][1] == "N" else 0) | (0x10 if line[4][2] == "s" else 0)
+    )
     return struct.pack("<HBBi", payload[0], flags, 0, int(line[2])) + payload[1]
 
 

@@ -35,8 +35,8 @@ def test_a_row_holds_operations_new_words_and_pointers() -> None:
         name = "host"
 
     rows = Rows(Host)
-    foreign = Rows(Host).fields.words[1]
-    r = rows.learn(Event.RET_TO_USER, foreign << 2)
+    foreign = rows.fields.words[1]
+    r = rows.learn(Event.RET_TO_USER, foreign << int(rows.handlers[Event.RET_TO_USER, S.H_TASK]))
     row = rows.table[r]
     assert row[S.R_OPS] == 1
     assert row[S.R_OPS + 1] == S.LOAD | S.TASK << 8

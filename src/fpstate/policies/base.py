@@ -56,6 +56,9 @@ class Policy:
     gives_up: ClassVar[tuple[str, ...]] = ()
     """Properties this policy does not have by design, such as "transient exposure" or "timing"."""
 
+    preemptible_neon: ClassVar[bool] = False
+    """Kernel NEON sections can be preempted, and softirqs may use NEON inside them (Linux arm64 since v6.8)."""
+
     class Cpu:
         """A CPU, as kernel code running on it sees it: its trap settings and per-CPU variables."""
 

@@ -13,6 +13,8 @@ from fpstate.policies.host_deferred import BindableHost, DeferredHost
 class PreemptibleHost(BindableHost):
     """TIF_KERNEL_FPSTATE marks a task inside a kernel NEON section; a switch saves and reloads that state eagerly."""
 
+    preemptible_neon = True
+
     class Task(DeferredHost.Task):
         kernel_fpstate: bool = False  # TIF_KERNEL_FPSTATE
         kernel_fpsimd_cpu: Policy.Cpu | None = None

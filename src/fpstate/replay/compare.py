@@ -24,6 +24,7 @@ WENT_WRONG = {
     S.STALE_FRAME: "gets a signal frame built from an old image",
     S.KERNEL_VALUE_LOST: "loses its kernel-mode FP values",
     S.NULL_POINTER: "saves to or loads from nobody",
+    S.USE_AFTER_FREE: "saves to or loads from a context that no longer exists",
 }
 
 

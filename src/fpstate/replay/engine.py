@@ -121,7 +121,7 @@ def replay(trace: Trace, rows: Rows, *, maybe: bool, keep_rows: bool = False) ->
     """
     world, cpus = start_of(trace, rows)
     counts = np.zeros(S.N_COUNTS, np.int64)
-    asked = np.zeros(3, np.int64)
+    asked = np.zeros(4, np.int64)
     place = np.zeros(P_SIZE, np.int64)
     used = np.full(len(trace) if keep_rows else 0, -1, np.int32)
     while not replay_events(
@@ -141,7 +141,7 @@ def replay(trace: Trace, rows: Rows, *, maybe: bool, keep_rows: bool = False) ->
         place,
         used,
     ):
-        rows.learn(Event(int(asked[0])), int(asked[1]))
+        rows.learn(int(asked[0]), int(asked[1]))
     outcome = Outcome(counts, int(place[P_WRONG]), used=used)
     if outcome.wrong:
         outcome.first, outcome.verdict = int(place[P_FIRST]), int(place[P_VERDICT])

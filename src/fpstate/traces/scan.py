@@ -248,6 +248,8 @@ def _one_line(b: Bytes, i: int, e: int, layout: int, s: ScanState, raw: Raw, n: 
     s.facts[TICKS if h.fraction < 0 else FRACTIONS] += 1
     if not _matters(code, f.a, f.b):
         return 0
+    if code == codes.CPUHP and f.a > s.facts[HIGHEST_CPU]:
+        s.facts[HIGHEST_CPU] = f.a
     if code == codes.SWITCH and b[e - 1] == 93:
         s.facts[SHORT_SWITCH] += 1
     comm = intern(s.comms, b, h.comm, h.comm_end)

@@ -25,7 +25,9 @@ C_WORD: Final = 0  # trap bits and the policy's flags
 C_PTR: Final = 1  # two pointers to contexts (owner numbers, 0 none)
 C_REGS: Final = 3  # label of the registers: owner, version
 C_STASH: Final = 5  # label of the per-CPU stash
-C_SIZE: Final = 8
+C_CURRENT: Final = 7  # the thread running on it (kept by the checker)
+C_OFF: Final = 8  # 1 while the CPU is down
+C_SIZE: Final = 10
 
 X_WORD: Final = 0
 X_PTR: Final = 1  # two pointers to CPUs (CPU + 1, 0 none)
@@ -35,7 +37,14 @@ X_VER: Final = 7  # latest version
 X_KVER: Final = 8  # latest version of the kernel-mode state
 X_INIT: Final = 9  # version at which the context was last in its initial state (all zeros)
 X_VCPU: Final = 10  # 1 for a vCPU
-X_SIZE: Final = 12
+X_MODE: Final = 11  # what a thread is doing, or whether a context exists at all (world.order)
+X_RUNS: Final = 12  # the vCPU a thread has in KVM_RUN, as context + 1
+X_FRAME: Final = 13  # 1 while a signal frame of the thread waits for its sigreturn
+X_POINT: Final = 14  # where inside a handler the thread was interrupted (a point number), 0 not inside one
+X_SECOND: Final = 15  # the second participant of that handler
+X_SIZE: Final = 16
+
+FREE: Final = 6  # value of X_MODE: the context does not exist; the other modes are in world.order
 
 GUEST_TRAP: Final = 1  # bits of C_WORD: the guest's, and user mode's, next FP use traps
 USER_TRAP: Final = 2

@@ -19,12 +19,14 @@ from fpstate.world.state import (
     C_SIZE,
     C_STASH,
     C_WORD,
+    FREE,
     GUEST_TRAP,
     USER_TRAP,
     X_IMAGE,
     X_INIT,
     X_KERNEL,
     X_KVER,
+    X_MODE,
     X_PTR,
     X_SIZE,
     X_VCPU,
@@ -62,8 +64,9 @@ R_CPU: Final = 0
 R_TASK: Final = 1
 R_SECOND: Final = 2
 R_PTRS: Final = 3
-R_OPS: Final = 4  # how many; then each as operation | target << 8
-MAX_OPS: Final = 11
+R_NEXT: Final = 4  # where the handler goes on after an interrupt may come in: a point number, 0 when it is done
+R_OPS: Final = 5  # how many operations; then each as operation | target << 8
+MAX_OPS: Final = 10
 R_SIZE: Final = R_OPS + 1 + MAX_OPS
 
 # Columns of the table of handlers: where the words and pointers lie in the key (-1: not in it).
@@ -89,12 +92,13 @@ N_COUNTS: Final = 9
 
 # What step and use answer.
 OK: Final = 0
-NO_ROW: Final = 1  # the policy has not been asked this yet; nothing has changed
 WRONG_VALUE: Final = 2  # somebody read a value that is not his latest
 TRAP_NOT_SERVED: Final = 3  # the trap is still armed after its handler
 STALE_FRAME: Final = 4  # a signal frame was built from an old image
 KERNEL_VALUE_LOST: Final = 5  # kernel-mode FP code found other values than it wrote
 NULL_POINTER: Final = 6  # kernel code saved to, or loaded from, nobody
+USE_AFTER_FREE: Final = 7  # kernel code saved to, or loaded from, a context that no longer exists
+NO_ROW: Final = 100  # the policy has not been asked this yet
 
 _SWITCH: Final = int(Event.THREAD_SWITCH)
 _FORK: Final = int(Event.FORK)
@@ -108,6 +112,7 @@ _NEON_BEGIN: Final = int(Event.KERNEL_NEON_BEGIN)
 _NEON_END: Final = int(Event.KERNEL_NEON_END)
 _SOFTIRQ_BEGIN: Final = int(Event.SOFTIRQ_NEON_BEGIN)
 _CPU_DOWN: Final = int(Event.CPU_DOWN)
+_CPU_UP: Final = int(Event.CPU_UP)
 _PM_ENTER: Final = int(Event.CPU_PM_ENTER)
 _USER_TRAP: Final = int(Event.USER_FP_TRAP)
 _GUEST_TRAP: Final = int(Event.GUEST_FP_TRAP)
@@ -203,6 +208,8 @@ def run_ops(w: World, rows: Ints, r: int, c: int, t: int, s: int, cpus: int, n: 
         a = place(w, rows[r, R_OPS + 1 + i] >> 8, c, t, s, cpus, n)
         if op == SAVE or op == LOAD:
             kind = whose(w, a, cpus)
+            if a >= base and w[a - (a - base) % X_SIZE + X_MODE] == FREE:
+                return USE_AFTER_FREE
             if op == SAVE:
                 w[a] = w[regs]
                 w[a + 1] = w[regs + 1]
@@ -382,6 +389,8 @@ def step(
 
     On NO_ROW nothing has happened: learn the row that `asked` names, and step again. `asked[2]` gets the row used.
     """
+    if e == _CPU_DOWN or e == _CPU_UP:
+        t = s = n  # nobody else is in view
     if e == _FORK:
         copy_of_parent(w, t, s, cpus)
     r = find_row(w, handlers, index, e, c, t, s, cpus, n, asked)

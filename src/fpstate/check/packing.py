@@ -1,0 +1,235 @@
+"""A world as a few 64-bit words, so that states can be stored and compared whole.
+
+A plan lists the fields that can differ between states: where each lies, how many bits it needs, and what its number
+means. Meaning matters twice: versions become one bit (latest or not), and numbers of CPUs and contexts are renamed
+when two worlds that differ only in names are folded into one. `canonical` packs a world under every renaming and
+keeps the smallest result; with the identity only, it is plain packing.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fpstate.check.scope import Scope
+from fpstate.fields import Fields, width
+from fpstate.jit import inline
+from fpstate.world import order as O
+from fpstate.world.state import (
+    C_CURRENT,
+    C_OFF,
+    C_PTR,
+    C_REGS,
+    C_SIZE,
+    C_STASH,
+    C_WORD,
+    X_FRAME,
+    X_IMAGE,
+    X_INIT,
+    X_KERNEL,
+    X_KVER,
+    X_MODE,
+    X_POINT,
+    X_PTR,
+    X_RUNS,
+    X_SECOND,
+    X_SIZE,
+    X_VER,
+    X_WORD,
+    World,
+    context_base,
+    kernel_owner,
+    softirq_owner,
+)
+
+# What the number in a field means.
+PLAIN: Final = 0
+LABEL: Final = 1  # an owner, and behind it a version, which becomes one bit
+OWNER: Final = 2  # an owner number
+CPU: Final = 3  # a CPU + 1, 0 none
+CONTEXT: Final = 4  # a context + 1, 0 none
+CONTEXT_0: Final = 5  # a context
+INITIAL: Final = 6  # a version: is it the latest?
+
+F_PLACE: Final = 0  # columns of a plan: where in the world, bits, meaning, which word, shift
+F_BITS: Final = 1
+F_KIND: Final = 2
+F_WORD: Final = 3
+F_SHIFT: Final = 4
+
+Words = NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the worlds of one check are packed. `places[p, f]` is where field f lies under renaming p."""
+
+    fields: NDArray[np.int32]
+    places: NDArray[np.int32]
+    owners: NDArray[np.int32]  # [p, owner number] -> its number under renaming p
+    cpus: NDArray[np.int32]  # [p, CPU] -> its number under renaming p
+    words: int
+    bits: int
+
+
+def make_plan(scope: Scope, fields: Fields, *, kernel: bool, stash: bool, clear: bool, points: int, fold: bool) -> Plan:
+    """Return the plan for a scope and a policy's fields.
+
+    `kernel`, `stash`, `clear` say whether the policy ever names kernel-mode state, the stash, or clears registers;
+    `points` how many points its handlers can have; `fold` whether worlds that differ only in names are one.
+    """
+    n = scope.cpus + scope.tasks + scope.kthreads + scope.vcpus
+    base = scope.cpus * C_SIZE
+    owner_bits = int(softirq_owner(n)).bit_length()
+    listed: list[tuple[int, int, int]] = []
+    pointers = {k: sum(bool(f.pointer) for f in fields.lists[k]) for k in fields.lists}
+    for c in range(scope.cpus):
+        at = c * C_SIZE
+        listed.append((at + C_WORD, width(fields.lists["Cpu"]), PLAIN))
+        listed += [(at + C_PTR + i, owner_bits, OWNER) for i in range(pointers["Cpu"])]
+        listed.append((at + C_REGS, owner_bits + 1, LABEL))
+        if stash:
+            listed.append((at + C_STASH, owner_bits + 1, LABEL))
+        listed += [(at + C_CURRENT, n.bit_length(), CONTEXT_0), (at + C_OFF, 1, PLAIN)]
+    first_vcpu = n - scope.vcpus
+    for x in range(n):
+        at = base + x * X_SIZE
+        kind = "Vcpu" if x >= first_vcpu else "Task"
+        listed.append((at + X_WORD, width(fields.lists[kind]), PLAIN))
+        listed += [(at + X_PTR + i, 3, CPU) for i in range(pointers[kind])]
+        listed.append((at + X_IMAGE, owner_bits + 1, LABEL))
+        if clear:
+            listed.append((at + X_INIT, 1, INITIAL))
+        if x < first_vcpu:
+            listed.append((at + X_MODE, 4, PLAIN))
+            if kernel:
+                listed.append((at + X_KERNEL, owner_bits + 1, LABEL))
+            if points:
+                listed += [(at + X_POINT, points.bit_length() + 1, PLAIN), (at + X_SECOND, n.bit_length(), CONTEXT_0)]
+        if scope.cpus <= x < scope.cpus + scope.tasks:
+            listed += [(at + X_RUNS, n.bit_length(), CONTEXT), (at + X_FRAME, 1, PLAIN)]
+    listed = [f for f in listed if f[1]]
+    table = np.zeros((len(listed), 5), np.int32)
+    word = shift = 0
+    for i, (place, bits, kind) in enumerate(listed):
+        if shift + bits > 64:
+            word, shift = word + 1, 0
+        table[i] = place, bits, kind, word, shift
+        shift += bits
+    maps = list(_renamings(scope)) if fold else [list(range(n))]
+    places = np.array([[_moved(int(p), scope, m) for p in table[:, F_PLACE]] for m in maps], np.int32)
+    owners = np.array([[_owner(o, n, m) for o in range(softirq_owner(n) + 1)] for m in maps], np.int32)
+    cpus = np.array([[*m[: scope.cpus]] for m in maps], np.int32)
+    return Plan(table, places, owners, cpus, word + 1, int(table[:, F_BITS].sum()))
+
+
+def _renamings(scope: Scope) -> list[list[int]]:
+    """Return all ways of renaming CPUs (with their idle threads), tasks, kernel threads and vCPUs; identity first."""
+    start, groups = 0, []
+    for count in (scope.cpus, scope.tasks, scope.kthreads, scope.vcpus):
+        groups.append([[start + i for i in p] for p in itertools.permutations(range(count))])
+        start += count
+    return [sum(parts, []) for parts in itertools.product(*groups)]
+
+
+def _moved(place: int, scope: Scope, to: list[int]) -> int:
+    """Return where the field that the packed state has for `place` is found when context x is called `to[x]`."""
+    back = {new: old for old, new in enumerate(to)}
+    base = scope.cpus * C_SIZE
+    if place < base:
+        return back[place // C_SIZE] * C_SIZE + place % C_SIZE
+    x = (place - base) // X_SIZE
+    return base + back[x] * X_SIZE + (place - base) % X_SIZE
+
+
+def _owner(owner: int, n: int, to: list[int]) -> int:
+    if 1 <= owner <= n:
+        return to[owner - 1] + 1
+    if kernel_owner(0, n) <= owner < kernel_owner(n, n):
+        return kernel_owner(to[owner - kernel_owner(0, n)], n)
+    return owner
+
+
+@inline
+def field_value(w: World, place: int, kind: int, owners: NDArray[np.int32], cpus: NDArray[np.int32], p: int, n: int, base: int) -> int:
+    """Return what field at `place` packs to under renaming `p`."""
+    v = int(w[place])
+    if kind == PLAIN:
+        return v
+    if kind == LABEL:
+        fresh = 0
+        if 1 <= v <= n:
+            fresh = 1 if w[place + 1] == w[base + (v - 1) * X_SIZE + X_VER] else 0
+        elif v > n + 1 and v < softirq_owner(n):
+            t = base + (v - kernel_owner(0, n)) * X_SIZE
+            mode = w[t + X_MODE]
+            in_section = mode == O.NEON or mode == O.RUN_NEON or mode == O.RUN_OUT_NEON
+            if not in_section or w[place + 1] != w[t + X_KVER]:
+                return softirq_owner(n) << 1  # nobody will miss these kernel values, nobody may see them
+            fresh = 1
+        return int(owners[p, v]) << 1 | fresh
+    if kind == OWNER:
+        return int(owners[p, v])
+    if kind == CPU:
+        return int(cpus[p, v - 1]) + 1 if v else 0
+    if kind == CONTEXT:
+        return int(owners[p, v])
+    if kind == CONTEXT_0:
+        return int(owners[p, v + 1]) - 1
+    x = (place - base) // X_SIZE
+    return 1 if v == w[base + x * X_SIZE + X_VER] else 0
+
+
+@inline
+def pack(
+    w: World, fields: NDArray[np.int32], places: NDArray[np.int32], owners: NDArray[np.int32],
+    cpus: NDArray[np.int32], p: int, n: int, base: int, out: Words,
+) -> None:  # fmt: skip
+    """Pack world `w` under renaming `p` into `out`."""
+    for i in range(len(out)):
+        out[i] = np.uint64(0)
+    for f in range(len(fields)):
+        v = field_value(w, places[p, f], fields[f, F_KIND], owners, cpus, p, n, base)
+        out[fields[f, F_WORD]] |= np.uint64(v) << np.uint64(fields[f, F_SHIFT])
+
+
+@inline
+def canonical(
+    w: World, fields: NDArray[np.int32], places: NDArray[np.int32], owners: NDArray[np.int32],
+    cpus: NDArray[np.int32], n: int, base: int, best: Words, other: Words,
+) -> None:  # fmt: skip
+    """Pack world `w` under every renaming and leave the smallest in `best`."""
+    pack(w, fields, places, owners, cpus, 0, n, base, best)
+    for p in range(1, len(places)):
+        pack(w, fields, places, owners, cpus, p, n, base, other)
+        for i in range(len(best)):
+            if other[i] != best[i]:
+                if other[i] < best[i]:
+                    for j in range(len(best)):
+                        best[j] = other[j]
+                break
+
+
+@inline
+def unpack(words: Words, at: int, fields: NDArray[np.int32], w: World, n: int, base: int) -> None:
+    """Write the state whose words start at `words[at]` into world `w`; its latest versions become 1, others 0."""
+    for x in range(n):
+        w[base + x * X_SIZE + X_VER] = 1
+        w[base + x * X_SIZE + X_KVER] = 1
+        w[base + x * X_SIZE + X_INIT] = 0
+    for f in range(len(fields)):
+        bits = np.uint64(fields[f, F_BITS])
+        v = int(words[at + fields[f, F_WORD]] >> np.uint64(fields[f, F_SHIFT]) & ((np.uint64(1) << bits) - np.uint64(1)))
+        place = fields[f, F_PLACE]
+        if fields[f, F_KIND] == LABEL:
+            w[place] = v >> 1
+            w[place + 1] = v & 1
+        else:
+            w[place] = v
+
+
+assert context_base(1) == C_SIZE

@@ -1,0 +1,106 @@
+"""The scope of a check: how many CPUs, tasks, kernel threads and vCPUs, and which events may happen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from fpstate.errors import FpstateError, unknown_name
+from fpstate.policies.base import Policy
+from fpstate.rows import Rows
+from fpstate.traces.trace import Kind
+from fpstate.world import order as O
+from fpstate.world.events import Event
+from fpstate.world.state import World, new_world
+
+KIND_NAMES = {k: "resume" if k == O.RESUME else Event(k).name.lower() for k in O.MOVES}
+GROUPS = {
+    "neon": (O.NEON_BEGIN, O.NEON_END, O.SOFTIRQ),
+    "kvm": (O.RUN_ENTER, O.LOAD, O.ENTER, O.GUEST_FP, O.EXIT_GUEST, O.PUT),
+    "vcpu_writes": (O.SETREG, O.RESET, O.FREE_VCPU),
+    "hotplug": (O.DOWN, O.UP),
+    "pm": (O.PM_ENTER,),
+    "lifecycle": (O.FORK, O.EXEC, O.EXIT),
+    "signals": (O.SIGNAL, O.SIGRETURN),
+    "ptrace": (O.PTRACE_WRITE,),
+    "base": (O.SWITCH, O.RET, O.USER_FP, O.SYSCALL, O.RESUME),
+}
+"""Names that stand for several events. "base" is always in."""
+
+LIMITS = {"cpus": (1, 4), "tasks": (0, 6), "kthreads": (0, 3), "vcpus": (0, 4)}
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Bounds of a check. `events` are names of events or groups; "all" is everything, and "-name" takes one away."""
+
+    cpus: int = 2
+    tasks: int = 2
+    vcpus: int = 1
+    kthreads: int = 0
+    events: tuple[str, ...] = ("all",)
+
+    def __post_init__(self) -> None:
+        """Refuse an impossible scope."""
+        for name, (low, high) in LIMITS.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise FpstateError(f"a scope with {value} {name} is impossible", expected=f"{low} to {high}")
+        if self.vcpus and not self.tasks:
+            raise FpstateError("vCPUs need a task to run them", expected="--tasks of at least 1")
+        if not self.tasks:
+            raise FpstateError("a scope without tasks has nothing to check", expected="--tasks of at least 1")
+        kinds_of(self.events)
+
+    def describe(self) -> str:
+        """Return the scope as one line."""
+        what = ", ".join(f"{getattr(self, n)} {n}" for n in LIMITS)
+        return f"{what}; events: {','.join(self.events)}"
+
+
+def kinds_of(events: Iterable[str]) -> int:
+    """Return the set of kinds of moves that names stand for, as bits. FpstateError for an unknown name."""
+    names = {name: (k,) for k, name in KIND_NAMES.items()} | GROUPS | {"all": O.MOVES}
+    bits = 0
+    chosen = list(events)
+    if chosen and all(name.startswith("-") for name in chosen):
+        chosen.insert(0, "all")
+    for given in [*chosen, "base"]:
+        name = given.removeprefix("-")
+        if name not in names:
+            raise unknown_name("event", name, names)
+        for kind in names[name]:
+            bits = bits & ~(1 << kind) if given.startswith("-") else bits | 1 << kind
+    return bits
+
+
+def build(scope: Scope, rows: Rows) -> tuple[O.Scope, World]:
+    """Return a scope as the compiled code takes it, and the world it starts from."""
+    z = np.zeros(O.Z_SIZE, np.int64)
+    z[: O.Z_EVENTS] = scope.cpus, scope.tasks, scope.kthreads, scope.vcpus
+    z[O.Z_EVENTS] = kinds_of(scope.events)
+    z[O.Z_PREEMPT_NEON] = rows.policy.preemptible_neon
+    kinds = [Kind.IDLE] * scope.cpus + [Kind.USER] * scope.tasks
+    kinds += [Kind.KTHREAD] * scope.kthreads + [Kind.VCPU] * scope.vcpus
+    kind = np.array(kinds, np.uint8)
+    world = new_world(scope.cpus, kind == Kind.VCPU, rows.fields.words)
+    rows.clear_mm(world, scope.cpus, (kind == Kind.IDLE) | (kind == Kind.KTHREAD))
+    z[O.Z_TASK_WORD], z[O.Z_VCPU_WORD] = rows.fields.words[1:]
+    O.start(world, z)
+    return z, world
+
+
+def names_of(scope: Scope) -> list[str]:
+    """Return what to call each context of a scope, in order."""
+    names = [f"idle{c}" for c in range(scope.cpus)]
+    names += [chr(ord("A") + t) for t in range(scope.tasks)]
+    names += [f"kthread{k}" for k in range(scope.kthreads)]
+    return [*names, *(f"vcpu{v}" for v in range(scope.vcpus))]
+
+
+def policy_scope(policy: type[Policy]) -> Scope:
+    """Return the default scope for a policy: two of each, vCPUs only if it handles any."""
+    handles_vcpus = hasattr(policy, "guest_enter")
+    return Scope(vcpus=2 if handles_vcpus else 0)

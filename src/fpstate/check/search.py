@@ -1,0 +1,374 @@
+"""The search: breadth first over packed states, so that the first violation found is at the end of a shortest path.
+
+States are compared whole. They are kept in two shards by one bit of their hash; each shard can be expanded, and can take
+in new states, by its own thread. What happens does not depend on the number of threads: the result is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fpstate.check.packing import Plan, Words, canonical, unpack
+from fpstate.jit import bare, inline
+from fpstate.rows import Rows
+from fpstate.world import order as O
+from fpstate.world import step as S
+from fpstate.world.state import C_CURRENT, C_REGS, C_SIZE, X_RUNS, X_SIZE, World, context_base
+
+Longs = NDArray[np.int64]
+
+# Properties, as bits.
+INTEGRITY: Final = 1
+CONFIDENTIALITY: Final = 2
+TRAP_SANITY: Final = 4
+MEMORY_SAFETY: Final = 8
+
+# What an expansion answers.
+DONE: Final = 0
+NEED_ROW: Final = 1
+FULL: Final = 2
+VIOLATED: Final = 3
+STUCK: Final = 4
+
+# Where an expansion stands.
+P_NEXT: Final = 0
+P_MOVE: Final = 1  # of a violation: the number of the move, its verdict and the properties it breaks
+P_VERDICT: Final = 2
+P_BROKEN: Final = 3
+P_MADE: Final = 4  # moves made so far
+P_SIZE: Final = 5
+
+SHARDS: Final = 2
+MAX_MOVES: Final = 256
+CHUNK: Final = 1 << 15  # states of a shard expanded between two insertions
+_BUFFER: Final = 1 << 19  # successors a shard can hold back for each shard
+
+
+@inline
+def what_breaks(verdict: int, found: int, x: int, n: int) -> int:
+    """Return the properties broken, as bits, when context `x` met `verdict` and the registers held owner `found`."""
+    if verdict == S.OK:
+        return 0
+    if verdict == S.WRONG_VALUE:
+        return INTEGRITY if found == 0 or found == x + 1 else INTEGRITY | CONFIDENTIALITY
+    if verdict == S.TRAP_NOT_SERVED:
+        return TRAP_SANITY
+    if verdict == S.NULL_POINTER or verdict == S.USE_AFTER_FREE:
+        return MEMORY_SAFETY
+    return INTEGRITY
+
+
+@inline
+def hash_of(words: Words, at: int, count: int) -> np.uint64:
+    """Return a 64-bit hash of `count` words."""
+    h = np.uint64(0x9E3779B97F4A7C15)
+    for i in range(count):
+        h = (h ^ words[at + i]) * np.uint64(0xD6E8FEB86659FD93)
+        h ^= h >> np.uint64(32)
+    return h * np.uint64(0xD6E8FEB86659FD93)
+
+
+@inline
+def reader_of(w: World, z: O.Scope, c: int) -> int:
+    """Return the context that a use on CPU `c` would be by."""
+    t = w[c * C_SIZE + C_CURRENT]
+    v = w[context_base(z[O.Z_CPUS]) + t * X_SIZE + X_RUNS]
+    return int(v) - 1 if v else int(t)
+
+
+@bare
+def try_move(
+    w: World, move: int, handlers: S.Ints, index: S.Ints, rows: S.Ints, event_of_point: S.Ints, z: O.Scope,
+    fields: S.Ints, places: S.Ints, owners: S.Ints, cpu_names: S.Ints, counts: Longs, asked: Longs, best: Words,
+    other: Words,
+) -> tuple[int, int]:  # fmt: skip
+    """Make `move` in world `w`; return its verdict and the properties it breaks. `best` gets the canonical state."""
+    n = O.contexts(z)
+    c = move >> 8 & 15
+    found, x = w[c * C_SIZE + C_REGS], reader_of(w, z, c)
+    verdict = O.make_move(w, handlers, index, rows, move, z, counts, asked, event_of_point)
+    if verdict != S.NO_ROW:
+        canonical(w, fields, places, owners, cpu_names, n, context_base(z[O.Z_CPUS]), best, other)
+    return verdict, what_breaks(verdict, found, x, n)
+
+
+@bare
+def list_moves(w: World, z: O.Scope, moves: S.Ints) -> int:
+    """List the enabled moves of a world into `moves`; return how many."""
+    return O.enabled(w, z, moves)
+
+
+@bare
+def expand(
+    states: Words, until: int, width: int, shard: int, handlers: S.Ints, index: S.Ints, rows: S.Ints,
+    event_of_point: S.Ints, z: O.Scope, fields: S.Ints, places: S.Ints, owners: S.Ints, cpu_names: S.Ints,
+    wanted: int, w: World, w2: World, moves: S.Ints, best: Words, other: Words, out: Words, filled: Longs,
+    counts: Longs, asked: Longs, kinds: Longs, place: Longs,
+) -> int:  # fmt: skip
+    """Expand states from `place[P_NEXT]` up to `until`; successors go to `out` by shard, with their parent.
+
+    Stops before a state that needs a row or more room, and at the first violation.
+    """
+    n = O.contexts(z)
+    base = context_base(z[O.Z_CPUS])
+    room = len(out) // SHARDS // (width + 1)
+    while place[P_NEXT] < until:
+        i = place[P_NEXT]
+        before = (filled[0], filled[1])
+        unpack(states, i * width, fields, w, n, base)
+        k = O.enabled(w, z, moves)
+        if k == 0:
+            return STUCK
+        if filled[0] + k > room or filled[1] + k > room:
+            return FULL
+        for m in range(k):
+            for j in range(len(w)):
+                w2[j] = w[j]
+            c = moves[m] >> 8 & 15
+            found, x = w[c * C_SIZE + C_REGS], reader_of(w, z, c)
+            verdict = O.make_move(w2, handlers, index, rows, moves[m], z, counts, asked, event_of_point)
+            if verdict == S.NO_ROW:
+                filled[0], filled[1] = before
+                return NEED_ROW
+            broken = what_breaks(verdict, found, x, n) & wanted
+            if broken:
+                place[P_MOVE], place[P_VERDICT], place[P_BROKEN] = m, verdict, broken
+                return VIOLATED
+            canonical(w2, fields, places, owners, cpu_names, n, base, best, other)
+            kinds[moves[m] >> 12] += 1
+            to = int(hash_of(best, 0, width) >> np.uint64(63))
+            at = (to * room + filled[to]) * (width + 1)
+            for j in range(width):
+                out[at + j] = best[j]
+            out[at + width] = np.uint64(i * SHARDS + shard)
+            filled[to] += 1
+        place[P_MADE] += k
+        place[P_NEXT] = i + 1
+    return DONE
+
+
+@bare
+def take_in(
+    found: Words, first: int, count: int, width: int, states: Words, parents: Longs, total: int, table: Longs
+) -> int:
+    """Add the states among `found` that are new to a shard holding `total`; return how many it holds then.
+
+    `table` maps hashes to state + 1, with 20 bits of the hash above bit 43; its length is a power of two.
+    """
+    mask = len(table) - 1
+    for e in range(first, first + count):
+        at = e * (width + 1)
+        h = hash_of(found, at, width)
+        tag = np.int64(h >> np.uint64(44) & np.uint64(0x7FFFF)) << 44
+        slot = np.int64(h & np.uint64(0x7FFFFFFFFFFFFFFF)) & mask
+        while True:
+            entry = table[slot]
+            if entry == 0:
+                for j in range(width):
+                    states[total * width + j] = found[at + j]
+                parents[total] = np.int64(found[at + width])
+                total += 1
+                table[slot] = tag | total
+                break
+            if entry >> 44 << 44 == tag:
+                old = ((entry & 0xFFFFFFFFFFF) - 1) * width
+                same = True
+                for j in range(width):
+                    if states[old + j] != found[at + j]:
+                        same = False
+                        break
+                if same:
+                    break
+            slot = (slot + 1) & mask
+    return total
+
+
+@bare
+def rehash(states: Words, width: int, total: int, table: Longs) -> None:
+    """Enter all states of a shard into an empty table."""
+    mask = len(table) - 1
+    for i in range(total):
+        h = hash_of(states, i * width, width)
+        slot = np.int64(h & np.uint64(0x7FFFFFFFFFFFFFFF)) & mask
+        while table[slot]:
+            slot = (slot + 1) & mask
+        table[slot] = np.int64(h >> np.uint64(44) & np.uint64(0x7FFFF)) << 44 | (i + 1)
+
+
+class Shard:
+    """Half of the states found so far, with what one thread needs to expand them."""
+
+    def __init__(self, number: int, plan: Plan, world: World) -> None:
+        self.number = number
+        self.width = plan.words
+        self.total = 0
+        self.level = 0  # first state of the level being expanded
+        self.states = np.zeros(1024 * self.width, np.uint64)
+        self.parents = np.zeros(1024, np.int64)
+        self.table = np.zeros(4096, np.int64)
+        self.out = np.zeros(SHARDS * _BUFFER * (self.width + 1), np.uint64)
+        self.filled = np.zeros(SHARDS, np.int64)
+        self.place = np.zeros(P_SIZE, np.int64)
+        self.worlds = world.copy(), world.copy()
+        self.moves = np.zeros(MAX_MOVES, np.int32)
+        self.words = np.zeros(self.width, np.uint64), np.zeros(self.width, np.uint64)
+        self.counts = np.zeros(S.N_COUNTS, np.int64)
+        self.asked = np.zeros(4, np.int64)
+        self.kinds = np.zeros(O.RESUME + 1, np.int64)
+
+    def expand(self, rows: Rows, plan: Plan, z: O.Scope, wanted: int, until: int) -> int:
+        """Expand up to state `until`; see `expand`."""
+        return expand(
+            self.states, until, self.width, self.number, rows.handlers, rows.index, rows.table, rows.event_of_point, z,
+            plan.fields, plan.places, plan.owners, plan.cpus, wanted, *self.worlds, self.moves, *self.words, self.out,
+            self.filled, self.counts, self.asked, self.kinds, self.place,
+        )  # fmt: skip
+
+    def take_in(self, found: Words, count: int) -> None:
+        """Add the new ones among `count` states another shard (or this one) has found for this shard."""
+        self._make_room(count)
+        room = len(found) // SHARDS // (self.width + 1)
+        self.total = take_in(
+            found, self.number * room, count, self.width, self.states, self.parents, self.total, self.table
+        )
+
+    def _make_room(self, count: int) -> None:
+        need = self.total + count
+        if need > len(self.parents):
+            size = max(need, len(self.parents) * 3 // 2)
+            self.parents.resize(size, refcheck=False)
+            self.states.resize(size * self.width, refcheck=False)
+        if need * 5 > len(self.table) * 3:
+            size = len(self.table)
+            while need * 5 > size * 3:
+                size *= 2
+            self.table = np.zeros(size, np.int64)
+            rehash(self.states, self.width, self.total, self.table)
+
+    def words_of(self, i: int) -> tuple[int, ...]:
+        """Return state `i` as numbers."""
+        return tuple(self.states[i * self.width : (i + 1) * self.width].tolist())
+
+
+@dataclass
+class Found:
+    """How a search ended."""
+
+    complete: bool
+    depth: int
+    states: int
+    moves: int
+    kinds: dict[int, int]  # kind of move -> how often it was made
+    violation: tuple[int, int, int] | None = None  # state (index * SHARDS + shard), verdict, properties broken
+    move: int = 0  # the number of the violating move in that state
+    shards: list[Shard] = field(default_factory=list)
+
+
+Progress = Callable[[int, int, int], None]
+"""Called with (states, states waiting, depth)."""
+
+
+class Search:
+    """One breadth-first search. `run` does it all."""
+
+    def __init__(self, rows: Rows, plan: Plan, z: O.Scope, world: World, *, wanted: int, cores: int) -> None:
+        self.rows, self.plan, self.z, self.wanted = rows, plan, z, wanted
+        self.shards = [Shard(k, plan, world) for k in range(SHARDS)]
+        self.depth = 0
+        self.pool = ThreadPoolExecutor(SHARDS) if cores > 1 else None
+        self._first(world)
+
+    def _first(self, world: World) -> None:
+        best, other = (np.zeros(self.plan.words + 1, np.uint64) for _ in range(2))
+        n = O.contexts(self.z)
+        pack_first(world, self.plan.fields, self.plan.places, self.plan.owners, self.plan.cpus, n, self.z, best, other)
+        shard = self.shards[int(hash_first(best, self.plan.words))]
+        shard.out[shard.number * _BUFFER * (self.plan.words + 1) :][: self.plan.words] = best[:-1]
+        shard.take_in(shard.out, 1)
+        shard.parents[0] = -1
+
+    def run(self, max_states: int, progress: Progress = lambda *_: None) -> Found:
+        """Search until nothing new is found, something is violated, or there are `max_states` states."""
+        while any(s.level < s.total for s in self.shards):
+            ends = [s.total for s in self.shards]
+            while any(s.place[P_NEXT] < end for s, end in zip(self.shards, ends, strict=True)):
+                violated = self._chunk(ends)
+                if violated is not None:
+                    return self._found(complete=True, violated=violated)
+                states = sum(s.total for s in self.shards)
+                progress(states, states - sum(int(s.place[P_NEXT]) for s in self.shards), self.depth)
+                if states > max_states:
+                    return self._found(complete=False)
+            for s, end in zip(self.shards, ends, strict=True):
+                s.level = end
+            self.depth += 1
+        self.depth -= 1
+        return self._found(complete=True)
+
+    def _chunk(self, ends: list[int]) -> Shard | None:
+        """Expand some states of each shard and take in what was found; return a shard with a violation, if any."""
+        goals = [min(end, int(s.place[P_NEXT]) + CHUNK) for s, end in zip(self.shards, ends, strict=True)]
+        again = [True] * SHARDS
+        while any(again):
+            answers = self._each(lambda s: self._expand(s, goals[s.number]) if again[s.number] else DONE)
+            for k, answer in enumerate(answers):
+                again[k] = answer == NEED_ROW
+                if answer == STUCK:
+                    state = self.shards[k].words_of(int(self.shards[k].place[P_NEXT]))
+                    raise AssertionError(f"the world is stuck: no event may follow state {state}; this is a bug of ours")
+            for s in (s for s, more in zip(self.shards, again, strict=True) if more):
+                if not self._known(s):
+                    self.rows.learn(int(s.asked[0]), int(s.asked[1]))
+            if VIOLATED in answers:
+                return self.shards[answers.index(VIOLATED)]
+        self._each(self._take_in)
+        for s in self.shards:
+            s.filled[:] = 0
+        return None
+
+    def _known(self, s: Shard) -> bool:
+        return bool(self.rows.index[self.rows.handlers[s.asked[0], S.H_BASE] + s.asked[1]])
+
+    def _expand(self, s: Shard, goal: int) -> int:
+        return s.expand(self.rows, self.plan, self.z, self.wanted, goal)
+
+    def _take_in(self, s: Shard) -> int:
+        for other in self.shards:
+            s.take_in(other.out, int(other.filled[s.number]))
+        return DONE
+
+    def _each(self, work: Callable[[Shard], int]) -> list[int]:
+        return list(self.pool.map(work, self.shards) if self.pool else map(work, self.shards))
+
+    def _found(self, *, complete: bool, violated: Shard | None = None) -> Found:
+        kinds: dict[int, int] = {k: int(sum(s.kinds[k] for s in self.shards)) for k in O.MOVES}
+        moves = int(sum(s.place[P_MADE] for s in self.shards))
+        found = Found(complete, self.depth, sum(s.total for s in self.shards), moves, kinds, shards=self.shards)
+        if violated is not None:
+            p: Any = violated.place
+            found.violation = (int(p[P_NEXT]) * SHARDS + violated.number, int(p[P_VERDICT]), int(p[P_BROKEN]))
+            found.move = int(p[P_MOVE])
+            found.depth += 1
+        if self.pool:
+            self.pool.shutdown()
+        return found
+
+
+@bare
+def pack_first(
+    w: World, fields: S.Ints, places: S.Ints, owners: S.Ints, cpus: S.Ints, n: int, z: O.Scope, best: Words, other: Words
+) -> None:
+    """Pack the first world; `best` and `other` have one word more than a state."""
+    canonical(w, fields, places, owners, cpus, n, context_base(z[O.Z_CPUS]), best, other)
+
+
+@bare
+def hash_first(words: Words, count: int) -> int:
+    """Return the shard of a state."""
+    return int(hash_of(words, 0, count) >> np.uint64(63))

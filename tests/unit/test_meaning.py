@@ -1,0 +1,390 @@
+"""What lines mean: each rule on a few lines of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fpstate.traces.read import read_trace
+from fpstate.traces.trace import Kind, Trace
+from fpstate.world.events import Event, Truth
+
+SHORT = {
+    "RET_TO_USER": "user",
+    "USER_FP_MAYBE": "fp?",
+    "RET_TO_USER_MAYBE": "user?",
+    "THREAD_SWITCH": "switch",
+}
+
+
+class Story:
+    """Lines of a trace, a tenth of a millisecond apart."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "story.txt"
+        self.text = ""
+        self.now = 1_000_000
+
+    def say(self, who: str, event: str, *, cpu: int = 0, flags: str = ".....", after: int = 100) -> None:
+        """Add a line `after` microseconds later."""
+        self.now += after
+        self.text += f"{who:>16} [{cpu:03d}] {flags} {self.now // 10**6}.{self.now % 10**6:06d}: {event}\n"
+
+    def switch(self, one: str, two: str, *, state: str = "S", cpu: int = 0, after: int = 100) -> None:
+        """Add a sched_switch of `comm-tid` to `comm-tid`."""
+        (a, i), (b, j) = one.rsplit("-", 1), two.rsplit("-", 1)
+        fields = (
+            f"prev_comm={a} prev_pid={i} prev_prio=120 prev_state={state} ==> next_comm={b} next_pid={j} next_prio=120"
+        )
+        self.say(one, f"sched_switch: {fields}", cpu=cpu, flags="d....", after=after)
+
+    def trace(self) -> Trace:
+        """Import the lines."""
+        self.path.write_text(self.text)
+        return read_trace(self.path)
+
+    def told(self) -> list[str]:
+        """Return the events as `NAME subject object`, short."""
+        trace = self.trace()
+        told = []
+        for event, subject, other in zip(
+            trace.event.tolist(), trace.subject.tolist(), trace.object.tolist(), strict=True
+        ):
+            name = Event(event).name if event < min(Truth) else Truth(event).name.lower()
+            what = " ".join([SHORT.get(name, name), trace.contexts.label(subject)])
+            told.append(what + (f" {trace.contexts.label(other)}" if other >= 0 else ""))
+        return told
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Story:
+    return Story(tmp_path)
+
+
+ENTER, EXIT = "sys_enter: NR 63 (1, 2, 3, 4, 5, 6)", "sys_exit: NR 63 = 1"
+RUN, RUN_DONE = "sys_enter: NR 29 (5, ae80, 0, 0, 48e9f0, 0)", "sys_exit: NR 29 = 0"
+ENTRY, LEFT = "kvm_entry: PC: 0x40000000", "kvm_exit: TRAP: HSR_EC: 0x0016 (HVC64), PC: 0x40000054"
+TO_USER_SPACE = "kvm_userspace_exit: reason KVM_EXIT_MMIO (6)"
+SYNC = "kvm_arch_vcpu_ctxsync_fp <-kvm_arch_vcpu_ioctl_run"
+BIND = "fpsimd_bind_state_to_cpu <-kvm_arch_vcpu_ctxsync_fp"
+SIGNAL = "fpsimd_preserve_current_state <-fpsimd_signal_preserve_current_state"
+FORKING = "fpsimd_preserve_current_state <-arch_dup_task_struct"
+
+
+def test_system_calls(story: Story) -> None:
+    """A return to user mode is added where the next system call shows it; before the first one the mode is unknown."""
+    for event in (EXIT, ENTER, EXIT, ENTER):
+        story.say("a-7", event)
+    again = ["user a-7", "fp? a-7", "SYSCALL a-7"]
+    assert story.told() == again * 2
+
+
+def test_first_line_is_a_system_call(story: Story) -> None:
+    """A task first seen entering the kernel was in user mode."""
+    story.say("a-7", ENTER)
+    assert story.told() == ["user a-7", "fp? a-7", "SYSCALL a-7"]
+
+
+def test_preempted_in_user_mode(story: Story) -> None:
+    """A task switched out after sys_exit was in user mode, and is again when it comes back."""
+    story.say("a-7", EXIT)
+    story.switch("a-7", "b-8", state="R")
+    story.switch("b-8", "a-7")
+    story.say("a-7", ENTER)
+    assert story.told() == [
+        *("user a-7", "fp? a-7", "switch a-7 b-8", "switch b-8 a-7"),
+        *("user a-7", "fp? a-7", "SYSCALL a-7"),
+    ]
+
+
+def test_rescheduled_before_user_mode(story: Story) -> None:
+    """A task that left a system call with need-resched set is switched out before it reaches user mode."""
+    story.say("a-7", EXIT, flags=".N...")
+    story.switch("a-7", "b-8", state="R")
+    story.switch("b-8", "a-7")
+    story.switch("a-7", "b-8", state="R")
+    assert story.told() == ["switch a-7 b-8", "switch b-8 a-7", "user a-7", "fp? a-7", "switch a-7 b-8"]
+
+
+def test_sleeping_in_a_system_call(story: Story) -> None:
+    """A task that sleeps in a system call is not in user mode until it leaves it."""
+    story.say("a-7", ENTER)
+    story.switch("a-7", "b-8")
+    story.switch("b-8", "a-7")
+    story.say("a-7", EXIT)
+    story.say("a-7", ENTER)
+    assert story.told()[3:] == ["switch a-7 b-8", "switch b-8 a-7", "user a-7", "fp? a-7", "SYSCALL a-7"]
+
+
+@pytest.mark.parametrize(("after", "returned"), [(999, False), (1000, True)])
+def test_signal(story: Story, after: int, returned: bool) -> None:
+    """A signal soon after a system call is delivered before user mode is reached, a late one from user mode."""
+    story.say("a-7", EXIT)
+    story.say("a-7", SIGNAL, after=after)
+    story.say("a-7", "sys_enter: NR 139 (0, 0, 0, 0, 0, 0)")
+    before = ["user a-7", "fp? a-7"] if returned else []
+    assert story.told() == [*before, "SIGNAL a-7", "user a-7", "fp? a-7", "SYSCALL a-7", "SIGRETURN a-7"]
+
+
+def test_signal_event(story: Story) -> None:
+    """signal_deliver counts where the function that saves registers for it is not recorded, and only then."""
+    deliver = "signal_deliver: sig=14 errno=0 code=0 sa_handler=4020 sa_flags=0"
+    story.say("a-7", EXIT)
+    story.say("a-7", deliver)
+    assert story.told() == ["SIGNAL a-7"]
+    story.say("a-7", SIGNAL)
+    assert story.told() == ["SIGNAL a-7"]
+
+
+@pytest.mark.parametrize(("after", "returned"), [(500, False), (5000, True)])
+def test_exit(story: Story, after: int, returned: bool) -> None:
+    """A task killed on its way to user mode does not reach it."""
+    story.say("a-7", EXIT)
+    story.say("a-7", "sched_process_exit: comm=a pid=7 prio=120", after=after)
+    story.switch("a-7", "b-8", state="X")
+    assert story.told() == [*(["user a-7", "fp? a-7"] if returned else []), "EXIT a-7", "switch a-7 b-8"]
+
+
+def test_fork(story: Story) -> None:
+    """A child is a new context from the line that copies its parent's registers on, and starts in user mode."""
+    story.say("a-7", "sys_enter: NR 220 (0, 0, 0, 0, 0, 0)")
+    story.say("a-7", FORKING)
+    story.say("a-7", "hw_save: (fpsimd_save+0x70/0x140)")
+    story.say("a-7", "sched_process_fork: comm=a pid=7 child_comm=a child_pid=9")
+    story.switch("a-7", "a-9")
+    story.say("a-9", ENTER)
+    assert story.told()[3:] == [
+        *("FORK a-7 a-9", "hw_save a-7", "switch a-7 a-9"),
+        *("user a-9", "fp? a-9", "SYSCALL a-9"),
+    ]
+
+
+def test_thread_id_reused(story: Story) -> None:
+    """A thread id that is used again is a new context."""
+    story.say("b-9", EXIT)
+    story.say("b-9", "sched_process_exit: comm=b pid=9 prio=120")
+    story.switch("b-9", "a-7", state="X")
+    story.say("a-7", "sched_process_fork: comm=a pid=7 child_comm=a child_pid=9")
+    story.switch("a-7", "a-9")
+    trace = story.trace()
+    assert trace.contexts.tid.tolist().count(9) == 2
+    assert sorted(trace.contexts.name) == ["a", "a", "b", "swapper/0"]
+
+
+def test_failed_fork(story: Story) -> None:
+    """A fork that fails leaves a context without a thread id, and does not give it to the next child."""
+    story.say("a-7", FORKING)
+    story.say("a-7", "sys_exit: NR 220 = -11")
+    story.say("a-7", "sched_process_fork: comm=a pid=7 child_comm=a child_pid=9")
+    trace = story.trace()
+    assert sorted(trace.contexts.tid.tolist()) == [-1, 0, 7, 9]
+    assert (trace.event == Event.FORK).sum() == 2
+
+
+def test_exec(story: Story) -> None:
+    """Exec clears registers at the line that does, once, and keeps the context under its new name."""
+    story.say("sh-7", "sys_enter: NR 221 (0, 0, 0, 0, 0, 0)")
+    story.say("sh-7", "fpsimd_flush_thread <-flush_thread")
+    story.say("load-7", "sched_process_exec: filename=/bin/load pid=7 old_pid=7")
+    assert story.told()[-1] == "EXEC load-7"
+    story.say("load-7", "sys_enter: NR 221 (0, 0, 0, 0, 0, 0)")
+    story.say("<...>-7", "sched_process_exec: filename=/bin/other pid=7 old_pid=7")
+    told = story.told()
+    assert [line for line in told if line.startswith("EXEC")] == ["EXEC other-7"] * 2
+
+
+def test_guest_run(story: Story) -> None:
+    """A run is loaded at its first entry; FP use is certain the first time, then possible; put comes at the end."""
+    story.say("vmm-7", RUN)
+    for used in (False, True, True):
+        story.say("vmm-7", ENTRY)
+        story.say("vmm-7", SYNC)
+        if used:
+            story.say("vmm-7", BIND)
+        story.say("vmm-7", LEFT)
+    story.say("vmm-7", TO_USER_SPACE)
+    story.say("vmm-7", RUN_DONE)
+    v = "vmm-7 vcpu of vmm-7"
+    assert story.told()[3:] == [
+        *(f"RUN_ENTER {v}", f"VCPU_LOAD {v}", f"GUEST_ENTER {v}", f"GUEST_EXIT {v}"),
+        *(f"GUEST_ENTER {v}", f"GUEST_FP {v}", f"GUEST_EXIT {v}", "fpsimd_bind_state_to_cpu vmm-7"),
+        *(f"GUEST_ENTER {v}", f"GUEST_FP_MAYBE {v}", f"GUEST_EXIT {v}", "fpsimd_bind_state_to_cpu vmm-7"),
+        *(f"VCPU_PUT {v}", f"RUN_EXIT {v}"),
+    ]
+
+
+def test_guest_fp_after_kernel_neon(story: Story) -> None:
+    """After the kernel took a guest's registers, its next use is certain again."""
+    story.say("vmm-7", RUN)
+    for _ in range(2):
+        for event in (ENTRY, SYNC, BIND, LEFT):
+            story.say("vmm-7", event)
+        story.say("vmm-7", "kernel_neon_begin <-x", flags="..s..")
+        story.say("vmm-7", "kernel_neon_end <-x", flags="..s..")
+    trace = story.trace()
+    assert (trace.event == Event.GUEST_FP).sum() == 2
+    assert (trace.event == Event.SOFTIRQ_NEON_BEGIN).sum() == 2
+
+
+def test_guest_without_functions(story: Story) -> None:
+    """Without function lines each guest run may use FP, and the header says so."""
+    for event in (RUN, ENTRY, LEFT, TO_USER_SPACE, RUN_DONE):
+        story.say("vmm-7", event)
+    trace = story.trace()
+    assert (trace.event == Event.GUEST_FP_MAYBE).sum() == 1
+    assert any("guest used FP in 1 of 1" in sentence for sentence in trace.header.unobserved)
+
+
+def test_preempted_vcpu(story: Story) -> None:
+    """The preempt notifier puts a loaded vCPU before the switch away and loads it after the switch back."""
+    for event in (RUN, ENTRY, LEFT):
+        story.say("vmm-7", event)
+    story.switch("vmm-7", "b-8", state="R")
+    story.switch("b-8", "vmm-7")
+    v = "vmm-7 vcpu of vmm-7"
+    assert story.told()[-4:] == [f"VCPU_PUT {v}", "switch vmm-7 b-8", "switch b-8 vmm-7", f"VCPU_LOAD {v}"]
+
+
+@pytest.mark.parametrize(("state", "loaded"), [("R", True), ("R+", False), ("S", False), ("D", False)])
+def test_switched_before_first_entry(story: Story, state: str, loaded: bool) -> None:
+    """Before the first entry only a thread preempted on its own account had its vCPU loaded; others wait for it."""
+    story.say("vmm-7", RUN)
+    story.switch("vmm-7", "b-8", state=state)
+    story.switch("b-8", "vmm-7")
+    trace = story.trace()
+    assert (trace.event == Event.VCPU_LOAD).sum() == 2 * loaded
+    assert (trace.event == Event.VCPU_PUT).sum() == loaded
+
+
+def test_run_without_entry(story: Story) -> None:
+    """A run that ends without a guest entry was loaded and put; without kvm_userspace_exit lines sys_exit ends it."""
+    v = "vmm-7 vcpu of vmm-7"
+    expected = [f"RUN_ENTER {v}", f"VCPU_LOAD {v}", f"VCPU_PUT {v}", f"RUN_EXIT {v}"]
+    story.say("vmm-7", RUN)
+    story.say("vmm-7", RUN_DONE)
+    assert story.told()[3:] == expected
+    story.text = ""
+    for event in (RUN, TO_USER_SPACE, RUN_DONE):
+        story.say("vmm-7", event)
+    assert story.told()[3:] == expected
+
+
+def test_guests_without_system_calls(story: Story) -> None:
+    """Without system calls an entry begins a run, and returns to user mode are possible ones at each switch."""
+    story.switch("a-6", "vmm-7")
+    story.say("vmm-7", ENTRY)
+    story.say("vmm-7", LEFT)
+    story.switch("vmm-7", "kworker/0:1-8", state="R")
+    story.switch("kworker/0:1-8", "vmm-7")
+    v = "vmm-7 vcpu of vmm-7"
+    told = story.told()
+    assert told[:6] == ["switch a-6 vmm-7", "user? vmm-7", "USER_FP_MAYBE vmm-7".replace("USER_FP_MAYBE", "fp?"),
+                        f"RUN_ENTER {v}", f"VCPU_LOAD {v}", f"GUEST_ENTER {v}"]  # fmt: skip
+    assert not any("user? kworker" in line for line in told)
+    assert told[-1] == f"VCPU_LOAD {v}"
+    trace = story.trace()
+    assert any("System calls were not recorded" in sentence for sentence in trace.header.unobserved)
+    assert trace.contexts.kind[trace.contexts.name.index("kworker/0:1")] == Kind.KTHREAD
+
+
+def test_neon(story: Story) -> None:
+    """Flags tell the kernel's use of FP in a softirq from the task's; a late one shows that user mode was reached."""
+    story.say("a-7", EXIT)
+    story.say("a-7", "kernel_neon_begin <-x", flags="..s..")
+    story.say("a-7", "kernel_neon_end <-x", flags="..s..", after=2000)
+    story.say("a-7", ENTER)
+    story.say("a-7", "kernel_neon_begin <-x")
+    story.say("a-7", "kernel_neon_end <-x", flags="b....")
+    assert story.told() == [
+        *("SOFTIRQ_NEON_BEGIN a-7", "user a-7", "fp? a-7", "SOFTIRQ_NEON_END a-7"),
+        *("user a-7", "fp? a-7", "SYSCALL a-7", "KERNEL_NEON_BEGIN a-7", "KERNEL_NEON_END a-7"),
+    ]
+
+
+def test_hotplug(story: Story) -> None:
+    """A CPU dies at fpsimd_cpu_dead, or at takedown_cpu if that is all there is, but once; the column is that CPU."""
+    step = "cpuhp_enter: cpu: 0001 target: {} step: {} ({})".format
+    story.say("k-7", step(0, 153, "takedown_cpu"))
+    story.say("k-7", step(0, 19, "fpsimd_cpu_dead"))
+    story.say("k-7", step(236, 91, "bringup_cpu"))
+    story.say("k-7", step(0, 153, "takedown_cpu"))
+    story.say("k-7", step(236, 91, "bringup_cpu"))
+    story.say("k-7", step(0, 153, "takedown_cpu"))
+    trace = story.trace()
+    assert [Event(e).name for e in trace.event.tolist()] == ["CPU_DOWN", "CPU_UP"] * 2 + ["CPU_DOWN"]
+    assert set(trace.cpu.tolist()) == {1}
+    assert trace.header.cpus == 2
+
+
+def test_switch_without_sched_switch(story: Story) -> None:
+    """fpsimd_thread_switch without a sched_switch before it is a switch to the idle thread."""
+    function = "fpsimd_thread_switch <-__switch_to"
+    story.switch("a-7", "migration/0-8")
+    story.say("a-7", function)
+    story.say("migration/0-8", function)
+    assert story.told() == ["switch a-7 migration/0-8", "switch migration/0-8 swapper/0-0"]
+
+
+def test_missed_switch(story: Story) -> None:
+    """A CPU that goes on with another task is counted, and the task's mode is kept right."""
+    story.say("a-7", EXIT)
+    story.say("b-8", EXIT)
+    story.say("a-7", ENTER)
+    trace = story.trace()
+    assert any(sentence.startswith("2 switches were not in the trace") for sentence in trace.header.unobserved)
+
+
+def test_kernel_threads(story: Story) -> None:
+    """A thread is a kernel thread if it makes no system call and no user task forked it."""
+    story.say("kthreadd-2", "sched_process_fork: comm=kthreadd pid=2 child_comm=kthreadd child_pid=20")
+    story.say("a-7", EXIT)
+    story.say("a-7", "sched_process_fork: comm=a pid=7 child_comm=a child_pid=21")
+    story.say("helper-22", "sched_process_exec: filename=/bin/h pid=22 old_pid=22")
+    story.switch("helper-22", "kworker/0:1-23")
+    story.switch("kworker/0:1-23", "kthreadd-20")
+    story.switch("kthreadd-20", "a-21")
+    contexts = story.trace().contexts
+    kinds = {int(tid): Kind(int(kind)).name for tid, kind in zip(contexts.tid, contexts.kind, strict=True)}
+    assert kinds == {0: "IDLE", 2: "KTHREAD", 20: "KTHREAD", 7: "USER", 21: "USER", 22: "USER", 23: "KTHREAD"}
+
+
+def test_idle_threads_come_first(story: Story) -> None:
+    """Row c of the contexts is the idle thread of CPU c, whether it was met or not."""
+    story.say("a-7", EXIT, cpu=3)
+    story.switch("a-7", "swapper/3-0", cpu=3)
+    contexts = story.trace().contexts
+    assert contexts.name == ["swapper/0", "swapper/1", "swapper/2", "swapper/3", "a"]
+    assert contexts.kind.tolist() == [0, 0, 0, 0, 2]
+
+
+def test_guest_running_at_the_start(story: Story) -> None:
+    """A recording that begins inside a guest run begins that run at its first line."""
+    story.say("vmm-7", SYNC)
+    story.say("vmm-7", BIND)
+    story.say("vmm-7", LEFT)
+    v = "vmm-7 vcpu of vmm-7"
+    assert story.told()[:5] == [
+        f"RUN_ENTER {v}",
+        f"VCPU_LOAD {v}",
+        f"GUEST_ENTER {v}",
+        f"GUEST_FP {v}",
+        f"GUEST_EXIT {v}",
+    ]
+
+
+def test_lost_lines(story: Story) -> None:
+    """After a loss it is not known what runs on the CPU, so going on with another task is no missed switch."""
+    story.say("a-7", EXIT)
+    story.text += "CPU:0 [LOST 12 EVENTS]\n"
+    story.say("b-8", EXIT)
+    assert not any("not in the trace" in s and "switches" in s for s in story.trace().header.unobserved)
+
+
+def test_many_contexts(tmp_path: Path) -> None:
+    """Contexts may be more than the first tables have room for."""
+    path = tmp_path / "many.txt"
+    path.write_text("".join(f"  t{i}-{i} [000] ..... 1.{i:06d}: {ENTER}\n" for i in range(1, 20_001)))
+    trace = read_trace(path)
+    assert len(trace.contexts) == 20_001
+    assert trace.contexts.label(20_000) == "t20000-20000"
