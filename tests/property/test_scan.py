@@ -103,12 +103,14 @@ def texts(draw: st.DrawFn) -> str:
     return text
 
 
+@settings(deadline=None)
 @given(texts())
 def test_same_as_a_plain_parser(text: str) -> None:
     """Scanner and `re` give the same rows for any comm, number, flags and order of events."""
     assert scanned(text) == reference(text)
 
 
+@settings(deadline=None)
 @given(texts(), st.integers(1, 6000))
 def test_chunks_do_not_matter(text: str, cut: int) -> None:
     """A text cut anywhere and scanned in two calls gives the rows of one call."""
@@ -135,7 +137,7 @@ def test_chunks_of_a_file_do_not_matter(chunk: int, name: str) -> None:
     assert whole.header() == parts.header()
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=300), st.sampled_from([0, 1, 2]))
 def test_any_bytes(content: bytes, layout: int) -> None:
     """Any bytes end in a status and an offset inside the data."""

@@ -2,8 +2,7 @@
 
 A plan lists the fields that can differ between states: where each lies, how many bits it needs, and what its number
 means. Meaning matters twice: versions become one bit (latest or not), and numbers of CPUs and contexts are renamed
-when two worlds that differ only in names are folded into one. `canonical` packs a world under every renaming and
-keeps the smallest result; with the identity only, it is plain packing.
+when two worlds that differ only in names are folded into one (`canonical`).
 """
 
 from __future__ import annotations
@@ -72,6 +71,7 @@ class Plan:
     places: NDArray[np.int32]
     owners: NDArray[np.int32]  # [p, owner number] -> its number under renaming p
     cpus: NDArray[np.int32]  # [p, CPU] -> its number under renaming p
+    names: NDArray[np.int32]  # [p, new context] -> old context
     words: int
     bits: int
 
@@ -124,7 +124,8 @@ def make_plan(scope: Scope, fields: Fields, *, kernel: bool, stash: bool, clear:
     places = np.array([[_moved(int(p), scope, m) for p in table[:, F_PLACE]] for m in maps], np.int32)
     owners = np.array([[_owner(o, n, m) for o in range(softirq_owner(n) + 1)] for m in maps], np.int32)
     cpus = np.array([[*m[: scope.cpus]] for m in maps], np.int32)
-    return Plan(table, places, owners, cpus, word + 1, int(table[:, F_BITS].sum()))
+    names = np.array([np.argsort(m) for m in maps], np.int32)
+    return Plan(table, places, owners, cpus, names, word + 1, int(table[:, F_BITS].sum()))
 
 
 def _renamings(scope: Scope) -> list[list[int]]:
@@ -198,13 +199,90 @@ def pack(
 
 
 @inline
+def kind_of_owner(v: int, n: int, first_vcpu: int, cpus: int, tasks: int) -> int:
+    """Return what sort of owner `v` is, without saying which: a number from 0 to 5."""
+    if v == 0:
+        return 0
+    if v > n:
+        return 1
+    if v <= cpus:
+        return 2
+    if v <= cpus + tasks:
+        return 3
+    return 4 if v <= first_vcpu else 5
+
+
+@inline
+def mark_label(w: World, place: int, n: int, z: O.Scope, base: int) -> int:
+    """Return what can be said of a label without names: sort of owner, and whether the value is its latest."""
+    v = int(w[place])
+    kind = kind_of_owner(v, n, n - z[O.Z_VCPUS], z[O.Z_CPUS], z[O.Z_TASKS])
+    fresh = 0
+    if 1 <= v <= n and w[place + 1] == w[base + (v - 1) * X_SIZE + X_VER]:
+        fresh = 1
+    return kind << 1 | fresh
+
+
+@inline
+def mark_cpu(w: World, c: int, n: int, z: O.Scope, base: int) -> int:
+    """Return what can be said of CPU `c` without names, as a number."""
+    at = c * C_SIZE
+    t = int(w[at + C_CURRENT])
+    mark = mark_label(w, at + C_REGS, n, z, base) << 3
+    mark |= kind_of_owner(t + 1, n, n - z[O.Z_VCPUS], z[O.Z_CPUS], z[O.Z_TASKS])
+    mark = mark << 3 | kind_of_owner(w[at + C_PTR], n, n - z[O.Z_VCPUS], z[O.Z_CPUS], z[O.Z_TASKS])
+    own = base + t * X_SIZE
+    return (mark << 5 | w[own + X_MODE] << 1 | w[at + C_OFF]) << 16 ^ int(w[at + C_WORD]) ^ int(w[own + X_WORD]) << 8
+
+
+@inline
+def mark_context(w: World, x: int, n: int, z: O.Scope, base: int) -> int:
+    """Return what can be said of context `x` without names, as a number."""
+    at = base + x * X_SIZE
+    mark = mark_label(w, at + X_IMAGE, n, z, base) << 5 | w[at + X_MODE] << 1 | w[at + X_FRAME]
+    mark = mark << 3 | (1 if w[at + X_PTR] else 0) | (2 if w[at + X_PTR + 1] else 0) | (4 if w[at + X_RUNS] else 0)
+    running = 0
+    for c in range(z[O.Z_CPUS]):
+        if w[c * C_SIZE + C_CURRENT] == x:
+            running = 1
+        if w[c * C_SIZE + C_REGS] == x + 1:
+            running |= 2
+    return (mark << 2 | running) << 16 ^ int(w[at + X_WORD]) ^ int(w[at + X_POINT]) << 12
+
+
+@inline
 def canonical(
     w: World, fields: NDArray[np.int32], places: NDArray[np.int32], owners: NDArray[np.int32],
-    cpus: NDArray[np.int32], n: int, base: int, best: Words, other: Words,
+    cpus: NDArray[np.int32], names: NDArray[np.int32], marks: NDArray[np.int64], z: O.Scope, n: int, base: int,
+    best: Words, other: Words,
 ) -> None:  # fmt: skip
-    """Pack world `w` under every renaming and leave the smallest in `best`."""
-    pack(w, fields, places, owners, cpus, 0, n, base, best)
-    for p in range(1, len(places)):
+    """Pack world `w` under every renaming that puts the marks of its entities in order; leave the smallest in `best`.
+
+    Marks do not depend on names, so two worlds that differ only in names have the same renamings to try; mostly one.
+    `names[p, i]` is the old name of what renaming p calls i.
+    """
+    if len(places) == 1:
+        pack(w, fields, places, owners, cpus, 0, n, base, best)
+        return
+    for c in range(z[O.Z_CPUS]):
+        marks[c] = mark_cpu(w, c, n, z, base)
+    for x in range(z[O.Z_CPUS], n):
+        marks[x] = mark_context(w, x, n, z, base)
+    ends_cpus, ends_tasks = z[O.Z_CPUS], z[O.Z_CPUS] + z[O.Z_TASKS]
+    first_vcpu = n - z[O.Z_VCPUS]
+    tried = False
+    for p in range(len(places)):
+        ordered = True
+        for i in range(1, n):
+            if i != ends_cpus and i != ends_tasks and i != first_vcpu and marks[names[p, i - 1]] > marks[names[p, i]]:
+                ordered = False
+                break
+        if not ordered:
+            continue
+        if not tried:
+            pack(w, fields, places, owners, cpus, p, n, base, best)
+            tried = True
+            continue
         pack(w, fields, places, owners, cpus, p, n, base, other)
         for i in range(len(best)):
             if other[i] != best[i]:

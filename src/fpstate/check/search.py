@@ -85,7 +85,7 @@ def reader_of(w: World, z: O.Scope, c: int) -> int:
 @bare
 def try_move(
     w: World, move: int, handlers: S.Ints, index: S.Ints, rows: S.Ints, event_of_point: S.Ints, z: O.Scope,
-    fields: S.Ints, places: S.Ints, owners: S.Ints, cpu_names: S.Ints, counts: Longs, asked: Longs, best: Words,
+    fields: S.Ints, places: S.Ints, owners: S.Ints, cpu_names: S.Ints, names: S.Ints, marks: Longs, counts: Longs, asked: Longs, best: Words,
     other: Words,
 ) -> tuple[int, int]:  # fmt: skip
     """Make `move` in world `w`; return its verdict and the properties it breaks. `best` gets the canonical state."""
@@ -94,7 +94,9 @@ def try_move(
     found, x = w[c * C_SIZE + C_REGS], reader_of(w, z, c)
     verdict = O.make_move(w, handlers, index, rows, move, z, counts, asked, event_of_point)
     if verdict != S.NO_ROW:
-        canonical(w, fields, places, owners, cpu_names, n, context_base(z[O.Z_CPUS]), best, other)
+        canonical(
+            w, fields, places, owners, cpu_names, names, marks, z, n, context_base(z[O.Z_CPUS]), best, other
+        )
     return verdict, what_breaks(verdict, found, x, n)
 
 
@@ -107,7 +109,7 @@ def list_moves(w: World, z: O.Scope, moves: S.Ints) -> int:
 @bare
 def expand(
     states: Words, until: int, width: int, shard: int, handlers: S.Ints, index: S.Ints, rows: S.Ints,
-    event_of_point: S.Ints, z: O.Scope, fields: S.Ints, places: S.Ints, owners: S.Ints, cpu_names: S.Ints,
+    event_of_point: S.Ints, z: O.Scope, fields: S.Ints, places: S.Ints, owners: S.Ints, cpu_names: S.Ints, names: S.Ints, marks: Longs,
     wanted: int, w: World, w2: World, moves: S.Ints, best: Words, other: Words, out: Words, filled: Longs,
     counts: Longs, asked: Longs, kinds: Longs, place: Longs,
 ) -> int:  # fmt: skip
@@ -140,7 +142,7 @@ def expand(
             if broken:
                 place[P_MOVE], place[P_VERDICT], place[P_BROKEN] = m, verdict, broken
                 return VIOLATED
-            canonical(w2, fields, places, owners, cpu_names, n, base, best, other)
+            canonical(w2, fields, places, owners, cpu_names, names, marks, z, n, base, best, other)
             kinds[moves[m] >> 12] += 1
             to = int(hash_of(best, 0, width) >> np.uint64(63))
             at = (to * room + filled[to]) * (width + 1)
@@ -216,6 +218,7 @@ class Shard:
         self.filled = np.zeros(SHARDS, np.int64)
         self.place = np.zeros(P_SIZE, np.int64)
         self.worlds = world.copy(), world.copy()
+        self.marks = np.zeros(len(plan.names[0]), np.int64)
         self.moves = np.zeros(MAX_MOVES, np.int32)
         self.words = np.zeros(self.width, np.uint64), np.zeros(self.width, np.uint64)
         self.counts = np.zeros(S.N_COUNTS, np.int64)
@@ -226,7 +229,7 @@ class Shard:
         """Expand up to state `until`; see `expand`."""
         return expand(
             self.states, until, self.width, self.number, rows.handlers, rows.index, rows.table, rows.event_of_point, z,
-            plan.fields, plan.places, plan.owners, plan.cpus, wanted, *self.worlds, self.moves, *self.words, self.out,
+            plan.fields, plan.places, plan.owners, plan.cpus, plan.names, self.marks, wanted, *self.worlds, self.moves, *self.words, self.out,
             self.filled, self.counts, self.asked, self.kinds, self.place,
         )  # fmt: skip
 
@@ -285,11 +288,12 @@ class Search:
         self._first(world)
 
     def _first(self, world: World) -> None:
-        best, other = (np.zeros(self.plan.words + 1, np.uint64) for _ in range(2))
-        n = O.contexts(self.z)
-        pack_first(world, self.plan.fields, self.plan.places, self.plan.owners, self.plan.cpus, n, self.z, best, other)
-        shard = self.shards[int(hash_first(best, self.plan.words))]
-        shard.out[shard.number * _BUFFER * (self.plan.words + 1) :][: self.plan.words] = best[:-1]
+        plan = self.plan
+        best, other = (np.zeros(plan.words, np.uint64) for _ in range(2))
+        marks = np.zeros(len(plan.names[0]), np.int64)
+        pack_world(world, plan.fields, plan.places, plan.owners, plan.cpus, plan.names, marks, self.z, best, other)
+        shard = self.shards[int(shard_of(best, plan.words))]
+        shard.out[shard.number * _BUFFER * (plan.words + 1) :][: plan.words] = best
         shard.take_in(shard.out, 1)
         shard.parents[0] = -1
 
@@ -361,14 +365,16 @@ class Search:
 
 
 @bare
-def pack_first(
-    w: World, fields: S.Ints, places: S.Ints, owners: S.Ints, cpus: S.Ints, n: int, z: O.Scope, best: Words, other: Words
-) -> None:
-    """Pack the first world; `best` and `other` have one word more than a state."""
-    canonical(w, fields, places, owners, cpus, n, context_base(z[O.Z_CPUS]), best, other)
+def pack_world(
+    w: World, fields: S.Ints, places: S.Ints, owners: S.Ints, cpus: S.Ints, names: S.Ints, marks: Longs, z: O.Scope,
+    best: Words, other: Words,
+) -> None:  # fmt: skip
+    """Pack a world on its own into `best`."""
+    n = O.contexts(z)
+    canonical(w, fields, places, owners, cpus, names, marks, z, n, context_base(z[O.Z_CPUS]), best, other)
 
 
 @bare
-def hash_first(words: Words, count: int) -> int:
-    """Return the shard of a state."""
+def shard_of(words: Words, count: int) -> int:
+    """Return the shard a state belongs to."""
     return int(hash_of(words, 0, count) >> np.uint64(63))
