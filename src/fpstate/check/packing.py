@@ -244,7 +244,7 @@ def mark_context(w: World, x: int, n: int, z: O.Scope, base: int) -> int:
     running = 0
     for c in range(z[O.Z_CPUS]):
         if w[c * C_SIZE + C_CURRENT] == x:
-            running = 1
+            running |= 1
         if w[c * C_SIZE + C_REGS] == x + 1:
             running |= 2
     return (mark << 2 | running) << 16 ^ int(w[at + X_WORD]) ^ int(w[at + X_POINT]) << 12

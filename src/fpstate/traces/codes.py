@@ -34,6 +34,7 @@ INTERRUPT = 2  # softirq, hardirq or NMI
 HAS_FLAGS = 4  # the line has a flags column
 RUNNABLE = 8  # sched_switch only: prev_state is exactly R
 UNNAMED = 16  # the comm is `<...>`, or cut short
+STOPPER = 32  # sched_switch only: the next thread is a CPU's stopper, migration/N
 
 MAX_CPU = 4095
 MAX_TID = 4_194_304

@@ -22,6 +22,7 @@ def _text(s: str) -> NDArray[np.uint8]:
 
 
 ARROW = _text(" ==> ")
+MIGRATION = _text("migration/")
 NEXT_COMM = _text(" ==> next_comm=")
 PREV_PID = _text("prev_pid=")
 NEXT_PID = _text(" next_pid=")
@@ -144,7 +145,10 @@ def _switch_short(b: Bytes, i: int, e: int) -> Fields:
 @inline
 def _switch(b: Bytes, i: int, e: int) -> Fields:
     f = _switch_short(b, i, e) if b[e - 1] == 93 else _switch_long(b, i, e)
-    return f if f.a <= codes.MAX_TID and f.b <= codes.MAX_TID else _bad()
+    if f.a > codes.MAX_TID or f.b > codes.MAX_TID:
+        return _bad()
+    stopper = codes.STOPPER if at(b, f.other, f.other_end, MIGRATION) else 0
+    return Fields(f.ok, f.a, f.b, f.flags | stopper, f.other, f.other_end)
 
 
 @inline

@@ -21,14 +21,16 @@ NOT_LOADED, LOADED, PUT = range(3)
 
 (
     CONTEXTS, ROWS, TIME, ON, LINE, MISSED, SYSCALLS, MARKS, SYNCS, BINDS, BINDS_TRACED, EXITS, IN_GUEST, PLAIN_NEON,
-    X86, DOWN, ANY_RUN, UNKNOWN_USE, SIGNALS,
-) = range(19)  # fmt: skip
+    X86, DOWN, ANY_RUN, UNKNOWN_USE, SIGNALS, QUICKEST,
+) = range(20)  # fmt: skip
 """Places in `Machine.facts`: contexts and event rows in use; time, CPU and line of the row at hand; switches that
 were not in the trace; whether system calls, fpsimd_preserve_current_state, ctxsync and bind lines were seen, and
 whether bind lines would have been; whether kvm_userspace_exit was seen; guests already running at the start;
 neon lines without flags; x86 numbers; CPUs taken down whose death was not seen yet; guest runs; guest runs with FP
-use unknown; signals."""
-FACTS = 19
+use unknown; signals; shortest time from a line with need-resched set to the switch it led to."""
+FACTS = 20
+
+GUESS = 10_000  # ns: what QUICKEST is before it was seen
 
 ROOM = 16  # rows one line may add at most
 CONTEXT_ROOM = 4  # contexts one line may add at most
@@ -60,7 +62,7 @@ class Machine(NamedTuple):
     user: NDArray[np.uint8]  # it did what only a user task does
     mode: NDArray[np.uint8]
     since: NDArray[np.int64]  # when it became PENDING
-    resched: NDArray[np.uint8]  # it became so on a line with need-resched set
+    resched: NDArray[np.uint8]  # it became so on a line with need-resched set (1), or by being switched to (2)
     child: NDArray[np.int32]  # a fork that began, or -1
     flushed: NDArray[np.uint8]  # EXEC was already seen for the exec under way
     vcpu: NDArray[np.int32]
@@ -95,7 +97,7 @@ def new_machine(contexts: int = 4096) -> Machine:
     """Return the state before the first line, with room for `contexts` contexts."""
     by_context: dict[str, Any] = {name: np.zeros(contexts, _TYPES.get(name, np.uint8)) for name in _BY_CONTEXT}
     return Machine(
-        facts=np.zeros(FACTS, np.int64),
+        facts=_first_facts(),
         by_tid=np.full(codes.MAX_TID + 1, -1, np.int32),
         current=np.full(_CPUS, -1, np.int32),
         previous=np.full(_CPUS, -1, np.int32),
@@ -105,6 +107,12 @@ def new_machine(contexts: int = 4096) -> Machine:
         down=np.zeros(_CPUS, np.int32),
         **by_context,
     )
+
+
+def _first_facts() -> NDArray[np.int64]:
+    facts = np.zeros(FACTS, np.int64)
+    facts[QUICKEST] = GUESS
+    return facts
 
 
 def with_room(m: Machine) -> Machine:
@@ -169,9 +177,9 @@ def to_user(m: Machine, out: Rows, x: int) -> None:
 
 
 @inline
-def make_pending(m: Machine, x: int, need_resched: bool) -> None:
-    """Note that `x` is now on its way to user mode."""
+def make_pending(m: Machine, x: int, resched: int) -> None:
+    """Note that `x` is now on its way to user mode; `resched` as in `Machine`."""
     if m.facts[SYSCALLS]:
         m.mode[x] = PENDING
         m.since[x] = m.facts[TIME]
-        m.resched[x] = 1 if need_resched else 0
+        m.resched[x] = resched

@@ -28,6 +28,7 @@ from fpstate.traces.machine import (
     CONTEXTS,
     DOWN,
     EXITS,
+    GUESS,
     KERNEL,
     LINE,
     LOADED,
@@ -41,6 +42,7 @@ from fpstate.traces.machine import (
     PUT,
     ROOM,
     ROWS,
+    QUICKEST,
     SIGNALS,
     SYSCALLS,
     TIME,
@@ -63,6 +65,9 @@ KTHREADD: Final = 2
 SIGRETURN_ARM64: Final = 139
 SIGRETURN_X86: Final = 15
 SOON: Final = 1_000_000  # ns: a task pending for less has not run in user mode yet
+TICK: Final = 4_000_000  # ns, CONFIG_HZ=250
+TICK_DUE: Final = 1_500  # ns after a tick is due in which it is served, on an emulated machine
+TICK_SERVED: Final = 8_000
 
 
 @inline
@@ -74,7 +79,7 @@ def _soon(m: Machine, x: int) -> bool:
 def _resume(m: Machine, x: int) -> None:
     """Thread `x` runs again."""
     if m.mode[x] == OFF:
-        make_pending(m, x, False)
+        make_pending(m, x, 2)
 
 
 @inline
@@ -93,9 +98,29 @@ def _observe(m: Machine, c: int, x: int, code: int) -> None:
 
 
 @inline
-def _switch_out(m: Machine, out: Rows, x: int, runnable: bool) -> None:
+def _went_straight(m: Machine, x: int, stopper: bool) -> bool:
+    """Tell whether a pending thread that is switched out never reached user mode: the reschedule was served first.
+
+    Need-resched may be set by an interrupt after the line that made it pending. Signs of that: the switch came as fast
+    as those known to have gone straight (where need-resched was set on the line); a tick was due just then (250 Hz, on a
+    clock that counts from boot as the tick does); or a stopper took over from a thread just switched to.
+    """
+    waited = m.facts[TIME] - m.since[x]
+    if m.resched[x] == 1:
+        if waited < m.facts[QUICKEST] or (m.facts[QUICKEST] == GUESS and waited < SOON // 4):
+            m.facts[QUICKEST] = waited
+        return True
+    if waited <= 2 * m.facts[QUICKEST]:
+        return True
+    if m.resched[x] == 2:
+        return stopper and waited < SOON
+    return bool(waited < SOON and TICK_DUE < m.since[x] % TICK < TICK_SERVED)
+
+
+@inline
+def _switch_out(m: Machine, out: Rows, x: int, runnable: bool, stopper: bool) -> None:
     if m.mode[x] == PENDING:
-        if not m.resched[x]:
+        if not _went_straight(m, x, stopper):
             to_user(m, out, x)
         m.mode[x] = OFF
     if m.run[x]:
@@ -117,9 +142,9 @@ def _switch_in(m: Machine, out: Rows, y: int) -> None:
 
 
 @inline
-def _switch(m: Machine, out: Rows, c: int, x: int, y: int, runnable: bool) -> None:
+def _switch(m: Machine, out: Rows, c: int, x: int, y: int, flags: int) -> None:
     """Switch CPU `c` from thread `x` to `y`."""
-    _switch_out(m, out, x, runnable)
+    _switch_out(m, out, x, (flags & codes.RUNNABLE) != 0, (flags & codes.STOPPER) != 0)
     emit(m, out, Event.THREAD_SWITCH, x, y)
     m.current[c] = y
     m.previous[c] = x
@@ -135,14 +160,14 @@ def _sched_switch(m: Machine, out: Rows, raw: Raw, r: int, c: int) -> None:
     if raw.other[r] >= 0:
         m.name[y] = raw.other[r]
     m.switched[c] = 1
-    _switch(m, out, c, x, y, (raw.flags[r] & codes.RUNNABLE) != 0)
+    _switch(m, out, c, x, y, raw.flags[r])
 
 
 @inline
 def _thread_switch(m: Machine, out: Rows, c: int, x: int) -> None:
     """fpsimd_thread_switch: without a sched_switch before it, the kernel went idle by a way that has no such line."""
     if not m.switched[c]:
-        _switch(m, out, c, x, context_of(m, 0, c), False)
+        _switch(m, out, c, x, context_of(m, 0, c), 0)
     m.switched[c] = 0
 
 
@@ -168,7 +193,7 @@ def _sys_exit(m: Machine, out: Rows, x: int, need_resched: bool) -> None:
     if m.run[x]:  # no kvm_userspace_exit: where those are recorded, the vCPU's mutex was not taken
         end_run(m, out, x, not m.facts[EXITS])
     m.child[x] = -1
-    make_pending(m, x, need_resched)
+    make_pending(m, x, 1 if need_resched else 0)
 
 
 @bare
@@ -179,7 +204,7 @@ def _signal(m: Machine, out: Rows, x: int, need_resched: bool) -> None:
     if m.mode[x] == PENDING and not _soon(m, x):
         to_user(m, out, x)
     emit(m, out, Event.SIGNAL, x, -1)
-    make_pending(m, x, need_resched)
+    make_pending(m, x, 1 if need_resched else 0)
 
 
 @bare
@@ -240,7 +265,7 @@ def _neon(m: Machine, out: Rows, x: int, begin: bool, flags: int) -> None:
     """kernel_neon_begin and _end; an interrupt may take the registers from a task in user mode."""
     if m.mode[x] == PENDING and not _soon(m, x):
         to_user(m, out, x)
-        make_pending(m, x, False)
+        make_pending(m, x, 0)
     if not flags & codes.HAS_FLAGS:
         m.facts[PLAIN_NEON] += 1
     if begin and m.load[x] == LOADED:
