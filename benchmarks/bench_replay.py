@@ -99,7 +99,9 @@ def main() -> None:
     print(f"{'libCacheSim, C++ LRU of 1 object':34} {peer / 1e6:7.1f} M requests/s    1.0")
     for name, rate in rates.items():
         print(f"{'fpstate replay, ' + name:34} {rate / 1e6:7.1f} M events/s   {rate / peer:5.1f} times")
-    print(f"memory: columns {columns / events:.0f} bytes an event; peak, making the trace included, {peak / events:.0f}")
+    print(
+        f"memory: columns {columns / events:.0f} bytes an event; peak, making the trace included, {peak / events:.0f}"
+    )
 
 
 if __name__ == "__main__":

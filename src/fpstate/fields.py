@@ -85,5 +85,6 @@ class Fields:
         )
 
     def of(self, role: str, second_is_vcpu: bool) -> dict[str, Field]:
+        """Return the fields of whoever has `role` ("cpu", "task", "second"), by name."""
         kind = "Cpu" if role == "cpu" else "Vcpu" if role == "second" and second_is_vcpu else "Task"
         return self._by_name[kind]

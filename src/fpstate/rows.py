@@ -36,7 +36,7 @@ class Rows:
     """
 
     def __init__(self, policy: type[Policy], *, interruptible: bool = False) -> None:
-        """Prepare to learn from `policy`. `interruptible`: a handler's `yield`s are points between rows, not passed over."""
+        """Prepare to learn from `policy`. If `interruptible`, a handler's `yield` ends a row; else it is ignored."""
         self.policy = policy
         self.instance = policy()
         self.fields = Fields(policy)
@@ -54,7 +54,7 @@ class Rows:
         self.index = np.zeros(max(size, 1), np.int32)
 
     def handler(self, event: Event) -> Callable[..., object] | None:
-        """Return the policy's handler for `event`; softirqs use the task's kernel NEON handlers unless it has own ones."""
+        """Return the policy's handler for `event`; without own ones, softirqs use those of kernel NEON in tasks."""
         name = event.name.lower()
         found = getattr(self.instance, name, None)
         if found is None and name.startswith("softirq"):
@@ -62,7 +62,7 @@ class Rows:
         return found
 
     def clear_mm(self, world: World, cpus: int, no_user: NDArray[np.bool_]) -> None:
-        """Clear the field `mm` of threads without user mode, if the policy declares it (as `current->mm` is set by the kernel)."""
+        """Clear the field `mm` of threads without user mode, if the policy declares it: it stands for `current->mm`."""
         for f in self.fields.lists["Task"]:
             if f.name == "mm":
                 words = world[cpus * C_SIZE :].reshape(-1, X_SIZE)[: len(no_user), X_WORD]

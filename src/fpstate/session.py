@@ -67,16 +67,20 @@ class CpuEntity(Entity):
     """The CPU: it also takes the operations."""
 
     def stash_host(self) -> None:
+        """Save to the stash."""
         self._session.operation(S.SAVE, S.STASH)
 
     def load_stash(self) -> None:
+        """Load from the stash."""
         self._session.operation(S.LOAD, S.STASH)
 
     def called(self, function: str) -> None:
+        """Enter a kernel function."""
         self._session.inside.append(function)
         self._session.decision.trace.append((function, 0))
 
     def returned(self) -> None:
+        """Leave the kernel function entered last."""
         self._session.inside.pop()
 
 
@@ -114,6 +118,7 @@ class Decision:
     # begins, (kernel function or "", operation) where one inside it asks for an operation
 
     def key(self) -> tuple[Any, ...]:
+        """Return all of it as one value that can be compared."""
         return tuple(self.ops), tuple(sorted(self.writes.items())), tuple(self.trace)
 
 
@@ -144,9 +149,11 @@ class Session:
         self.segment += 1
 
     def fields(self, role: str) -> dict[str, Field]:
+        """Return the fields of whoever has `role`, by name."""
         return self.catalogue.of(role, self.second_is_vcpu)
 
     def field(self, role: str, name: str) -> Field:
+        """Return one field; Refused if it was never declared."""
         fields = self.fields(role)
         if name not in fields:
             word = self.entities[role]._word
@@ -154,6 +161,7 @@ class Session:
         return fields[name]
 
     def read(self, role: str, name: str) -> Any:
+        """Return what the handler sees in a field: the value of the view, or what the handler wrote."""
         if name == "kernel" and role in self.kernels:
             return self.kernels[role]
         f = self.field(role, name)
@@ -162,6 +170,7 @@ class Session:
         return self.known[role, name]
 
     def decode(self, role: str, f: Field, code: int) -> Any:
+        """Return the Python value that a code of the view stands for."""
         if f.pointer == "cpu":
             return (None, self.entities["cpu"], Elsewhere((role, f.name), self.segment))[code]
         if f.pointer == "context":
@@ -176,11 +185,13 @@ class Session:
         return f.values[code]
 
     def write(self, role: str, name: str, value: object) -> None:
+        """Keep what the handler assigns to a field."""
         f = self.field(role, name)
         self.decision.writes[role, name] = self.encode(role, f, value)
         self.known[role, name] = value
 
     def encode(self, role: str, f: Field, value: object) -> int:
+        """Return the code of a value assigned; Refused if the field cannot hold it."""
         if f.pointer == "cpu" and (value is None or value is self.entities["cpu"]):
             return 0 if value is None else 1
         if f.pointer == "context" and not isinstance(value, Elsewhere):
@@ -191,6 +202,7 @@ class Session:
         raise Refused(f"sets {self.entities[role]._word}.{f.name} to {value!r}; expected {expected}")
 
     def target(self, what: str, context: object) -> int:
+        """Return the target code of a context; Refused if it is none."""
         if isinstance(context, Elsewhere):
             role, name = context.origin
             if context.segment != self.segment:
@@ -205,6 +217,7 @@ class Session:
         raise Refused(f"asks for the impossible: {what}({context!r}) needs a context")
 
     def operation(self, op: int, target: int) -> None:
+        """Keep an operation the handler asks for."""
         if len(self.decision.ops) == S.MAX_OPS:
             raise Refused(f"asks for more than {S.MAX_OPS} operations at one point")
         self.decision.trace.append((self.inside[-1] if self.inside else "", op))

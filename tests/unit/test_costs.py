@@ -191,9 +191,9 @@ def test_an_error_in_an_operation_names_its_table(tmp_path: Path) -> None:
 
 def test_a_missing_operation_is_named(tmp_path: Path) -> None:
     """Leaving out an operation is an error, as is leaving out all or giving a number in place of its table."""
-    start = GOOD.index("[operations.trap_write]")
+    start = GOOD.index("[operations.user_trap]")
     for text, message in (
-        (GOOD[:start], "'trap_write' is missing"),
+        (GOOD[:start], "'user_trap' is missing"),
         (GOOD[: GOOD.index("[operations.save]")], "'operations' is missing"),
         (GOOD[: GOOD.index("[operations.save]")] + "[operations]\nsave = 3\n", "'save' is not a table"),
     ):

@@ -103,8 +103,38 @@ def test_rescheduled_before_user_mode(story: Story) -> None:
     story.say("a-7", EXIT, flags=".N...")
     story.switch("a-7", "b-8", state="R")
     story.switch("b-8", "a-7")
-    story.switch("a-7", "b-8", state="R")
+    story.switch("a-7", "b-8", state="R", after=900)
     assert story.told() == ["switch a-7 b-8", "switch b-8 a-7", "user a-7", "fp? a-7", "switch a-7 b-8"]
+
+
+@pytest.mark.parametrize(("after", "returned"), [(60, False), (150, True)])
+def test_a_switch_as_fast_as_those_known_to_go_straight(story: Story, after: int, returned: bool) -> None:
+    """Need-resched may be set just after the line: a switch within twice the shortest known delay went straight."""
+    story.say("a-7", EXIT, flags=".N...")
+    story.switch("a-7", "b-8", state="R", after=40)
+    story.switch("b-8", "c-9")
+    story.say("c-9", EXIT)
+    story.switch("c-9", "b-8", state="R", after=after)
+    assert ("user c-9" in story.told()) is returned
+
+
+@pytest.mark.parametrize(("late", "returned"), [(3, False), (100, True)])
+def test_a_tick_that_was_due(story: Story, late: int, returned: bool) -> None:
+    """A line just after a multiple of 4 ms was followed by the tick, which was served before user mode."""
+    story.now = 2_000_000 + late - 100
+    story.say("a-7", EXIT)
+    story.switch("a-7", "b-8", state="R", after=170)
+    assert ("user a-7" in story.told()) is returned
+
+
+@pytest.mark.parametrize(("who", "returned"), [("migration/0-19", False), ("b-8", True)])
+def test_a_stopper_takes_over_at_once(story: Story, who: str, returned: bool) -> None:
+    """A thread switched to and at once replaced by a stopper never reached user mode."""
+    story.say("a-7", EXIT)
+    story.switch("a-7", "b-8", state="R", after=900)
+    story.switch("b-8", "a-7")
+    story.switch("a-7", who, state="R", after=300)
+    assert (story.told().count("user a-7") == 2) is returned
 
 
 def test_sleeping_in_a_system_call(story: Story) -> None:

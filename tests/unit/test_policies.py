@@ -67,7 +67,7 @@ def test_a_bad_file_is_one_clear_error(tmp_path: Path, text: str, name: str, sai
 
 def test_an_unknown_policy_names_the_nearest() -> None:
     """A misspelt name is answered with the one meant."""
-    with pytest.raises(FpstateError, match="did you mean 'linux-4.18'"):
+    with pytest.raises(FpstateError, match="did you mean 'linux-4\\.18'"):
         find_policy("linux-4.81")
     with pytest.raises(FpstateError, match="no file"):
         find_policy("missing.py:Mine")

@@ -225,7 +225,7 @@ def test_describe() -> None:
     assert sum(summary["kinds"].values()) == len(trace.contexts)
     assert summary["contexts"][0]["events"] >= summary["contexts"][-1]["events"]
     assert len(summary["contexts"]) == 20
-    assert summary["events"]["CPU_DOWN"] == 3
+    assert summary["events"]["cpu_down"] == 3
 
 
 def test_unknown_sample() -> None:

@@ -98,9 +98,9 @@ def make_plan(scope: Scope, fields: Fields, *, kernel: bool, stash: bool, clear:
     first_vcpu = n - scope.vcpus
     for x in range(n):
         at = base + x * X_SIZE
-        kind = "Vcpu" if x >= first_vcpu else "Task"
-        listed.append((at + X_WORD, width(fields.lists[kind]), PLAIN))
-        listed += [(at + X_PTR + i, 3, CPU) for i in range(pointers[kind])]
+        entity = "Vcpu" if x >= first_vcpu else "Task"
+        listed.append((at + X_WORD, width(fields.lists[entity]), PLAIN))
+        listed += [(at + X_PTR + i, 3, CPU) for i in range(pointers[entity])]
         listed.append((at + X_IMAGE, owner_bits + 1, LABEL))
         if clear:
             listed.append((at + X_INIT, 1, INITIAL))
@@ -134,7 +134,7 @@ def _renamings(scope: Scope) -> list[list[int]]:
     for count in (scope.cpus, scope.tasks, scope.kthreads, scope.vcpus):
         groups.append([[start + i for i in p] for p in itertools.permutations(range(count))])
         start += count
-    return [sum(parts, []) for parts in itertools.product(*groups)]
+    return [list(itertools.chain(*parts)) for parts in itertools.product(*groups)]
 
 
 def _moved(place: int, scope: Scope, to: list[int]) -> int:
@@ -156,7 +156,9 @@ def _owner(owner: int, n: int, to: list[int]) -> int:
 
 
 @inline
-def field_value(w: World, place: int, kind: int, owners: NDArray[np.int32], cpus: NDArray[np.int32], p: int, n: int, base: int) -> int:
+def field_value(
+    w: World, place: int, kind: int, owners: NDArray[np.int32], cpus: NDArray[np.int32], p: int, n: int, base: int
+) -> int:
     """Return what field at `place` packs to under renaming `p`."""
     v = int(w[place])
     if kind == PLAIN:
@@ -232,14 +234,15 @@ def mark_cpu(w: World, c: int, n: int, z: O.Scope, base: int) -> int:
     mark |= kind_of_owner(t + 1, n, n - z[O.Z_VCPUS], z[O.Z_CPUS], z[O.Z_TASKS])
     mark = mark << 3 | kind_of_owner(w[at + C_PTR], n, n - z[O.Z_VCPUS], z[O.Z_CPUS], z[O.Z_TASKS])
     own = base + t * X_SIZE
-    return (mark << 5 | w[own + X_MODE] << 1 | w[at + C_OFF]) << 16 ^ int(w[at + C_WORD]) ^ int(w[own + X_WORD]) << 8
+    mark = mark << 5 | int(w[own + X_MODE]) << 1 | int(w[at + C_OFF])
+    return mark << 16 ^ int(w[at + C_WORD]) ^ int(w[own + X_WORD]) << 8
 
 
 @inline
 def mark_context(w: World, x: int, n: int, z: O.Scope, base: int) -> int:
     """Return what can be said of context `x` without names, as a number."""
     at = base + x * X_SIZE
-    mark = mark_label(w, at + X_IMAGE, n, z, base) << 5 | w[at + X_MODE] << 1 | w[at + X_FRAME]
+    mark = mark_label(w, at + X_IMAGE, n, z, base) << 5 | int(w[at + X_MODE]) << 1 | int(w[at + X_FRAME])
     mark = mark << 3 | (1 if w[at + X_PTR] else 0) | (2 if w[at + X_PTR + 1] else 0) | (4 if w[at + X_RUNS] else 0)
     running = 0
     for c in range(z[O.Z_CPUS]):
@@ -301,7 +304,9 @@ def unpack(words: Words, at: int, fields: NDArray[np.int32], w: World, n: int, b
         w[base + x * X_SIZE + X_INIT] = 0
     for f in range(len(fields)):
         bits = np.uint64(fields[f, F_BITS])
-        v = int(words[at + fields[f, F_WORD]] >> np.uint64(fields[f, F_SHIFT]) & ((np.uint64(1) << bits) - np.uint64(1)))
+        v = int(
+            words[at + fields[f, F_WORD]] >> np.uint64(fields[f, F_SHIFT]) & ((np.uint64(1) << bits) - np.uint64(1))
+        )
         place = fields[f, F_PLACE]
         if fields[f, F_KIND] == LABEL:
             w[place] = v >> 1

@@ -1,7 +1,7 @@
 """The search: breadth first over packed states, so that the first violation found is at the end of a shortest path.
 
-States are compared whole. They are kept in two shards by one bit of their hash; each shard can be expanded, and can take
-in new states, by its own thread. What happens does not depend on the number of threads: the result is the same.
+States are compared whole. They are kept in two shards by one bit of their hash; each shard can be expanded, and can
+take in new states, by its own thread. What happens does not depend on the number of threads: the result is the same.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _BUFFER: Final = 1 << 19  # successors a shard can hold back for each shard
 
 
 @inline
-def what_breaks(verdict: int, found: int, x: int, n: int) -> int:
+def what_breaks(verdict: int, found: int, x: int) -> int:
     """Return the properties broken, as bits, when context `x` met `verdict` and the registers held owner `found`."""
     if verdict == S.OK:
         return 0
@@ -85,8 +85,8 @@ def reader_of(w: World, z: O.Scope, c: int) -> int:
 @bare
 def try_move(
     w: World, move: int, handlers: S.Ints, index: S.Ints, rows: S.Ints, event_of_point: S.Ints, z: O.Scope,
-    fields: S.Ints, places: S.Ints, owners: S.Ints, cpu_names: S.Ints, names: S.Ints, marks: Longs, counts: Longs, asked: Longs, best: Words,
-    other: Words,
+    fields: S.Ints, places: S.Ints, owners: S.Ints, cpu_names: S.Ints, names: S.Ints, marks: Longs,
+    counts: Longs, asked: Longs, best: Words, other: Words,
 ) -> tuple[int, int]:  # fmt: skip
     """Make `move` in world `w`; return its verdict and the properties it breaks. `best` gets the canonical state."""
     n = O.contexts(z)
@@ -94,10 +94,8 @@ def try_move(
     found, x = w[c * C_SIZE + C_REGS], reader_of(w, z, c)
     verdict = O.make_move(w, handlers, index, rows, move, z, counts, asked, event_of_point)
     if verdict != S.NO_ROW:
-        canonical(
-            w, fields, places, owners, cpu_names, names, marks, z, n, context_base(z[O.Z_CPUS]), best, other
-        )
-    return verdict, what_breaks(verdict, found, x, n)
+        canonical(w, fields, places, owners, cpu_names, names, marks, z, n, context_base(z[O.Z_CPUS]), best, other)
+    return verdict, what_breaks(verdict, found, x)
 
 
 @bare
@@ -109,9 +107,9 @@ def list_moves(w: World, z: O.Scope, moves: S.Ints) -> int:
 @bare
 def expand(
     states: Words, until: int, width: int, shard: int, handlers: S.Ints, index: S.Ints, rows: S.Ints,
-    event_of_point: S.Ints, z: O.Scope, fields: S.Ints, places: S.Ints, owners: S.Ints, cpu_names: S.Ints, names: S.Ints, marks: Longs,
-    wanted: int, w: World, w2: World, moves: S.Ints, best: Words, other: Words, out: Words, filled: Longs,
-    counts: Longs, asked: Longs, kinds: Longs, place: Longs,
+    event_of_point: S.Ints, z: O.Scope, fields: S.Ints, places: S.Ints, owners: S.Ints, cpu_names: S.Ints,
+    names: S.Ints, marks: Longs, wanted: int, w: World, w2: World, moves: S.Ints, best: Words, other: Words,
+    out: Words, filled: Longs, counts: Longs, asked: Longs, kinds: Longs, place: Longs,
 ) -> int:  # fmt: skip
     """Expand states from `place[P_NEXT]` up to `until`; successors go to `out` by shard, with their parent.
 
@@ -138,7 +136,7 @@ def expand(
             if verdict == S.NO_ROW:
                 filled[0], filled[1] = before
                 return NEED_ROW
-            broken = what_breaks(verdict, found, x, n) & wanted
+            broken = what_breaks(verdict, found, x) & wanted
             if broken:
                 place[P_MOVE], place[P_VERDICT], place[P_BROKEN] = m, verdict, broken
                 return VIOLATED
@@ -229,8 +227,8 @@ class Shard:
         """Expand up to state `until`; see `expand`."""
         return expand(
             self.states, until, self.width, self.number, rows.handlers, rows.index, rows.table, rows.event_of_point, z,
-            plan.fields, plan.places, plan.owners, plan.cpus, plan.names, self.marks, wanted, *self.worlds, self.moves, *self.words, self.out,
-            self.filled, self.counts, self.asked, self.kinds, self.place,
+            plan.fields, plan.places, plan.owners, plan.cpus, plan.names, self.marks, wanted, *self.worlds, self.moves,
+            *self.words, self.out, self.filled, self.counts, self.asked, self.kinds, self.place,
         )  # fmt: skip
 
     def take_in(self, found: Words, count: int) -> None:
@@ -325,7 +323,9 @@ class Search:
                 again[k] = answer == NEED_ROW
                 if answer == STUCK:
                     state = self.shards[k].words_of(int(self.shards[k].place[P_NEXT]))
-                    raise AssertionError(f"the world is stuck: no event may follow state {state}; this is a bug of ours")
+                    raise AssertionError(
+                        f"the world is stuck: no event may follow state {state}; this is a bug of ours"
+                    )
             for s in (s for s, more in zip(self.shards, again, strict=True) if more):
                 if not self._known(s):
                     self.rows.learn(int(s.asked[0]), int(s.asked[1]))

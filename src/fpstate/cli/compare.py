@@ -13,14 +13,16 @@ if TYPE_CHECKING:
 
 
 def command(
-    traces: Annotated[list[str] | None, typer.Argument(metavar="[TRACE]...", help="Traces; a bundled one if none.")] = None,
+    traces: Annotated[
+        list[str] | None, typer.Argument(metavar="[TRACE]...", help="Traces; a bundled one if none.")
+    ] = None,
     policy: Annotated[
         list[str] | None, typer.Option("--policy", "-p", help="A policy by name, or FILE.py:CLASS; all if none.")
     ] = None,
     costs: Annotated[str, typer.Option(help="Cost profile by name, or a TOML file.")] = "altra-vhe",
     json: Annotated[bool, typer.Option("--json", help="Print JSON (schema fpstate.compare/1).")] = False,
 ) -> None:
-    """What each way of switching FP state would have cost on a trace: saves, loads, traps, cycles.
+    """Show what each way of switching FP state would have cost on a trace: saves, loads, traps, cycles.
 
     Where the trace does not show whether FP was used, figures are low-high: none of it happened, or all.
 
@@ -38,10 +40,10 @@ def command(
     read = [open_trace(name) for name in traces or [DEFAULT_SAMPLE]]
     results: list[tuple[Trace, Comparison]] = []
     with steps("comparing", len(read) * len(chosen)) as done:
-        for trace in read:
-            results.append((trace, compare(trace, chosen, profile, done)))
+        results += [(trace, compare(trace, chosen, profile, done)) for trace in read]
     if json:
-        print_json("fpstate.compare/1", {"costs": profile.name, "traces": [_trace_json(t, c) for t, c in results]} | _flat(results))
+        every = {"costs": profile.name, "traces": [_trace_json(t, c) for t, c in results]}
+        print_json("fpstate.compare/1", every | _flat(results))
     else:
         for trace, comparison in results:
             _show(trace, comparison, profile)
@@ -72,7 +74,8 @@ def _show(trace: Trace, comparison: Comparison, profile: Profile) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("on this trace")
     low, high = comparison.bound_low, comparison.bound_high
-    table.add_row("(bound)", *_cells([(low.saves, high.saves), (low.loads, high.loads), (0, 0)]), _kilo(low.cycles, high.cycles), "1", "no policy can do less")
+    least = _cells([(low.saves, high.saves), (low.loads, high.loads), (0, 0)])
+    table.add_row("(bound)", *least, _kilo(low.cycles, high.cycles), "1", "no policy can do less")
     table.add_section()
     for p in sorted(comparison.policies, key=lambda p: (p.high.cycles, p.name)):
         table.add_row(p.name, *_row(p), _verdict(p.broken), style="red" if p.broken else "")
@@ -81,12 +84,24 @@ def _show(trace: Trace, comparison: Comparison, profile: Profile) -> None:
     for p in comparison.policies:
         if p.broken:
             out.print(f"{p.name} corrupts registers on this trace: {_where(p.broken)}", highlight=False)
-    for sentence in [*trace.header.unobserved, *profile.weak]:
+    used = _operations_used(comparison)
+    weak = [sentence for sentence in profile.weak if sentence.partition(":")[0] in used]
+    for sentence in [*trace.header.unobserved, *weak]:
         out.print(f"note: {sentence}", highlight=False, style="dim")
 
 
+def _operations_used(comparison: Comparison) -> set[str]:
+    """Return the operations that some policy was charged for."""
+    figures = [p.high for p in comparison.policies]
+    used = {"save", "load"}
+    used |= {"clear"} if any(f.clears for f in figures) else set()
+    used |= {"guest_trap"} if any(f.traps_guest for f in figures) else set()
+    return used | {"user_trap"} if any(f.traps_user for f in figures) else used
+
+
 def _row(p: Compared) -> list[str]:
-    ratio = "-" if p.ratio_low is None or p.ratio_high is None else _span(f"{p.ratio_low:.2f}", f"{p.ratio_high:.2f}")
+    ratios = sorted(r for r in (p.ratio_low, p.ratio_high) if r is not None)
+    ratio = _span(f"{ratios[0]:.2f}", f"{ratios[-1]:.2f}") if ratios else "-"
     pairs = [(p.low.saves, p.high.saves), (p.low.loads, p.high.loads), (p.low.traps, p.high.traps)]
     return [*_cells(pairs), _kilo(p.low.cycles, p.high.cycles), ratio]
 

@@ -20,38 +20,35 @@ def command(
 
     Example: fpstate costs altra-vhe
     """
+    from dataclasses import asdict
+
+    from fpstate.cli.output import print_json
     from fpstate.costs import load_profile, profile_names
 
     profiles = [load_profile(name) for name in ([profile] if profile else profile_names())]
     if json:
-        _print_json(profiles)
+        print_json("fpstate.costs/1", {"profiles": [asdict(p) | {"weak": p.weak} for p in profiles]})
     elif profile:
         _print_profile(profiles[0])
     else:
         _print_list(profiles)
 
 
-def _print_json(profiles: list[Profile]) -> None:
-    from dataclasses import asdict
-    from json import dumps
-
-    rows = [asdict(profile) | {"weak": profile.weak} for profile in profiles]
-    typer.echo(dumps({"schema": "fpstate.costs/1", "profiles": rows}, indent=2, ensure_ascii=False))
-
-
 def _print_list(profiles: list[Profile]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from fpstate.cli.output import console
 
     table = Table("profile", "what it is", "CPU")
     for profile in profiles:
         table.add_row(profile.name, profile.title, profile.cpu)
-    Console().print(table)
+    console().print(table)
 
 
 def _print_profile(profile: Profile) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from fpstate.cli.output import console
 
     table = Table()
     table.add_column("operation", no_wrap=True)
@@ -65,13 +62,13 @@ def _print_profile(profile: Profile) -> None:
         source = "as above" if op.source == above else op.source
         table.add_row(name, f"{op.cycles:g}", f"{op.low:g}-{op.high:g}", status, source)
         above = op.source
-    console = Console(markup=False, highlight=False)
-    console.print(f"{profile.name}: {profile.title}")
-    console.print(f"{profile.cpu}, {profile.clock_ghz:g} GHz ({profile.clock_source})")
-    console.print(table)
+    out = console()
+    out.print(f"{profile.name}: {profile.title}", markup=False, highlight=False)
+    out.print(f"{profile.cpu}, {profile.clock_ghz:g} GHz ({profile.clock_source})", markup=False, highlight=False)
+    out.print(table)
     for text in (profile.notes, *(f"{name}: {op.note}" for name, op in profile.operations.items() if op.note)):
-        console.print(text)
+        out.print(text, markup=False, highlight=False)
     if profile.weak:
-        console.print("\nWeak figures:")
+        out.print("\nWeak figures:", markup=False, highlight=False)
     for sentence in profile.weak:
-        console.print(sentence)
+        out.print(sentence, markup=False, highlight=False)

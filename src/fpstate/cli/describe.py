@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,31 +11,31 @@ if TYPE_CHECKING:
 
 
 def command(
-    trace: Annotated[Path, typer.Argument(metavar="TRACE", help="An imported .parquet, or a recording itself.")],
+    trace: Annotated[str, typer.Argument(metavar="TRACE", help="A recording, a .parquet, or a bundled name.")],
     json: Annotated[
         bool, typer.Option("--json", help="Print JSON (schema fpstate.describe/1) instead of tables.")
     ] = False,
 ) -> None:
     """Show what a trace holds: events, tasks and vCPUs, and what the recording could not show.
 
-    Example: fpstate describe trace.parquet
+    Example: fpstate describe contended.vhe
     """
+    from fpstate.cli.output import compiling_notice, print_json
     from fpstate.traces.describe import describe
-    from fpstate.traces.read import read_trace
+    from fpstate.traces.samples import open_trace
 
-    summary = describe(read_trace(trace))
+    compiling_notice()
+    summary = describe(open_trace(trace))
     if json:
-        from json import dumps
-
-        typer.echo(dumps(summary, indent=2, ensure_ascii=False))
+        print_json(summary.pop("schema"), summary)
     else:
         _print(summary)
 
 
 def _print(summary: dict[str, Any]) -> None:
-    from rich.console import Console
+    from fpstate.cli.output import console as output
 
-    console = Console(highlight=False)
+    console = output()
     console.print(_machine(summary), markup=False)
     console.print(_counts("event", summary["events"]))
     if summary["truths"]:

@@ -39,13 +39,17 @@ def command(
 
     Example: fpstate import trace.txt.gz -o trace.parquet
     """
+    from dataclasses import asdict
+
+    from fpstate.cli.output import compiling_notice, print_json
     from fpstate.traces.parquet import import_parquet
 
+    compiling_notice()
     target = output or trace.with_name(trace.name + ".parquet")
     with _progress() as progress:
         header = import_parquet(trace, target, progress=progress, allow_lost=not refuse_lost)
     if json:
-        _print_json(target, header)
+        print_json("fpstate.import/1", {"output": str(target), "header": asdict(header)})
     else:
         _print_text(target, header)
 
@@ -63,14 +67,6 @@ def _progress() -> Iterator[Progress | None]:
     with Bar(console=console, transient=True) as bar:
         task = bar.add_task("reading", total=None)
         yield lambda done, total: bar.update(task, completed=min(done, total), total=total)
-
-
-def _print_json(target: Path, header: Header) -> None:
-    from dataclasses import asdict
-    from json import dumps
-
-    report = {"schema": "fpstate.import/1", "output": str(target), "header": asdict(header)}
-    typer.echo(dumps(report, indent=2, ensure_ascii=False))
 
 
 def _print_text(target: Path, header: Header) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def print_json(schema: str, content: dict[str, Any]) -> None:
     """Print one JSON document with its schema's name and version first."""
-    sys.stdout.write(json.dumps({"schema": schema, **content}, indent=2) + "\n")
+    sys.stdout.write(json.dumps({"schema": schema, **content}, indent=2, ensure_ascii=False) + "\n")
 
 
 def console() -> Console:

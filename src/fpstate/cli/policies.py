@@ -8,7 +8,7 @@ import typer
 
 
 def command(
-    name: Annotated[str | None, typer.Argument(help="A policy by name, or FILE.py:CLASS; without it, list all.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A policy by name, or FILE.py:CLASS; all if none.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON (schema fpstate.policies/1).")] = False,
 ) -> None:
     """List the policies, or print one as a decision table: what it does at each event, by what it can see.
@@ -51,7 +51,8 @@ def _one(name: str, json: bool) -> None:
         return
     p = about(policy)
     out = console()
-    out.print(f"{p['name']}: {p['title']}\nsource: {p['source']}\ngives up: {', '.join(p['gives_up']) or '-'}", highlight=False)
+    out.print(f"{p['name']}: {p['title']}\nsource: {p['source']}", highlight=False)
+    out.print(f"gives up: {', '.join(p['gives_up']) or '-'}", highlight=False)
     table = Table("event", "when", "then", show_lines=False)
     last = ""
     for r in rules:

@@ -1,4 +1,4 @@
-"""`fpstate validate`: does the model predict what a real kernel did?"""
+"""`fpstate validate`: hold the model against what a real kernel did."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def find_policy(name: str) -> type[Policy]:
 
 
 def about(policy: type[Policy]) -> dict[str, Any]:
-    """Return what there is to say of a policy: name, title (its module's or its own first line), source, what it gives up."""
+    """Return what there is to say of a policy: `name`, `title` (first line of its docstring), `source`, `gives_up`."""
     doc = (inspect.getdoc(policy) or "").splitlines() or [""]
     return {"name": policy.name, "title": doc[0], "source": policy.source, "gives_up": list(policy.gives_up)}
 

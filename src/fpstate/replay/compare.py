@@ -42,6 +42,8 @@ class Figures:
     loads_host: int
     loads_guest: int
     loads_kernel: int
+    traps_user: int
+    traps_guest: int
     clears: int
     bytes: int
 
@@ -81,6 +83,7 @@ class Comparison:
     bound_high: Figures
 
     def to_json(self) -> dict[str, Any]:
+        """Return `bound` and `policies`, as in docs/json.md."""
         return {
             "bound": {"low": asdict(self.bound_low), "high": asdict(self.bound_high)},
             "policies": [asdict(p) for p in self.policies],
@@ -105,6 +108,8 @@ def figures(outcome: Outcome, profile: Profile) -> Figures:
         loads_host=n[S.N_LOAD_HOST],
         loads_guest=n[S.N_LOAD_GUEST],
         loads_kernel=n[S.N_LOAD_KERNEL],
+        traps_user=n[S.N_USER_TRAP],
+        traps_guest=n[S.N_GUEST_TRAP],
         clears=n[S.N_CLEAR],
         bytes=(saves + loads) * IMAGE_BYTES,
     )
@@ -119,7 +124,7 @@ def bound_figures(trace: Trace, profile: Profile, *, maybe: bool) -> Figures:
     """Return the clairvoyant bound as figures; it tells neither host from guest nor knows traps."""
     saves, loads = bound(trace, maybe=maybe)
     cost = saves * cycles(profile, "save") + loads * cycles(profile, "load")
-    return Figures(saves, loads, 0, cost, 0, 0, 0, 0, 0, 0, 0, (saves + loads) * IMAGE_BYTES)
+    return Figures(saves, loads, 0, cost, 0, 0, 0, 0, 0, 0, 0, 0, 0, (saves + loads) * IMAGE_BYTES)
 
 
 def broken(trace: Trace, outcome: Outcome) -> Broken | None:

@@ -110,7 +110,17 @@ def start_of(trace: Trace, rows: Rows) -> tuple[World, int]:
     cpus = max(trace.header.cpus, int(trace.cpu.max(initial=0)) + 1)
     world = new_world(cpus, kinds == Kind.VCPU, rows.fields.words)
     rows.clear_mm(world, cpus, (kinds == Kind.IDLE) | (kinds == Kind.KTHREAD))
+    for c, x in running_at_start(trace):
+        if kinds[x] == Kind.USER:  # the registers may well be its own: nothing says that they are not
+            world[c * C_SIZE + C_REGS : c * C_SIZE + C_REGS + 2] = x + 1, 1
     return world, cpus
+
+
+def running_at_start(trace: Trace) -> list[tuple[int, int]]:
+    """Return (CPU, thread) for each CPU's first event: the thread was running there when the trace began."""
+    rows = np.flatnonzero((trace.event != Event.CPU_DOWN) & (trace.event != Event.CPU_UP))
+    cpus, first = np.unique(trace.cpu[rows], return_index=True)
+    return list(zip(cpus.tolist(), trace.subject[rows[first]].tolist(), strict=True))
 
 
 def replay(trace: Trace, rows: Rows, *, maybe: bool, keep_rows: bool = False) -> Outcome:

@@ -43,6 +43,7 @@ class Deed:
     at: int
 
     def same(self) -> tuple[int, int]:
+        """Return what must be equal in a prediction and its observation."""
         return self.what, self.who
 
 
@@ -69,9 +70,11 @@ class Validation:
 
     @property
     def exact(self) -> bool:
+        """Whether nothing was missed and nothing extra."""
         return not any(self.missed.values()) and not any(self.extra.values())
 
     def to_json(self) -> dict[str, Any]:
+        """Return the result as in docs/json.md."""
         names = [t.name.lower() for t in CHECKED]
         sides = {"predicted": self.predicted, "observed": self.observed, "missed": self.missed, "extra": self.extra}
         return {

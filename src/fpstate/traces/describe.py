@@ -36,7 +36,7 @@ def describe(trace: Trace, *, busiest: int = BUSIEST) -> dict[str, Any]:
         "lines": header.lines,
         "rows": len(trace),
         "duration_ns": int(trace.time[-1] - trace.time[0]) if len(trace) else 0,
-        "events": {event.name: int(counts[event]) for event in Event if counts[event]},
+        "events": {event.name.lower(): int(counts[event]) for event in Event if counts[event]},
         "truths": {truth.name.lower(): int(counts[truth]) for truth in Truth if counts[truth]},
         "kinds": _kinds(trace),
         "contexts": _busiest(trace, busiest),

@@ -132,7 +132,7 @@ def _mix(
     kinds: NDArray[np.uint8],
     state: NDArray[np.int64],
 ) -> None:
-    """Fill `out` with rows of CPU, event, subject, object. Threads stay on their CPU but for an FP task in ten turns."""
+    """Fill `out` with rows of CPU, event, subject, object. FP tasks move to another CPU in one of ten turns."""
     current = np.arange(cpus)
     where = np.arange(len(kinds)) % cpus
     running = np.zeros(len(kinds), np.bool_)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
-from fpstate.errors import unknown_name
+from fpstate.errors import FpstateError, unknown_name
+from fpstate.traces.trace import Trace
 
 _SUFFIX = ".trace.txt.gz"
 
@@ -24,3 +25,23 @@ def sample_path(name: str) -> Path:
     if name not in sample_names():
         raise unknown_name("sample", name, sample_names())
     return _folder() / f"{name}{_SUFFIX}"
+
+
+DEFAULT_SAMPLE = "contended.vhe"
+"""The recording commands use when none is named: two VMs, an FP task and an integer task preempting each other."""
+
+
+def open_trace(name: str) -> Trace:
+    """Read a trace: a file, or a bundled recording by its name. Raise FpstateError when it is neither."""
+    from fpstate.traces.read import read_trace
+
+    path = Path(name)
+    if name in sample_names() and not path.exists():
+        trace = read_trace(sample_path(name))
+        trace.header.source = f"{name} (bundled)"
+        return trace
+    if not path.exists():
+        near = unknown_name("sample", name, sample_names())
+        hint = f"bundled recordings are {', '.join(sample_names())}"
+        raise FpstateError(f"there is no file '{name}'", expected="a trace file", hint=near.hint or hint)
+    return read_trace(path)

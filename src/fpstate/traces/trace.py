@@ -64,7 +64,7 @@ class Header:
 class Trace:
     """The columns, one row per event, in order of time; about 23 bytes an event.
 
-    `event` holds a `world.events.Event` (below 64) or a `Truth` (64 and up). Events on one CPU are in that CPU's own order.
+    `event` holds a `world.events.Event` (below 64) or a `Truth` (64 and up). Events on one CPU are in that CPU's order.
     """
 
     time: NDArray[np.int64]  # nanoseconds of the recorder's clock

@@ -253,7 +253,7 @@ def segment(
     w: World, handlers: S.Ints, index: S.Ints, rows: S.Ints, e: int, c: int, t: int, s: int, z: Scope,
     counts: S.Counts, asked: S.Counts,
 ) -> int:  # fmt: skip
-    """Run one segment of a handler (`e`: an event or a point); return what went wrong. `asked[3]` gets the next point."""
+    """Run one segment of a handler (`e`: event or point); return what went wrong. `asked[3]` gets the next point."""
     cpus, n = int(z[Z_CPUS]), contexts(z)
     asked[3] = 0
     r = S.find_row(w, handlers, index, e, c, t, s, cpus, n, asked)
@@ -288,7 +288,7 @@ def happen(
 
 
 @inline
-def arrive(w: World, z: Scope, e: int, c: int, t: int, s: int) -> None:
+def arrive(w: World, z: Scope, e: int, t: int, s: int) -> None:
     """Record what event `e`, now complete, means for what threads are doing."""
     base = context_base(z[Z_CPUS])
     ta = base + t * X_SIZE
@@ -400,7 +400,7 @@ def make_move(
     w: World, handlers: S.Ints, index: S.Ints, rows: S.Ints, move: int, z: Scope, counts: S.Counts, asked: S.Counts,
     event_of_point: S.Ints,
 ) -> int:  # fmt: skip
-    """Carry out one enabled move; return what went wrong. On NO_ROW the world is of no use any more: learn, and redo."""
+    """Carry out one enabled move; return what went wrong. On NO_ROW the world is of no use any more: learn, redo."""
     kind, c = move >> 12, move >> 8 & 15
     t = int(w[c * C_SIZE + C_CURRENT])
     s = second_of(w, z, kind, t, move & 255)
@@ -418,7 +418,7 @@ def make_move(
         if asked[3] == 0:
             w[ta + X_SECOND] = 0
             verdict = max(verdict, S.after_row(w, e, c, t, s, int(z[Z_CPUS]), contexts(z)))
-            arrive(w, z, e, c, t, s)
+            arrive(w, z, e, t, s)
         return verdict
     if kind == SYSCALL:
         w[ta + X_MODE] = KERNEL
@@ -434,7 +434,7 @@ def make_move(
     if kind == SOFTIRQ or kind == PM_ENTER:
         verdict = max(verdict, happen(w, handlers, index, rows, kind + 1, c, t, s, z, counts, asked, True))
     if t < contexts(z) and w[ta + X_POINT] == 0:
-        arrive(w, z, kind, c, t, s)
+        arrive(w, z, kind, t, s)
     return verdict
 
 

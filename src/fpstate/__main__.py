@@ -1,0 +1,5 @@
+"""`python -m fpstate`."""
+
+from fpstate.cli.main import main
+
+main()

@@ -1,0 +1,71 @@
+"""The model against what a real kernel did: the bundled recordings carry both."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fpstate.errors import FpstateError
+from fpstate.policies.catalogue import find_policy
+from fpstate.replay.validate import around, validate
+from fpstate.traces.samples import open_trace
+from fpstate.traces.trace import Trace
+from fpstate.world.events import Event, Truth
+from tests import tiny
+
+FPSIMD_ONLY = ["contended.vhe", "hotplug.vhe", "hvc-fp.vhe", "kneon.vhe", "mmio-fp.vhe", "mmio-int.vhe"]
+
+# What the function tracer counted in each recording, as grep counts it.
+OBSERVED = {
+    "contended.vhe": {"hw_save": 1674, "task_fpsimd_load": 1066, "kvm_arch_vcpu_load_fp": 840},
+    "hotplug.vhe": {"hw_save": 675, "task_fpsimd_load": 431, "kvm_arch_vcpu_load_fp": 215},
+    "hvc-fp.vhe": {"hw_save": 47, "task_fpsimd_load": 23, "fpsimd_bind_state_to_cpu": 1028},
+    "kneon.vhe": {"hw_save": 1704, "task_fpsimd_load": 730, "kvm_arch_vcpu_put_fp": 214},
+    "mmio-fp.vhe": {"hw_save": 612, "task_fpsimd_load": 303, "fpsimd_save_and_flush_cpu_state": 600},
+    "mmio-int.vhe": {"hw_save": 311, "task_fpsimd_load": 303, "fpsimd_save_and_flush_cpu_state": 300},
+}
+
+
+@pytest.mark.parametrize("name", FPSIMD_ONLY)
+def test_linux_6_14_predicts_the_recording_exactly(name: str) -> None:
+    """Each save, load, flush, bind, vcpu_load and vcpu_put of the kernel is predicted, in order; nothing else is."""
+    result = validate(open_trace(name), find_policy("linux-6.14"))
+    assert result.exact, result.first
+    assert result.excluded <= 2
+    for what, count in OBSERVED[name].items():
+        assert result.observed[what] == count
+    assert result.predicted == result.observed
+
+
+def test_another_policy_differs_and_the_first_difference_is_shown() -> None:
+    """v4.18 does not flush at vcpu_load; the first place where that shows is the first load."""
+    trace = open_trace("hvc-fp.vhe")
+    result = validate(trace, find_policy("linux-4.18"))
+    assert not result.exact
+    assert result.missed["fpsimd_save_and_flush_cpu_state"] == 20
+    assert result.first is not None
+    assert result.first.observed[0].startswith("fpsimd_save_and_flush_cpu_state")
+    assert any(line.startswith(">") for line in around(trace, result.first))
+
+
+@pytest.mark.parametrize("truth", [Truth.HW_SAVE, Truth.TASK_FPSIMD_LOAD, Truth.KVM_ARCH_VCPU_PUT_FP])
+def test_one_line_too_few_or_too_many_is_found(truth: Truth) -> None:
+    """Taking one observation out of a recording, or putting one in, is reported as exactly that."""
+    trace = open_trace("mmio-fp.vhe")
+    rows = np.flatnonzero(trace.event == truth)
+    kept = trace.event.copy()
+    trace.event[rows[len(rows) // 2]] = Event.NONE
+    result = validate(trace, find_policy("linux-6.14"))
+    assert dict(result.extra) == {truth.name.lower(): 1}
+    assert not +result.missed if hasattr(result.missed, "elements") else True
+    trace.event[:] = kept
+    trace.event[np.flatnonzero(trace.event == Event.SYSCALL)[-1]] = truth
+    result = validate(trace, find_policy("linux-6.14"))
+    assert sum(result.missed.values()) == 1
+
+
+def test_a_trace_without_ground_truth_is_refused() -> None:
+    """There is nothing to hold a prediction against; the error says what is needed."""
+    bare: Trace = tiny.trace(tiny.START)
+    with pytest.raises(FpstateError, match="no ground truth"):
+        validate(bare, find_policy("linux-6.14"))
