@@ -38,6 +38,13 @@ def decision_table(policy: type[Policy]) -> list[Rule]:
 Path = list[tuple[str, Field, int]]  # role, field and code of each first read, in the order of reading
 
 
+def all_decisions(rows: Rows) -> Iterator[Decision]:
+    """Yield every decision a policy can make, on any view, possible or not."""
+    for event in PARTICIPANTS:
+        if rows.handler(event) is not None:
+            yield from (decision for _, decision in _paths(rows, event, kernel=True))
+
+
 def _names_kernel_state(rows: Rows, decision: Decision) -> bool:
     """Tell whether a decision makes a pointer name some thread's kernel-mode state."""
     pointers = {f.name for f in rows.fields.lists["Cpu"] if f.pointer}

@@ -1,6 +1,6 @@
 """The compiler of hot loops, with types kept for the checker.
 
-Compiled code is kept on disk for the next run, in a folder named after the state of this package's source files:
+Compiled code is kept on disk for the next run, in a folder named after the content of the compiled source files:
 Numba itself only looks at the file that holds a function, not at the files of the functions it calls.
 With NUMBA_DISABLE_JIT=1 everything runs interpreted, with the same results.
 """
@@ -19,10 +19,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _cache_folder() -> Path:
-    """Return the folder for compiled code of exactly these source files."""
+    """Return the folder for compiled code of exactly these source files: all that import this one."""
     digest = hashlib.sha256()
     for file in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(f"{file} {file.stat().st_mtime_ns}\n".encode())
+        text = file.read_bytes()
+        if b"from fpstate.jit import" in text:
+            digest.update(text)
     root = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     return Path(root) / "fpstate" / digest.hexdigest()[:16]
 
@@ -31,9 +33,13 @@ if "NUMBA_CACHE_DIR" not in os.environ:
     numba.config.CACHE_DIR = str(_cache_folder())
 
 
-def first_use() -> bool:
-    """Return whether nothing has been compiled and kept yet, so that the next command takes some seconds longer."""
-    return not numba.config.DISABLE_JIT and not any(Path(numba.config.CACHE_DIR).rglob("*.nbi"))
+def first_use(engine: str = "") -> bool:
+    """Return whether nothing of `engine` has been compiled and kept yet, so that it takes some seconds longer now.
+
+    The engines are "checker" and the rest.
+    """
+    pattern = "search.expand*.nbi" if engine == "checker" else "*.nbi"
+    return not numba.config.DISABLE_JIT and not any(Path(numba.config.CACHE_DIR).rglob(pattern))
 
 
 def _compiled(function: F, **options: bool) -> F:

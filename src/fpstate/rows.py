@@ -46,6 +46,7 @@ class Rows:
         self.handlers = np.full((N_EVENTS + MAX_POINTS + 1, S.H_SIZE), -1, np.int32)
         self.table = np.zeros((64, S.R_SIZE), np.int32)
         self.traces: list[list[tuple[str, int]]] = []
+        self.where: list[str] = []  # file and line of each row's first operation, or of its handler
         self.names: list[tuple[int, int]] = []  # event (or N_EVENTS + point) and key of each row
         size = 0
         for event in PARTICIPANTS:
@@ -189,9 +190,17 @@ class Rows:
         if more:
             self.table[r, S.R_NEXT] = self._point(event, keys)
         self.traces.append(decision.trace)
+        self.where.append(decision.where or self._defined(event))
         self.names.append((e, key))
         self.index[self.handlers[e, S.H_BASE] + key] = r + 1
         return r
+
+    def _defined(self, event: Event) -> str:
+        """Return file and line of the handler of `event`."""
+        handler = self.handler(event)
+        assert handler is not None
+        code = inspect.unwrap(handler).__code__
+        return f"{code.co_filename}:{code.co_firstlineno}"
 
     def _point(self, event: Event, keys: tuple[int, ...]) -> int:
         """Return the number of the point after these segments, a new one if need be."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,14 @@ OP_NAMES = {number: name for name, number in OPS.items()} | {S.OOPS: "oops"}
 
 class Refused(Exception):
     """A handler asked for something kernel code could not have or do."""
+
+
+def _line_of_policy() -> str:
+    """Return file and line of the innermost caller outside this file."""
+    frame = sys._getframe(1)
+    while frame.f_code.co_filename == __file__ and frame.f_back is not None:
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 class Elsewhere:
@@ -116,6 +125,8 @@ class Decision:
     writes: dict[tuple[str, str], int] = field(default_factory=dict)  # (role, field) -> code
     trace: list[tuple[str, int]] = field(default_factory=list)  # what a tracer sees: (kernel function, 0) where one
     # begins, (kernel function or "", operation) where one inside it asks for an operation
+
+    where: str = ""  # file and line of the first operation
 
     def key(self) -> tuple[Any, ...]:
         """Return all of it as one value that can be compared."""
@@ -221,4 +232,5 @@ class Session:
         if len(self.decision.ops) == S.MAX_OPS:
             raise Refused(f"asks for more than {S.MAX_OPS} operations at one point")
         self.decision.trace.append((self.inside[-1] if self.inside else "", op))
+        self.decision.where = self.decision.where or _line_of_policy()
         self.decision.ops.append((op, target))

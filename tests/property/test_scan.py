@@ -55,9 +55,8 @@ def scanned(text: str, final: bool = True) -> list[Row]:
     at, n, status = scan.scan(raw, 0, len(raw), final, DASH, state, out)
     assert (at, status) == (len(raw), scan.DONE)
     names = [*strings(state.comms), None]
-    columns = (out.time, out.cpu, out.tid, out.comm, out.code, out.a, out.b, out.other)
-    rows = zip(*(column[:n].tolist() for column in columns), strict=True)
-    return [(t, c, tid, names[comm], code, a, b, names[other]) for t, c, tid, comm, code, a, b, other in rows]
+    lines = [scan.line_at(out, i) for i in range(n)]
+    return [(x.time, x.cpu, x.tid, names[x.comm], x.code, x.a, x.b, names[x.other]) for x in lines]
 
 
 comms = (

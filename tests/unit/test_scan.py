@@ -19,8 +19,7 @@ def rows(text: str, layout: int = DASH) -> list[dict[str, Any]]:
     at, n, status = scan.scan(raw, 0, len(raw), True, layout, state, out)
     assert (at, status) == (len(raw), scan.DONE)
     names = [*strings(state.comms), None]
-    columns: dict[str, Any] = out._asdict()
-    found = [{key: column[i].item() for key, column in columns.items()} for i in range(n)]
+    found: list[dict[str, Any]] = [scan.line_at(out, i)._asdict() for i in range(n)]
     for row in found:
         row["comm"], row["other"] = names[row["comm"]], names[row["other"]]
     return found
@@ -57,7 +56,7 @@ def test_forms_of_the_head(line: str, layout: int, flags: int) -> None:
     assert (found["comm"], found["tid"], found["cpu"]) == ("init", 1, 2)
     assert found["time"] == 5_932_279_000
     assert (found["code"], found["a"], found["flags"]) == (codes.SYS_EXIT, 64, flags)
-    assert found["line"] == 1
+    assert found["number"] == 1
 
 
 @pytest.mark.parametrize(
@@ -187,7 +186,7 @@ def test_lines_without_meaning(event: str) -> None:
 def test_other_lines() -> None:
     """Comments, blank lines, stack traces and trace-cmd's header are passed over but counted as lines."""
     text = "cpus=2\nversion = 6\nCPU 1 is empty\n# x\n\n   \n => f\n=> <ffff>\n##### CPU 2 buffer started ####\n"
-    assert row(f"{text}{HEAD}{EXIT}\n")["line"] == 10
+    assert row(f"{text}{HEAD}{EXIT}\n")["number"] == 10
 
 
 def test_perf_stack_lines() -> None:
@@ -199,7 +198,7 @@ def test_names_grow() -> None:
     """A table of names keeps its numbers when it grows."""
     names = new_names(16)
     for i in range(1000):
-        if i > int(names.size[0]) * 2 or names.size[0] + 9 > len(names.hashes):
+        if i > int(names.size[0]) * 2 or names.size[0] + 10 > len(names.entries):
             names = grown(names)
         assert add(names, f"name {i}") == i
     assert strings(names) == [f"name {i}" for i in range(1000)]

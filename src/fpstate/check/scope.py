@@ -101,6 +101,10 @@ def names_of(scope: Scope) -> list[str]:
 
 
 def policy_scope(policy: type[Policy]) -> Scope:
-    """Return the default scope for a policy: two of each, vCPUs only if it handles any."""
-    handles_vcpus = hasattr(policy, "guest_enter")
-    return Scope(vcpus=2 if handles_vcpus else 0)
+    """Return the default scope for a policy, one that finishes in seconds: two CPUs, two tasks, two vCPUs.
+
+    Without a handler for vCPUs there are none; where kernel NEON can be preempted there is one.
+    """
+    if not hasattr(policy, "guest_enter"):
+        return Scope(vcpus=0)
+    return Scope(vcpus=1 if policy.preemptible_neon else 2)

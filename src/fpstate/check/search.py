@@ -19,7 +19,26 @@ from fpstate.jit import bare, inline
 from fpstate.rows import Rows
 from fpstate.world import order as O
 from fpstate.world import step as S
-from fpstate.world.state import C_CURRENT, C_REGS, C_SIZE, X_RUNS, X_SIZE, World, context_base
+from fpstate.world.state import (
+    C_CURRENT,
+    C_OFF,
+    C_PTR,
+    C_REGS,
+    C_SIZE,
+    C_STASH,
+    C_WORD,
+    FREE,
+    GUEST_TRAP,
+    USER_TRAP,
+    X_IMAGE,
+    X_MODE,
+    X_PTR,
+    X_RUNS,
+    X_SIZE,
+    X_VER,
+    World,
+    context_base,
+)
 
 Longs = NDArray[np.int64]
 
@@ -28,6 +47,11 @@ INTEGRITY: Final = 1
 CONFIDENTIALITY: Final = 2
 TRAP_SANITY: Final = 4
 MEMORY_SAFETY: Final = 8
+LOST_UPDATE: Final = 16  # the rest are of states, not of moves
+STALE_PAIR: Final = 32
+DANGLING: Final = 64
+EXPOSURE: Final = 128
+OF_STATES: Final = LOST_UPDATE | STALE_PAIR | DANGLING | EXPOSURE
 
 # What an expansion answers.
 DONE: Final = 0
@@ -82,6 +106,69 @@ def reader_of(w: World, z: O.Scope, c: int) -> int:
     return int(v) - 1 if v else int(t)
 
 
+@inline
+def somewhere(w: World, z: O.Scope, x: int) -> bool:
+    """Tell whether any place still holds the latest value of context `x`."""
+    n = O.contexts(z)
+    base = context_base(z[O.Z_CPUS])
+    latest = w[base + x * X_SIZE + X_VER]
+    for c in range(z[O.Z_CPUS]):
+        at = c * C_SIZE
+        if w[at + C_REGS] == x + 1 and w[at + C_REGS + 1] == latest:
+            return True
+        if w[at + C_STASH] == x + 1 and w[at + C_STASH + 1] == latest:
+            return True
+    for y in range(n):
+        at = base + y * X_SIZE + X_IMAGE
+        if w[at] == x + 1 and w[at + 1] == latest:
+            return True
+    return False
+
+
+@inline
+def pair_breaks(w: World, z: O.Scope, c: int) -> int:
+    """Look at the pair "the CPU names me and I name the CPU": it must be true, and not name the dead."""
+    n = O.contexts(z)
+    base = context_base(z[O.Z_CPUS])
+    x = w[c * C_SIZE + C_PTR] - 1
+    if x < 0 or x >= n or w[base + x * X_SIZE + X_PTR] != c + 1:
+        return 0
+    if w[base + x * X_SIZE + X_MODE] == FREE:
+        return DANGLING
+    right = w[c * C_SIZE + C_REGS] == x + 1 and w[c * C_SIZE + C_REGS + 1] == w[base + x * X_SIZE + X_VER]
+    return 0 if right else STALE_PAIR
+
+
+@inline
+def exposes(w: World, z: O.Scope, c: int) -> bool:
+    """Tell whether user or guest code runs on CPU `c` with another's values behind nothing but a trap."""
+    t = w[c * C_SIZE + C_CURRENT]
+    mode = w[context_base(z[O.Z_CPUS]) + t * X_SIZE + X_MODE]
+    trap = GUEST_TRAP if mode == O.GUEST else USER_TRAP
+    if (mode != O.GUEST and mode != O.USER) or not w[c * C_SIZE + C_WORD] & trap:
+        return False
+    owner = w[c * C_SIZE + C_REGS]
+    return bool(owner != 0 and owner != reader_of(w, z, c) + 1)
+
+
+@inline
+def state_breaks(w: World, z: O.Scope, wanted: int) -> int:
+    """Return the properties of states that world `w` breaks, as bits."""
+    broken = 0
+    for c in range(z[O.Z_CPUS]):
+        if not w[c * C_SIZE + C_OFF]:
+            broken |= pair_breaks(w, z, c)
+            if wanted & EXPOSURE and exposes(w, z, c):
+                broken |= EXPOSURE
+    if wanted & LOST_UPDATE:
+        base = context_base(z[O.Z_CPUS])
+        for x in range(z[O.Z_CPUS], O.contexts(z)):
+            thread_only = z[O.Z_CPUS] + z[O.Z_TASKS] <= x < O.contexts(z) - z[O.Z_VCPUS]
+            if not thread_only and w[base + x * X_SIZE + X_MODE] != FREE and not somewhere(w, z, x):
+                broken |= LOST_UPDATE
+    return broken & wanted
+
+
 @bare
 def try_move(
     w: World, move: int, handlers: S.Ints, index: S.Ints, rows: S.Ints, event_of_point: S.Ints, z: O.Scope,
@@ -93,9 +180,11 @@ def try_move(
     c = move >> 8 & 15
     found, x = w[c * C_SIZE + C_REGS], reader_of(w, z, c)
     verdict = O.make_move(w, handlers, index, rows, move, z, counts, asked, event_of_point)
+    broken = what_breaks(verdict, found, x)
     if verdict != S.NO_ROW:
+        broken |= state_breaks(w, z, OF_STATES)
         canonical(w, fields, places, owners, cpu_names, names, marks, z, n, context_base(z[O.Z_CPUS]), best, other)
-    return verdict, what_breaks(verdict, found, x)
+    return verdict, broken
 
 
 @bare
@@ -137,6 +226,8 @@ def expand(
                 filled[0], filled[1] = before
                 return NEED_ROW
             broken = what_breaks(verdict, found, x) & wanted
+            if wanted & OF_STATES:
+                broken |= state_breaks(w2, z, wanted)
             if broken:
                 place[P_MOVE], place[P_VERDICT], place[P_BROKEN] = m, verdict, broken
                 return VIOLATED
@@ -220,7 +311,7 @@ class Shard:
         self.moves = np.zeros(MAX_MOVES, np.int32)
         self.words = np.zeros(self.width, np.uint64), np.zeros(self.width, np.uint64)
         self.counts = np.zeros(S.N_COUNTS, np.int64)
-        self.asked = np.zeros(4, np.int64)
+        self.asked = np.zeros(O.ASKED_SIZE, np.int64)
         self.kinds = np.zeros(O.RESUME + 1, np.int64)
 
     def expand(self, rows: Rows, plan: Plan, z: O.Scope, wanted: int, until: int) -> int:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fpstate import __version__
-from fpstate.cli import compare, costs, describe, import_, policies, validate
+from fpstate.cli import bugs, check, compare, costs, describe, import_, policies, validate
 from fpstate.errors import FpstateError
 
 GOOD, FINDING, BAD_INPUT, INCOMPLETE = 0, 1, 2, 3
@@ -24,6 +24,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("compare")(compare.command)
+app.command("check")(check.command)
+app.command("bugs")(bugs.command)
 app.command("validate")(validate.command)
 app.command("describe")(describe.command)
 app.command("import")(import_.command)

@@ -38,9 +38,9 @@ def steps(what: str, total: int) -> Iterator[Callable[[], None]]:
         yield lambda: progress.advance(task)
 
 
-def compiling_notice() -> None:
-    """Say on stderr, once after installation, that the engines are being compiled."""
+def compiling_notice(engine: str = "") -> None:
+    """Say on stderr, once after installation, that the engines (or one of them) are being compiled."""
     from fpstate.jit import first_use
 
-    if first_use():
+    if first_use(engine):
         sys.stderr.write("fpstate: compiling the engines, on first use only (up to half a minute)\n")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fpstate.traces.machine import CONTEXTS, Machine
+from fpstate.traces.machine import CONTEXTS, IDLE, KIND, NAME, OWNER, PARENT, TID, USER, Machine
 from fpstate.traces.meaning import KTHREADD
 from fpstate.traces.trace import Contexts, Kind
 from fpstate.world.events import Event
@@ -40,16 +40,17 @@ def found_contexts(m: Machine, names: list[str], cpus: int, syscalls: bool) -> F
     A CPU whose idle thread was not met gets one. Without system calls kernel threads are told by their comm.
     """
     n = int(m.facts[CONTEXTS])
-    missing = [c for c in range(cpus) if m.idle[c] < 0]
+    missing = [c for c in range(cpus) if m.cpu[c, IDLE] < 0]
     comm = _comms(m, n, names)
     kind = _kinds(m, n, comm, syscalls)
     total = n + len(missing)
-    idle = np.concatenate([m.idle[:cpus][m.idle[:cpus] >= 0], np.arange(n, total, dtype=np.int32)])
-    idle_cpu = np.array([c for c in range(cpus) if m.idle[c] >= 0] + missing, np.int64)
+    met = np.flatnonzero(m.cpu[:cpus, IDLE] >= 0)
+    idle = np.concatenate([m.cpu[met, IDLE], np.arange(n, total)]).astype(np.int32)
+    idle_cpu = np.concatenate([met, np.array(missing, np.int64)])
     contexts = Contexts(
         np.concatenate([kind, np.zeros(len(missing), np.uint8)]),
-        np.concatenate([m.tid[:n], np.zeros(len(missing), np.int32)]),
-        np.concatenate([m.owner[:n], np.full(len(missing), -1, np.int32)]),
+        np.concatenate([m.context[:n, TID].astype(np.int32), np.zeros(len(missing), np.int32)]),
+        np.concatenate([m.context[:n, OWNER].astype(np.int32), np.full(len(missing), -1, np.int32)]),
         comm + [""] * len(missing),
     )
     for context, c in zip(idle.tolist(), idle_cpu.tolist(), strict=True):
@@ -59,15 +60,15 @@ def found_contexts(m: Machine, names: list[str], cpus: int, syscalls: bool) -> F
 
 def _comms(m: Machine, n: int, names: list[str]) -> list[str]:
     table = [*names, "<...>"]  # -1: a thread no line names
-    comm = [table[i] for i in m.name[:n].tolist()]
-    owners = m.owner[:n].tolist()
+    comm = [table[i] for i in m.context[:n, NAME].tolist()]
+    owners = m.context[:n, OWNER].tolist()
     return [comm[owner] if owner >= 0 else name for name, owner in zip(comm, owners, strict=True)]
 
 
 def _kinds(m: Machine, n: int, comm: list[str], syscalls: bool) -> NDArray[np.uint8]:
-    kind = m.kind[:n].copy()
-    user = m.user[:n].astype(bool).tolist()
-    tids, parents = m.tid[:n].tolist(), m.parent[:n].tolist()
+    kind = m.context[:n, KIND].astype(np.uint8)
+    user = m.context[:n, USER].astype(bool).tolist()
+    tids, parents = m.context[:n, TID].tolist(), m.context[:n, PARENT].tolist()
     for i in np.flatnonzero(kind == Kind.USER).tolist():
         parent = parents[i]
         if user[i]:

@@ -60,7 +60,7 @@ def at(b: Bytes, i: int, e: int, text: NDArray[np.uint8]) -> bool:
     """Return whether `text` stands at `i`."""
     if i < 0 or i + len(text) > e:
         return False
-    for k in range(len(text)):  # noqa: SIM110
+    for k in range(len(text)):
         if b[i + k] != text[k]:
             return False
     return True

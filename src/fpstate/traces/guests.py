@@ -8,15 +8,24 @@ from fpstate.traces.machine import (
     BINDS,
     BINDS_TRACED,
     EXITS,
+    FIRST,
+    GUEST,
     IN_GUEST,
+    LEAVING,
+    LOAD,
     LOADED,
+    MODE,
     NOT_LOADED,
+    OWNER,
     PENDING,
     PUT,
+    RUN,
     SYNCS,
+    TID,
     UNKNOWN_USE,
+    USER,
+    VCPU,
     Machine,
-    Rows,
     emit,
     new_context,
     to_user,
@@ -30,122 +39,122 @@ UNUSED, USED, NOT_SEEN = range(3)
 
 
 @inline
-def load(m: Machine, out: Rows, x: int) -> None:
+def load(m: Machine, x: int) -> None:
     """Load the vCPU of thread `x`."""
-    emit(m, out, Event.VCPU_LOAD, x, m.vcpu[x])
-    m.load[x] = LOADED
-    m.first[x] = 1
+    emit(m, Event.VCPU_LOAD, x, m.context[x, VCPU])
+    m.context[x, LOAD] = LOADED
+    m.context[x, FIRST] = 1
 
 
 @inline
-def put(m: Machine, out: Rows, x: int) -> None:
+def put(m: Machine, x: int) -> None:
     """Put the vCPU of thread `x`."""
-    emit(m, out, Event.VCPU_PUT, x, m.vcpu[x])
-    m.load[x] = PUT
+    emit(m, Event.VCPU_PUT, x, m.context[x, VCPU])
+    m.context[x, LOAD] = PUT
 
 
 @bare
-def begin_run(m: Machine, out: Rows, x: int) -> None:
+def begin_run(m: Machine, x: int) -> None:
     """Begin KVM_RUN; loading waits for a line that shows it, since the vCPU's mutex may be held by another."""
-    if m.vcpu[x] < 0:
-        v = new_context(m, Kind.VCPU, m.tid[x])
-        m.owner[v] = x
-        m.vcpu[x] = v
-    emit(m, out, Event.RUN_ENTER, x, m.vcpu[x])
-    m.run[x] = 1
-    m.user[x] = 1
-    m.load[x] = NOT_LOADED
+    if m.context[x, VCPU] < 0:
+        v = new_context(m, Kind.VCPU, m.context[x, TID])
+        m.context[v, OWNER] = x
+        m.context[x, VCPU] = v
+    emit(m, Event.RUN_ENTER, x, m.context[x, VCPU])
+    m.context[x, RUN] = 1
+    m.context[x, USER] = 1
+    m.context[x, LOAD] = NOT_LOADED
 
 
 @inline
-def leave_guest(m: Machine, out: Rows, x: int, use: int) -> None:
+def leave_guest(m: Machine, x: int, use: int) -> None:
     """End a guest run. FP use is certain the first time since a load; later the registers were still the guest's."""
-    if use == USED and m.first[x]:
-        emit(m, out, Event.GUEST_FP, x, m.vcpu[x])
-        m.first[x] = 0
+    if use == USED and m.context[x, FIRST]:
+        emit(m, Event.GUEST_FP, x, m.context[x, VCPU])
+        m.context[x, FIRST] = 0
     elif use != UNUSED:
-        emit(m, out, Event.GUEST_FP_MAYBE, x, m.vcpu[x])
+        emit(m, Event.GUEST_FP_MAYBE, x, m.context[x, VCPU])
         m.facts[UNKNOWN_USE] += use == NOT_SEEN
-    emit(m, out, Event.GUEST_EXIT, x, m.vcpu[x])
-    m.guest[x] = 0
+    emit(m, Event.GUEST_EXIT, x, m.context[x, VCPU])
+    m.context[x, GUEST] = 0
 
 
 @bare
-def end_run(m: Machine, out: Rows, x: int, was_loaded: bool) -> None:
+def end_run(m: Machine, x: int, was_loaded: bool) -> None:
     """End KVM_RUN; `was_loaded` says that it was loaded even if no line showed it."""
-    if m.guest[x]:
-        leave_guest(m, out, x, NOT_SEEN)
-    if m.load[x] == NOT_LOADED and was_loaded:
-        load(m, out, x)
-    if m.load[x] == LOADED:
-        put(m, out, x)
-    emit(m, out, Event.RUN_EXIT, x, m.vcpu[x])
-    m.run[x] = 0
-    m.load[x] = NOT_LOADED
+    if m.context[x, GUEST]:
+        leave_guest(m, x, NOT_SEEN)
+    if m.context[x, LOAD] == NOT_LOADED and was_loaded:
+        load(m, x)
+    if m.context[x, LOAD] == LOADED:
+        put(m, x)
+    emit(m, Event.RUN_EXIT, x, m.context[x, VCPU])
+    m.context[x, RUN] = 0
+    m.context[x, LOAD] = NOT_LOADED
 
 
 @bare
-def _was_running(m: Machine, out: Rows, x: int) -> None:
+def _was_running(m: Machine, x: int) -> None:
     """Begin the run of a thread that was already in it, or whose system calls are not recorded."""
-    if m.mode[x] == PENDING:
-        to_user(m, out, x)
-    m.mode[x] = IN_KERNEL
-    begin_run(m, out, x)
+    if m.context[x, MODE] == PENDING:
+        to_user(m, x)
+    m.context[x, MODE] = IN_KERNEL
+    begin_run(m, x)
 
 
 @inline
-def enter_guest(m: Machine, out: Rows, x: int) -> None:
+def enter_guest(m: Machine, x: int) -> None:
     """kvm_entry."""
-    if not m.run[x]:
-        _was_running(m, out, x)
-    if m.guest[x]:
-        leave_guest(m, out, x, NOT_SEEN)
-    if m.load[x] != LOADED:
-        load(m, out, x)
-    emit(m, out, Event.GUEST_ENTER, x, m.vcpu[x])
+    if not m.context[x, RUN]:
+        _was_running(m, x)
+    if m.context[x, GUEST]:
+        leave_guest(m, x, NOT_SEEN)
+    if m.context[x, LOAD] != LOADED:
+        load(m, x)
+    emit(m, Event.GUEST_ENTER, x, m.context[x, VCPU])
     m.facts[ANY_RUN] += 1
-    m.guest[x] = 1
+    m.context[x, GUEST] = 1
 
 
 @inline
-def guest_stopped(m: Machine, out: Rows, c: int, x: int) -> None:
+def guest_stopped(m: Machine, c: int, x: int) -> None:
     """kvm_arch_vcpu_ctxsync_fp: the guest stopped; the next line on this CPU tells whether it used FP."""
     m.facts[SYNCS] = 1
-    if not m.guest[x]:
+    if not m.context[x, GUEST]:
         m.facts[IN_GUEST] += 1
-        enter_guest(m, out, x)
-    m.leaving[c] = x
+        enter_guest(m, x)
+    m.cpu[c, LEAVING] = x
 
 
 @inline
-def decide_use(m: Machine, out: Rows, c: int, x: int, is_bind: bool) -> None:
+def decide_use(m: Machine, c: int, x: int, is_bind: bool) -> None:
     """Finish what `guest_stopped` began, by the line that follows."""
-    left = m.leaving[c]
-    m.leaving[c] = -1
-    if not m.guest[left]:
+    left = m.cpu[c, LEAVING]
+    m.cpu[c, LEAVING] = -1
+    if not m.context[left, GUEST]:
         return
     if is_bind and left == x:
-        leave_guest(m, out, left, USED)
+        leave_guest(m, left, USED)
     else:
-        leave_guest(m, out, left, UNUSED if m.facts[BINDS] or m.facts[BINDS_TRACED] else NOT_SEEN)
+        leave_guest(m, left, UNUSED if m.facts[BINDS] or m.facts[BINDS_TRACED] else NOT_SEEN)
 
 
 @inline
-def exit_guest(m: Machine, out: Rows, x: int) -> None:
+def exit_guest(m: Machine, x: int) -> None:
     """kvm_exit: it comes late where ctxsync is traced, and then says nothing new."""
-    if not m.guest[x] and m.run[x] and m.facts[SYNCS]:
+    if not m.context[x, GUEST] and m.context[x, RUN] and m.facts[SYNCS]:
         return
-    if not m.guest[x]:
+    if not m.context[x, GUEST]:
         m.facts[IN_GUEST] += 1
-        enter_guest(m, out, x)
-    leave_guest(m, out, x, NOT_SEEN)
+        enter_guest(m, x)
+    leave_guest(m, x, NOT_SEEN)
 
 
 @inline
-def leave_run(m: Machine, out: Rows, x: int) -> None:
+def leave_run(m: Machine, x: int) -> None:
     """kvm_userspace_exit."""
     m.facts[EXITS] = 1
-    if not m.run[x]:
+    if not m.context[x, RUN]:
         m.facts[IN_GUEST] += 1
-        _was_running(m, out, x)
-    end_run(m, out, x, True)
+        _was_running(m, x)
+    end_run(m, x, True)

@@ -24,31 +24,48 @@ from fpstate.traces.guests import (
 from fpstate.traces.machine import (
     BINDS,
     BINDS_TRACED,
+    CHILD,
     CONTEXT_ROOM,
     CONTEXTS,
+    CURRENT,
     DOWN,
+    DYING,
     EXITS,
+    FIRST,
+    FLUSHED,
     GUESS,
     KERNEL,
+    KIND,
+    LEAVING,
     LINE,
+    LOAD,
     LOADED,
     MARKS,
     MISSED,
+    MODE,
+    NAME,
     NOT_LOADED,
     OFF,
     ON,
+    PARENT,
     PENDING,
     PLAIN_NEON,
+    PREVIOUS,
     PUT,
+    QUICKEST,
+    RESCHED,
     ROOM,
     ROWS,
-    QUICKEST,
+    RUN,
     SIGNALS,
+    SINCE,
+    SWITCHED,
     SYSCALLS,
+    TID,
     TIME,
+    USER,
     X86,
     Machine,
-    Rows,
     context_of,
     emit,
     emit_on,
@@ -56,7 +73,7 @@ from fpstate.traces.machine import (
     new_context,
     to_user,
 )
-from fpstate.traces.scan import Raw
+from fpstate.traces.scan import Line, Raw, line_at
 from fpstate.traces.trace import Kind
 from fpstate.world.events import Event, Truth
 
@@ -72,28 +89,28 @@ TICK_SERVED: Final = 8_000
 
 @inline
 def _soon(m: Machine, x: int) -> bool:
-    return bool(m.facts[TIME] - m.since[x] < SOON)
+    return bool(m.facts[TIME] - m.context[x, SINCE] < SOON)
 
 
 @inline
 def _resume(m: Machine, x: int) -> None:
     """Thread `x` runs again."""
-    if m.mode[x] == OFF:
+    if m.context[x, MODE] == OFF:
         make_pending(m, x, 2)
 
 
 @inline
 def _observe(m: Machine, c: int, x: int, code: int) -> None:
     """Note that a line of `x` came from CPU `c`. After sched_switch a few lines still come from the previous thread."""
-    if m.current[c] == x:
-        m.previous[c] = -1
+    if m.cpu[c, CURRENT] == x:
+        m.cpu[c, PREVIOUS] = -1
         return
-    if m.previous[c] == x and (code >= codes.FIRST_TRUTH or code == codes.THREAD_SWITCH):
+    if m.cpu[c, PREVIOUS] == x and (code >= codes.FIRST_TRUTH or code == codes.THREAD_SWITCH):
         return
-    if m.current[c] >= 0:
+    if m.cpu[c, CURRENT] >= 0:
         m.facts[MISSED] += 1
-    m.current[c] = x
-    m.previous[c] = -1
+    m.cpu[c, CURRENT] = x
+    m.cpu[c, PREVIOUS] = -1
     _resume(m, x)
 
 
@@ -102,310 +119,313 @@ def _went_straight(m: Machine, x: int, stopper: bool) -> bool:
     """Tell whether a pending thread that is switched out never reached user mode: the reschedule was served first.
 
     Need-resched may be set by an interrupt after the line that made it pending. Signs of that: the switch came as fast
-    as those known to have gone straight (where need-resched was set on the line); a tick was due just then (250 Hz, on a
-    clock that counts from boot as the tick does); or a stopper took over from a thread just switched to.
+    as those known to have gone straight (where need-resched was set on the line); a tick was due just then (250 Hz, on
+    a clock that counts from boot as the tick does); or a stopper took over from a thread just switched to.
     """
-    waited = m.facts[TIME] - m.since[x]
-    if m.resched[x] == 1:
+    waited = m.facts[TIME] - m.context[x, SINCE]
+    if m.context[x, RESCHED] == 1:
         if waited < m.facts[QUICKEST] or (m.facts[QUICKEST] == GUESS and waited < SOON // 4):
             m.facts[QUICKEST] = waited
         return True
     if waited <= 2 * m.facts[QUICKEST]:
         return True
-    if m.resched[x] == 2:
+    if m.context[x, RESCHED] == 2:
         return stopper and waited < SOON
-    return bool(waited < SOON and TICK_DUE < m.since[x] % TICK < TICK_SERVED)
+    return bool(waited < SOON and TICK_DUE < m.context[x, SINCE] % TICK < TICK_SERVED)
 
 
 @inline
-def _switch_out(m: Machine, out: Rows, x: int, runnable: bool, stopper: bool) -> None:
-    if m.mode[x] == PENDING:
+def _switch_out(m: Machine, x: int, runnable: bool, stopper: bool) -> None:
+    if m.context[x, MODE] == PENDING:
         if not _went_straight(m, x, stopper):
-            to_user(m, out, x)
-        m.mode[x] = OFF
-    if m.run[x]:
-        if m.load[x] == NOT_LOADED and runnable:  # preempted after vcpu_load; else it waits for the vCPU's mutex
-            load(m, out, x)
-        if m.load[x] == LOADED:
-            put(m, out, x)
+            to_user(m, x)
+        m.context[x, MODE] = OFF
+    if m.context[x, RUN]:
+        if (
+            m.context[x, LOAD] == NOT_LOADED and runnable
+        ):  # preempted after vcpu_load; else it waits for the vCPU's mutex
+            load(m, x)
+        if m.context[x, LOAD] == LOADED:
+            put(m, x)
 
 
 @inline
-def _switch_in(m: Machine, out: Rows, y: int) -> None:
+def _switch_in(m: Machine, y: int) -> None:
     _resume(m, y)
-    if m.run[y]:
-        if m.load[y] == PUT:
-            load(m, out, y)
-    elif not m.facts[SYSCALLS] and m.kind[y] != Kind.IDLE:
-        emit(m, out, Event.RET_TO_USER_MAYBE, y, -1)
-        emit(m, out, Event.USER_FP_MAYBE, y, -1)
+    if m.context[y, RUN]:
+        if m.context[y, LOAD] == PUT:
+            load(m, y)
+    elif not m.facts[SYSCALLS] and m.context[y, KIND] != Kind.IDLE:
+        emit(m, Event.RET_TO_USER_MAYBE, y, -1)
+        emit(m, Event.USER_FP_MAYBE, y, -1)
 
 
 @inline
-def _switch(m: Machine, out: Rows, c: int, x: int, y: int, flags: int) -> None:
+def _switch(m: Machine, c: int, x: int, y: int, flags: int) -> None:
     """Switch CPU `c` from thread `x` to `y`."""
-    _switch_out(m, out, x, (flags & codes.RUNNABLE) != 0, (flags & codes.STOPPER) != 0)
-    emit(m, out, Event.THREAD_SWITCH, x, y)
-    m.current[c] = y
-    m.previous[c] = x
-    _switch_in(m, out, y)
+    _switch_out(m, x, (flags & codes.RUNNABLE) != 0, (flags & codes.STOPPER) != 0)
+    emit(m, Event.THREAD_SWITCH, x, y)
+    m.cpu[c, CURRENT] = y
+    m.cpu[c, PREVIOUS] = x
+    _switch_in(m, y)
 
 
 @inline
-def _sched_switch(m: Machine, out: Rows, raw: Raw, r: int, c: int) -> None:
-    x = context_of(m, raw.a[r], c)
-    y = context_of(m, raw.b[r], c)
-    if m.current[c] != x:
+def _sched_switch(m: Machine, c: int, tids: tuple[int, int], name: int, flags: int) -> None:
+    """Switch between two thread ids; `name` is that of the second one's comm, or -1."""
+    x = context_of(m, tids[0], c)
+    y = context_of(m, tids[1], c)
+    if m.cpu[c, CURRENT] != x:
         _observe(m, c, x, codes.SWITCH)
-    if raw.other[r] >= 0:
-        m.name[y] = raw.other[r]
-    m.switched[c] = 1
-    _switch(m, out, c, x, y, raw.flags[r])
+    if name >= 0:
+        m.context[y, NAME] = name
+    m.cpu[c, SWITCHED] = 1
+    _switch(m, c, x, y, flags)
 
 
 @inline
-def _thread_switch(m: Machine, out: Rows, c: int, x: int) -> None:
+def _thread_switch(m: Machine, c: int, x: int) -> None:
     """fpsimd_thread_switch: without a sched_switch before it, the kernel went idle by a way that has no such line."""
-    if not m.switched[c]:
-        _switch(m, out, c, x, context_of(m, 0, c), 0)
-    m.switched[c] = 0
+    if not m.cpu[c, SWITCHED]:
+        _switch(m, c, x, context_of(m, 0, c), 0)
+    m.cpu[c, SWITCHED] = 0
 
 
 @inline
-def _sys_enter(m: Machine, out: Rows, x: int, nr: int, kvm_run: bool) -> None:
+def _sys_enter(m: Machine, x: int, nr: int, kvm_run: bool) -> None:
     m.facts[SYSCALLS] = 1
-    m.user[x] = 1
-    if m.run[x]:
-        end_run(m, out, x, not m.facts[EXITS])
-    to_user(m, out, x)
-    emit(m, out, Event.SYSCALL, x, -1)
-    m.mode[x] = KERNEL
+    m.context[x, USER] = 1
+    if m.context[x, RUN]:
+        end_run(m, x, not m.facts[EXITS])
+    to_user(m, x)
+    emit(m, Event.SYSCALL, x, -1)
+    m.context[x, MODE] = KERNEL
     if kvm_run:
-        begin_run(m, out, x)
+        begin_run(m, x)
     if nr == (SIGRETURN_X86 if m.facts[X86] else SIGRETURN_ARM64):
-        emit(m, out, Event.SIGRETURN, x, -1)
+        emit(m, Event.SIGRETURN, x, -1)
 
 
 @inline
-def _sys_exit(m: Machine, out: Rows, x: int, need_resched: bool) -> None:
+def _sys_exit(m: Machine, x: int, need_resched: bool) -> None:
     m.facts[SYSCALLS] = 1
-    m.user[x] = 1
-    if m.run[x]:  # no kvm_userspace_exit: where those are recorded, the vCPU's mutex was not taken
-        end_run(m, out, x, not m.facts[EXITS])
-    m.child[x] = -1
+    m.context[x, USER] = 1
+    if m.context[x, RUN]:  # no kvm_userspace_exit: where those are recorded, the vCPU's mutex was not taken
+        end_run(m, x, not m.facts[EXITS])
+    m.context[x, CHILD] = -1
     make_pending(m, x, 1 if need_resched else 0)
 
 
 @bare
-def _signal(m: Machine, out: Rows, x: int, need_resched: bool) -> None:
+def _signal(m: Machine, x: int, need_resched: bool) -> None:
     """Build a signal's frame, on the way to user mode."""
     m.facts[SIGNALS] += 1
-    m.user[x] = 1
-    if m.mode[x] == PENDING and not _soon(m, x):
-        to_user(m, out, x)
-    emit(m, out, Event.SIGNAL, x, -1)
+    m.context[x, USER] = 1
+    if m.context[x, MODE] == PENDING and not _soon(m, x):
+        to_user(m, x)
+    emit(m, Event.SIGNAL, x, -1)
     make_pending(m, x, 1 if need_resched else 0)
 
 
 @bare
-def _exit(m: Machine, out: Rows, x: int) -> None:
-    if m.mode[x] == PENDING and not _soon(m, x):
-        to_user(m, out, x)
-    if m.run[x]:
-        end_run(m, out, x, False)
-    emit(m, out, Event.EXIT, x, -1)
-    m.mode[x] = KERNEL
+def _exit(m: Machine, x: int) -> None:
+    if m.context[x, MODE] == PENDING and not _soon(m, x):
+        to_user(m, x)
+    if m.context[x, RUN]:
+        end_run(m, x, False)
+    emit(m, Event.EXIT, x, -1)
+    m.context[x, MODE] = KERNEL
 
 
 @bare
-def _fork_begins(m: Machine, out: Rows, x: int) -> int:
+def _fork_begins(m: Machine, x: int) -> int:
     """Return the new context of a child of `x`, which has no thread id yet."""
     y = new_context(m, Kind.USER, -1)
-    m.parent[y] = x
-    m.name[y] = m.name[x]
-    m.mode[y] = KERNEL if m.tid[x] == KTHREADD or not m.facts[SYSCALLS] else OFF
-    emit(m, out, Event.FORK, x, y)
+    m.context[y, PARENT] = x
+    m.context[y, NAME] = m.context[x, NAME]
+    m.context[y, MODE] = KERNEL if m.context[x, TID] == KTHREADD or not m.facts[SYSCALLS] else OFF
+    emit(m, Event.FORK, x, y)
     return y
 
 
 @bare
-def _forked(m: Machine, out: Rows, x: int, tid: int, name: int) -> None:
+def _forked(m: Machine, x: int, tid: int, name: int) -> None:
     """sched_process_fork: the child gets its thread id."""
-    y = m.child[x]
+    y = int(m.context[x, CHILD])
     if y < 0:
-        y = _fork_begins(m, out, x)
-    m.child[x] = -1
-    m.tid[y] = tid
-    m.name[y] = name
+        y = _fork_begins(m, x)
+    m.context[x, CHILD] = -1
+    m.context[y, TID] = tid
+    m.context[y, NAME] = name
     m.by_tid[tid] = y
 
 
 @bare
-def _executed(m: Machine, out: Rows, x: int, old_tid: int, name: int) -> None:
+def _executed(m: Machine, x: int, old_tid: int, name: int) -> None:
     """sched_process_exec: the registers were cleared at fpsimd_flush_thread, if that was seen."""
-    m.user[x] = 1
+    m.context[x, USER] = 1
     if name >= 0:
-        m.name[x] = name
-    if old_tid != m.tid[x] and old_tid > 0:
+        m.context[x, NAME] = name
+    if old_tid != m.context[x, TID] and old_tid > 0:
         m.by_tid[old_tid] = -1
-    if not m.flushed[x]:
-        emit(m, out, Event.EXEC, x, -1)
-    m.flushed[x] = 0
+    if not m.context[x, FLUSHED]:
+        emit(m, Event.EXEC, x, -1)
+    m.context[x, FLUSHED] = 0
 
 
 @bare
-def _flush_thread(m: Machine, out: Rows, x: int) -> None:
-    emit(m, out, Event.EXEC, x, -1)
-    m.flushed[x] = 1
-    m.user[x] = 1
+def _flush_thread(m: Machine, x: int) -> None:
+    emit(m, Event.EXEC, x, -1)
+    m.context[x, FLUSHED] = 1
+    m.context[x, USER] = 1
 
 
 @bare
-def _neon(m: Machine, out: Rows, x: int, begin: bool, flags: int) -> None:
+def _neon(m: Machine, x: int, begin: bool, flags: int) -> None:
     """kernel_neon_begin and _end; an interrupt may take the registers from a task in user mode."""
-    if m.mode[x] == PENDING and not _soon(m, x):
-        to_user(m, out, x)
+    if m.context[x, MODE] == PENDING and not _soon(m, x):
+        to_user(m, x)
         make_pending(m, x, 0)
     if not flags & codes.HAS_FLAGS:
         m.facts[PLAIN_NEON] += 1
-    if begin and m.load[x] == LOADED:
-        m.first[x] = 1
+    if begin and m.context[x, LOAD] == LOADED:
+        m.context[x, FIRST] = 1
     if flags & codes.INTERRUPT:
-        emit(m, out, Event.SOFTIRQ_NEON_BEGIN if begin else Event.SOFTIRQ_NEON_END, x, -1)
+        emit(m, Event.SOFTIRQ_NEON_BEGIN if begin else Event.SOFTIRQ_NEON_END, x, -1)
     else:
-        emit(m, out, Event.KERNEL_NEON_BEGIN if begin else Event.KERNEL_NEON_END, x, -1)
+        emit(m, Event.KERNEL_NEON_BEGIN if begin else Event.KERNEL_NEON_END, x, -1)
 
 
 @bare
-def _cpu_dies(m: Machine, out: Rows, cpu: int, x: int) -> None:
-    emit_on(m, out, cpu, Event.CPU_DOWN, x, -1)
-    m.facts[DOWN] -= m.down[cpu] > 0
-    m.down[cpu] = 0
+def _cpu_dies(m: Machine, cpu: int, x: int) -> None:
+    emit_on(m, cpu, Event.CPU_DOWN, x, -1)
+    m.facts[DOWN] -= m.cpu[cpu, DYING] > 0
+    m.cpu[cpu, DYING] = 0
 
 
 @bare
-def _hotplug(m: Machine, out: Rows, cpu: int, step: int, x: int) -> None:
+def _hotplug(m: Machine, cpu: int, step: int, x: int) -> None:
     """takedown_cpu alone counts only if fpsimd_cpu_dead does not follow before the CPU comes up."""
     if step == codes.STEP_TAKEDOWN:
-        m.facts[DOWN] += m.down[cpu] == 0
-        m.down[cpu] = x + 1
+        m.facts[DOWN] += m.cpu[cpu, DYING] == 0
+        m.cpu[cpu, DYING] = x + 1
     elif step == codes.STEP_DEAD:
-        _cpu_dies(m, out, cpu, x)
+        _cpu_dies(m, cpu, x)
     else:
-        if m.down[cpu]:
-            _cpu_dies(m, out, cpu, m.down[cpu] - 1)
-        emit_on(m, out, cpu, Event.CPU_UP, x, -1)
+        if m.cpu[cpu, DYING]:
+            _cpu_dies(m, cpu, int(m.cpu[cpu, DYING]) - 1)
+        emit_on(m, cpu, Event.CPU_UP, x, -1)
 
 
 @bare
-def _lost(m: Machine, out: Rows, c: int) -> None:
+def _lost(m: Machine, c: int) -> None:
     """Lines of this CPU are missing: what runs on it is not known."""
-    if m.leaving[c] >= 0:
-        decide_use(m, out, c, -1, False)
-    m.current[c] = m.previous[c] = -1
-    m.switched[c] = 1
+    if m.cpu[c, LEAVING] >= 0:
+        decide_use(m, c, -1, False)
+    m.cpu[c, CURRENT] = m.cpu[c, PREVIOUS] = -1
+    m.cpu[c, SWITCHED] = 1
 
 
 @bare
-def _rare(m: Machine, out: Rows, raw: Raw, r: int, x: int, code: int) -> None:
+def _rare(m: Machine, x: int, line: Line) -> None:
     """Lines that come seldom."""
-    need_resched = (raw.flags[r] & codes.NEED_RESCHED) != 0
+    code = line.code
+    need_resched = (line.flags & codes.NEED_RESCHED) != 0
     if code == codes.PRESERVE:
         m.facts[MARKS] = 1
-        if raw.a[r] == codes.CALLER_SIGNAL:
-            _signal(m, out, x, need_resched)
+        if line.a == codes.CALLER_SIGNAL:
+            _signal(m, x, need_resched)
         else:
-            m.child[x] = _fork_begins(m, out, x)
+            m.context[x, CHILD] = _fork_begins(m, x)
     elif code == codes.SIGNAL_DELIVER:
         if not m.facts[MARKS]:
-            _signal(m, out, x, need_resched)
+            _signal(m, x, need_resched)
     elif code == codes.FORK:
-        _forked(m, out, x, raw.b[r], raw.other[r])
+        _forked(m, x, line.b, line.other)
     elif code == codes.EXEC:
-        unnamed = (raw.flags[r] & codes.UNNAMED) != 0
-        _executed(m, out, x, raw.b[r], raw.other[r] if unnamed else raw.comm[r])
+        _executed(m, x, line.b, line.other if line.flags & codes.UNNAMED else line.comm)
     elif code == codes.EXIT:
-        _exit(m, out, x)
+        _exit(m, x)
     elif code == codes.FLUSH_THREAD:
-        _flush_thread(m, out, x)
+        _flush_thread(m, x)
     elif code == codes.CPUHP:
-        _hotplug(m, out, raw.a[r], raw.b[r], x)
+        _hotplug(m, line.a, line.b, x)
     else:
-        _neon(m, out, x, code == codes.NEON_BEGIN, raw.flags[r])
+        _neon(m, x, code == codes.NEON_BEGIN, line.flags)
 
 
 @inline
-def _often(m: Machine, out: Rows, raw: Raw, r: int, c: int, x: int, code: int) -> None:
+def _often(m: Machine, c: int, x: int, line: Line) -> None:
+    code = line.code
     if code >= codes.FIRST_TRUTH:
         m.facts[BINDS] |= code == BIND
-        emit(m, out, code, x, -1)
+        emit(m, code, x, -1)
     elif code == codes.SWITCH:
-        _sched_switch(m, out, raw, r, c)
+        _sched_switch(m, c, (line.a, line.b), line.other, line.flags)
     elif code == codes.THREAD_SWITCH:
         m.facts[BINDS_TRACED] = 1
-        _thread_switch(m, out, c, x)
+        _thread_switch(m, c, x)
     elif code == codes.SYS_ENTER:
-        _sys_enter(m, out, x, raw.a[r], raw.b[r] != 0)
+        _sys_enter(m, x, line.a, line.b != 0)
     elif code == codes.SYS_EXIT:
-        _sys_exit(m, out, x, (raw.flags[r] & codes.NEED_RESCHED) != 0)
+        _sys_exit(m, x, (line.flags & codes.NEED_RESCHED) != 0)
     elif code == codes.KVM_ENTRY:
-        enter_guest(m, out, x)
+        enter_guest(m, x)
     elif code == codes.KVM_EXIT:
-        exit_guest(m, out, x)
+        exit_guest(m, x)
     elif code == codes.KVM_USERSPACE_EXIT:
-        leave_run(m, out, x)
+        leave_run(m, x)
     elif code == codes.CTXSYNC:
-        guest_stopped(m, out, c, x)
+        guest_stopped(m, c, x)
     else:
-        _rare(m, out, raw, r, x, code)
+        _rare(m, x, line)
 
 
 @inline
-def _one_row(m: Machine, out: Rows, raw: Raw, r: int) -> None:
-    c = raw.cpu[r]
-    code = raw.code[r]
-    m.facts[TIME] = raw.time[r]
+def _one_row(m: Machine, line: Line) -> None:
+    c = line.cpu
+    m.facts[TIME] = line.time
     m.facts[ON] = c
-    m.facts[LINE] = raw.line[r]
-    if code == codes.LOST:
-        _lost(m, out, c)
+    m.facts[LINE] = line.number
+    if line.code == codes.LOST:
+        _lost(m, c)
         return
-    x = context_of(m, raw.tid[r], c) if raw.tid[r] >= 0 else m.current[c]
+    x = context_of(m, line.tid, c) if line.tid >= 0 else int(m.cpu[c, CURRENT])
     if x < 0:
         return
-    if m.name[x] < 0 or not raw.flags[r] & codes.UNNAMED:
-        m.name[x] = raw.comm[r]
-    if m.leaving[c] >= 0:
-        decide_use(m, out, c, x, code == BIND)
-    _observe(m, c, x, code)
-    _often(m, out, raw, r, c, x, code)
+    if m.context[x, NAME] < 0 or not line.flags & codes.UNNAMED:
+        m.context[x, NAME] = line.comm
+    if m.cpu[c, LEAVING] >= 0:
+        decide_use(m, c, x, line.code == BIND)
+    _observe(m, c, x, line.code)
+    _often(m, c, x, line)
 
 
 @bare
-def interpret(raw: Raw, start: int, stop: int, m: Machine, out: Rows) -> int:
+def interpret(raw: Raw, start: int, stop: int, m: Machine) -> int:
     """Turn raw rows from `start` on into events; return the row to go on with, `stop` when all are done.
 
-    It stops early when `out` or the contexts have no room for one more row.
+    It stops early when the events or the contexts have no room for one more row.
     """
     r = start
     while r < stop:
-        if m.facts[ROWS] + ROOM > len(out.time) or m.facts[CONTEXTS] + CONTEXT_ROOM > len(m.tid):
+        if m.facts[ROWS] + ROOM > m.rows.shape[1] or m.facts[CONTEXTS] + CONTEXT_ROOM > len(m.context):
             break
-        _one_row(m, out, raw, r)
+        _one_row(m, line_at(raw, r))
         r += 1
     return r
 
 
 @bare
-def finish(m: Machine, out: Rows, cpu: int) -> int:
+def finish(m: Machine, cpu: int) -> int:
     """Add what only the end shows for CPUs from `cpu` on; return the CPU to go on with, or their number.
 
     A CPU whose death was not seen died after takedown_cpu.
     """
-    while cpu < len(m.down):
-        if m.facts[ROWS] + ROOM > len(out.time):
+    while cpu < len(m.cpu):
+        if m.facts[ROWS] + ROOM > m.rows.shape[1]:
             break
-        if m.down[cpu]:
-            _cpu_dies(m, out, cpu, m.down[cpu] - 1)
+        if m.cpu[cpu, DYING]:
+            _cpu_dies(m, cpu, int(m.cpu[cpu, DYING]) - 1)
         cpu += 1
     return cpu

@@ -16,14 +16,15 @@ _HASH_MASK = (1 << 44) - 1  # with the multiplier, products stay below 2**63
 _MULTIPLIER = 262_147
 
 
+HASH, START, SEEN, MEANING = range(4)
+"""Columns of `Names.entries`; where its bytes begin; times seen and what it is taken for, kept by the table's user."""
+
+
 class Names(NamedTuple):
-    """Strings by number: bytes `arena[start[i]:start[i + 1]]`. `size[0]` of them are in use."""
+    """Strings by number: bytes of `arena` from START of one entry to START of the next. `size[0]` are in use."""
 
     slots: NDArray[np.int32]  # open addressing: number + 1, or 0
-    hashes: NDArray[np.int64]
-    start: NDArray[np.int64]
-    counts: NDArray[np.int64]  # times seen, kept by the user of the table
-    code: NDArray[np.uint8]  # what the user of the table takes it for
+    entries: NDArray[np.int64]  # [number, column], one row more than strings
     arena: NDArray[np.uint8]
     size: NDArray[np.int64]
 
@@ -32,10 +33,7 @@ def new_names(capacity: int = 1024) -> Names:
     """Return an empty table with room for `capacity` strings, a power of two."""
     return Names(
         np.zeros(2 * capacity, np.int32),
-        np.zeros(capacity, np.int64),
-        np.zeros(capacity + 1, np.int64),
-        np.zeros(capacity, np.int64),
-        np.zeros(capacity, np.uint8),
+        np.zeros((capacity + 1, 4), np.int64),
         np.zeros(32 * capacity + _ROOM * LONGEST, np.uint8),
         np.zeros(1, np.int64),
     )
@@ -51,10 +49,10 @@ def _hash(b: NDArray[np.uint8], lo: int, hi: int) -> int:
 
 @inline
 def _equal(names: Names, i: int, b: NDArray[np.uint8], lo: int, hi: int) -> bool:
-    start = names.start[i]
-    if names.start[i + 1] - start != hi - lo:
+    start = names.entries[i, START]
+    if names.entries[i + 1, START] - start != hi - lo:
         return False
-    for k in range(hi - lo):  # noqa: SIM110
+    for k in range(hi - lo):
         if names.arena[start + k] != b[lo + k]:
             return False
     return True
@@ -63,11 +61,11 @@ def _equal(names: Names, i: int, b: NDArray[np.uint8], lo: int, hi: int) -> bool
 @inline
 def _append(names: Names, h: int, b: NDArray[np.uint8], lo: int, hi: int) -> int:
     i = names.size[0]
-    start = names.start[i]
+    start = names.entries[i, START]
     for k in range(hi - lo):
         names.arena[start + k] = b[lo + k]
-    names.start[i + 1] = start + hi - lo
-    names.hashes[i] = h
+    names.entries[i + 1, START] = start + hi - lo
+    names.entries[i, HASH] = h
     names.size[0] = i + 1
     return int(i)
 
@@ -81,7 +79,7 @@ def intern(names: Names, b: NDArray[np.uint8], lo: int, hi: int) -> int:
     slot = h & mask
     while names.slots[slot] != 0:
         i = names.slots[slot] - 1
-        if names.hashes[i] == h and _equal(names, i, b, lo, hi):
+        if names.entries[i, HASH] == h and _equal(names, i, b, lo, hi):
             return int(i)
         slot = (slot + 1) & mask
     new = _append(names, h, b, lo, hi)
@@ -93,16 +91,16 @@ def intern(names: Names, b: NDArray[np.uint8], lo: int, hi: int) -> int:
 def has_room(names: Names) -> bool:
     """Return whether one more line's strings fit."""
     n = names.size[0]
-    return bool(n + _ROOM < len(names.hashes) and names.start[n] + _ROOM * LONGEST < len(names.arena))
+    return bool(n + _ROOM + 1 < len(names.entries) and names.entries[n, START] + _ROOM * LONGEST < len(names.arena))
 
 
 def grown(names: Names) -> Names:
     """Return a table of twice the room with the same strings under the same numbers."""
     n = int(names.size[0])
-    bigger = new_names(2 * max(len(names.hashes), int(names.start[n]) // 32))
-    bigger.hashes[:n], bigger.start[: n + 1] = names.hashes[:n], names.start[: n + 1]
-    bigger.counts[:n], bigger.code[:n] = names.counts[:n], names.code[:n]
-    bigger.arena[: names.start[n]] = names.arena[: names.start[n]]
+    need = 2 * max(len(names.entries) - 1, int(names.entries[n, START]) // 32)
+    bigger = new_names(1 << (need - 1).bit_length())
+    bigger.entries[: n + 1] = names.entries[: n + 1]
+    bigger.arena[: names.entries[n, START]] = names.arena[: names.entries[n, START]]
     bigger.size[0] = n
     _fill_slots(bigger)
     return bigger
@@ -112,7 +110,7 @@ def grown(names: Names) -> Names:
 def _fill_slots(names: Names) -> None:
     mask = len(names.slots) - 1
     for i in range(names.size[0]):
-        slot = names.hashes[i] & mask
+        slot = names.entries[i, HASH] & mask
         while names.slots[slot] != 0:
             slot = (slot + 1) & mask
         names.slots[slot] = i + 1
@@ -120,13 +118,13 @@ def _fill_slots(names: Names) -> None:
 
 def add(names: Names, text: str) -> int:
     """Return the number of `text`, as `intern` does."""
-    raw = np.frombuffer(text.encode(), np.uint8)
+    raw = np.frombuffer(bytearray(text.encode()), np.uint8)  # writable, as the scanner's buffer is
     return int(intern(names, raw, 0, len(raw)))
 
 
 def strings(names: Names) -> list[str]:
     """Return all strings in the order of their numbers; bytes that are not UTF-8 are shown escaped."""
     n = int(names.size[0])
-    arena = names.arena[: names.start[n]].tobytes()
-    ends = names.start[: n + 1].tolist()
+    arena = names.arena[: names.entries[n, START]].tobytes()
+    ends = names.entries[: n + 1, START].tolist()
     return [arena[a:b].decode("utf-8", "backslashreplace") for a, b in pairwise(ends)]

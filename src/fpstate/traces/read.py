@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from fpstate.errors import FpstateError
 from fpstate.traces import codes, machine, notes, scan
 from fpstate.traces.contexts import Found, found_contexts, in_order, moved, of_kernel_threads
-from fpstate.traces.machine import Machine, Rows, new_machine, new_rows
+from fpstate.traces.machine import Machine, Rows, new_machine
 from fpstate.traces.meaning import finish, interpret
-from fpstate.traces.names import strings
+from fpstate.traces.names import SEEN, strings
 from fpstate.traces.problems import bad_line
 from fpstate.traces.scan import Raw, ScanState, cut, new_raw, new_scan_state
 from fpstate.traces.sniff import Beginning, shorten, sniff
@@ -54,8 +54,7 @@ class Import:
         self._progress = progress
         self._chunk = chunk
         self._scan: ScanState = new_scan_state()
-        self._machine: Machine = new_machine()
-        self._rows: Rows = new_rows(_EVENT_ROWS)
+        self._machine: Machine = new_machine(rows=_EVENT_ROWS)
         self._begin: Beginning | None = None
         self._cut = False
         self._lost: list[dict[str, Any]] = []
@@ -143,8 +142,8 @@ class Import:
         return rest
 
     def _note_losses(self, raw: Raw) -> None:
-        for r in np.flatnonzero(raw.code == codes.LOST).tolist():
-            loss = {"cpu": int(raw.cpu[r]), "events": int(raw.a[r]), "line": int(raw.line[r])}
+        for r in np.flatnonzero(raw.fields[:, scan.CODE] == codes.LOST).tolist():
+            loss = {"cpu": int(raw.fields[r, scan.CPU]), "events": int(raw.fields[r, scan.A]), "line": int(raw.line[r])}
             self._lost.append(loss)
         if self._lost and not self._allow_lost:
             first = self._lost[0]
@@ -159,25 +158,19 @@ class Import:
         at = 0
         while at < len(raw.time):
             self._machine = machine.with_room(self._machine)
-            at = interpret(raw, at, len(raw.time), self._machine, self._rows)
-            yield self._taken()
+            at = interpret(raw, at, len(raw.time), self._machine)
+            yield machine.take_rows(self._machine)
 
     def _finished(self) -> Iterator[Rows]:
         cpu = 0
         while cpu <= codes.MAX_CPU:
-            cpu = finish(self._machine, self._rows, cpu)
-            yield self._taken()
-
-    def _taken(self) -> Rows:
-        n = int(self._machine.facts[machine.ROWS])
-        self._machine.facts[machine.ROWS] = 0
-        columns: list[Any] = [column[:n].copy() for column in self._rows]
-        return Rows(*columns)
+            cpu = finish(self._machine, cpu)
+            yield machine.take_rows(self._machine)
 
     def cpus(self) -> int:
         """Return the number of CPUs: that of the header, or more when lines show more."""
         assert self._begin is not None
-        met = np.flatnonzero((self._machine.idle >= 0) | (self._machine.current >= 0))
+        met = np.flatnonzero((self._machine.cpu[:, [machine.IDLE, machine.CURRENT]] >= 0).any(axis=1))
         highest = max(int(self._scan.facts[scan.HIGHEST_CPU]), int(met[-1]) if len(met) else 0)
         return max(self._begin.cpus, highest + 1)
 
@@ -195,7 +188,7 @@ class Import:
         assert self._begin is not None
         events = self._scan.events
         names = strings(events)
-        counts = {name: int(events.counts[i]) for i, name in enumerate(names) if events.counts[i]}
+        counts = {name: seen for name, seen in zip(names, events.entries[:, SEEN].tolist(), strict=False) if seen}
         facts = self._begin.facts
         return Header(
             source=str(self.path),

@@ -15,7 +15,7 @@ from fpstate.jit import bare, inline
 from fpstate.traces import codes
 from fpstate.traces.fields import at, find, parse_fields
 from fpstate.traces.lines import BAD_TIME, LATENCY, NO_HEAD, PERF, Bytes, is_digit, number, parse_head, skip_spaces
-from fpstate.traces.names import Names, add, grown, has_room, intern, new_names
+from fpstate.traces.names import MEANING, SEEN, Names, add, grown, has_room, intern, new_names
 
 DONE, FULL, NAMES_FULL, BAD_LINE, BAD_CPU, BAD_TID, BAD_CLOCK, BACKWARDS, OTHER_FORMAT = range(9)
 """Why `scan` stopped: end of data, no room for rows or names, or the error in the line at the offset."""
@@ -25,19 +25,31 @@ LINES, LATEST, UNSORTED, EVENTS, FLAGGED, TICKS, FRACTIONS, HIGHEST_CPU, SHORT_S
 event lines with flags, with times in ticks, with times in seconds, greatest CPU, switches in the short form."""
 
 
+CPU, TID, CODE, FLAGS, A, B, COMM, OTHER = range(8)
+"""Columns of `Raw.fields`, see `codes`. COMM and OTHER are numbers of names, or -1."""
+
+
 class Raw(NamedTuple):
-    """Columns of lines that have a meaning, see `codes`. `comm` and `other` are numbers of names, or -1."""
+    """Lines that have a meaning."""
 
     time: NDArray[np.int64]
-    cpu: NDArray[np.uint16]
-    tid: NDArray[np.int32]
-    code: NDArray[np.uint8]
-    flags: NDArray[np.uint8]
-    a: NDArray[np.int32]
-    b: NDArray[np.int32]
-    comm: NDArray[np.int32]
-    other: NDArray[np.int32]
     line: NDArray[np.uint32]
+    fields: NDArray[np.int32]  # [row, column]
+
+
+class Line(NamedTuple):
+    """One row of `Raw`."""
+
+    time: int
+    number: int
+    cpu: int
+    tid: int
+    code: int
+    flags: int
+    a: int
+    b: int
+    comm: int
+    other: int
 
 
 class ScanState(NamedTuple):
@@ -51,9 +63,7 @@ class ScanState(NamedTuple):
 
 def new_raw(rows: int) -> Raw:
     """Return columns with room for `rows` rows."""
-    types = (np.int64, np.uint16, np.int32, np.uint8, np.uint8, np.int32, np.int32, np.int32, np.int32, np.uint32)
-    columns: list[Any] = [np.empty(rows, t) for t in types]
-    return Raw(*columns)
+    return Raw(np.empty(rows, np.int64), np.empty(rows, np.uint32), np.empty((rows, 8), np.int32))
 
 
 def cut(raw: Raw, lo: int, hi: int) -> Raw:
@@ -66,7 +76,7 @@ def new_scan_state() -> ScanState:
     """Return the state before the first line: it knows the names in `codes.KNOWN`."""
     events = new_names()
     for name, code in codes.KNOWN.items():
-        events.code[add(events, name)] = code
+        events.entries[add(events, name), MEANING] = code
     facts = np.zeros(9, np.int64)
     facts[LATEST] = facts[HIGHEST_CPU] = -1
     return ScanState(facts, np.full(codes.MAX_CPU + 1, -1, np.int64), events, new_names())
@@ -147,30 +157,35 @@ def _loss(b: Bytes, i: int, e: int) -> tuple[int, int]:
 
 
 @inline
-def _put(
-    raw: Raw,
-    n: int,
-    time: int,
-    cpu: int,
-    tid: int,
-    code: int,
-    flags: int,
-    a: int,
-    b: int,
-    comm: int,
-    other: int,
-    line: int,
-) -> None:
-    raw.time[n] = time
-    raw.cpu[n] = cpu
-    raw.tid[n] = tid
-    raw.code[n] = code
-    raw.flags[n] = flags
-    raw.a[n] = a
-    raw.b[n] = b
-    raw.comm[n] = comm
-    raw.other[n] = other
-    raw.line[n] = line
+def _put(raw: Raw, n: int, line: Line) -> None:
+    raw.time[n] = line.time
+    raw.line[n] = line.number
+    raw.fields[n, CPU] = line.cpu
+    raw.fields[n, TID] = line.tid
+    raw.fields[n, CODE] = line.code
+    raw.fields[n, FLAGS] = line.flags
+    raw.fields[n, A] = line.a
+    raw.fields[n, B] = line.b
+    raw.fields[n, COMM] = line.comm
+    raw.fields[n, OTHER] = line.other
+
+
+@inline
+def line_at(raw: Raw, n: int) -> Line:
+    """Return row `n`, all as 64-bit integers."""
+    f = raw.fields
+    return Line(
+        int(raw.time[n]),
+        int(np.int64(raw.line[n])),
+        int(np.int64(f[n, CPU])),
+        int(np.int64(f[n, TID])),
+        int(np.int64(f[n, CODE])),
+        int(np.int64(f[n, FLAGS])),
+        int(np.int64(f[n, A])),
+        int(np.int64(f[n, B])),
+        int(np.int64(f[n, COMM])),
+        int(np.int64(f[n, OTHER])),
+    )
 
 
 @inline
@@ -189,11 +204,6 @@ def _clock(s: ScanState, cpu: int, time: int) -> bool:
 
 
 @inline
-def _error(status: int) -> int:
-    return -status
-
-
-@inline
 def _matters(code: int, a: int, b: int) -> bool:
     """Return whether a line of a known event gives a row."""
     if code == codes.IGNORED or code == codes.FUNCTION:
@@ -208,14 +218,15 @@ def _not_event(b: Bytes, i: int, e: int, layout: int, s: ScanState, raw: Raw, n:
     """Deal with a line that has no head; return 0, 1 with a row, or minus a status."""
     other = _is_other_line(b, i, e, layout)
     if other:
-        return _error(OTHER_FORMAT) if other == 2 else 0
+        return -OTHER_FORMAT if other == 2 else 0
     cpu, lost = _loss(b, i, e)
     if cpu < 0:
-        return _error(BAD_LINE)
+        return -BAD_LINE
     if cpu > codes.MAX_CPU:
-        return _error(BAD_CPU)
+        return -BAD_CPU
     s.facts[HIGHEST_CPU] = max(s.facts[HIGHEST_CPU], cpu)
-    _put(raw, n, max(s.facts[LATEST], 0), cpu, -1, codes.LOST, 0, lost, 0, -1, -1, s.facts[LINES] + 1)
+    time = max(int(s.facts[LATEST]), 0)
+    _put(raw, n, Line(time, int(s.facts[LINES]) + 1, cpu, -1, codes.LOST, 0, lost, 0, -1, -1))
     return 1
 
 
@@ -226,23 +237,23 @@ def _one_line(b: Bytes, i: int, e: int, layout: int, s: ScanState, raw: Raw, n: 
         return _not_event(b, i, e, layout, s, raw, n) if e > i else 0
     h = parse_head(b, i, e, layout)
     if h.end < 0:
-        return _not_event(b, i, e, layout, s, raw, n) if h.end == NO_HEAD else _error(BAD_CLOCK)
+        return _not_event(b, i, e, layout, s, raw, n) if h.end == NO_HEAD else -BAD_CLOCK
     if h.cpu > codes.MAX_CPU:
-        return _error(BAD_CPU)
+        return -BAD_CPU
     if h.tid > codes.MAX_TID:
-        return _error(BAD_TID)
+        return -BAD_TID
     lo, hi, k = _event_name(b, skip_spaces(b, h.end, e), e)
     name = intern(s.events, b, lo, hi)
-    if s.events.code[name] == codes.FUNCTION:
+    if s.events.entries[name, MEANING] == codes.FUNCTION:
         lo, hi, k = _event_name(b, skip_spaces(b, k, e), e)
         name = intern(s.events, b, lo, hi)
-    code = s.events.code[name]
+    code = int(s.events.entries[name, MEANING])
     f = parse_fields(b, k, e, code)
     if not f.ok:
-        return _error(BAD_LINE)
+        return -BAD_LINE
     if not _clock(s, h.cpu, h.time):
-        return _error(BACKWARDS)
-    s.events.counts[name] += 1
+        return -BACKWARDS
+    s.events.entries[name, SEEN] += 1
     s.facts[EVENTS] += 1
     s.facts[FLAGGED] += (h.flags & codes.HAS_FLAGS) != 0
     s.facts[TICKS if h.fraction < 0 else FRACTIONS] += 1
@@ -254,7 +265,7 @@ def _one_line(b: Bytes, i: int, e: int, layout: int, s: ScanState, raw: Raw, n: 
         s.facts[SHORT_SWITCH] += 1
     comm = intern(s.comms, b, h.comm, h.comm_end)
     other = intern(s.comms, b, f.other, f.other_end) if f.other_end > f.other else -1
-    _put(raw, n, h.time, h.cpu, h.tid, code, h.flags | f.flags, f.a, f.b, comm, other, s.facts[LINES] + 1)
+    _put(raw, n, Line(h.time, int(s.facts[LINES]) + 1, h.cpu, h.tid, code, h.flags | f.flags, f.a, f.b, comm, other))
     return 1
 
 
@@ -264,7 +275,7 @@ def scan(b: Bytes, lo: int, hi: int, final: bool, layout: int, s: ScanState, raw
 
     With `final` the last line may lack its end. After an error the offset is the start of that line.
     """
-    n = 0
+    n = lo - lo  # of the type of the sum below: one type, one compilation
     i = lo
     while i < hi:
         if n == len(raw.time):

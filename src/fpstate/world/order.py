@@ -58,6 +58,9 @@ RUN_NEON: Final = 8  # the same between guest runs
 RUN_OUT_NEON: Final = 9  # the same, preempted in it: the vCPU is not loaded
 N_MODES: Final = 10
 
+ASKED_ROWS: Final = 4  # in `asked`: [2] counts the rows a move used, [3] is the next point, the rows follow
+ASKED_SIZE: Final = 36
+
 RESUME: Final = N_EVENTS  # the one move that is no event: an interrupted handler goes on
 
 SWITCH: Final = int(Event.THREAD_SWITCH)
@@ -257,11 +260,12 @@ def segment(
     cpus, n = int(z[Z_CPUS]), contexts(z)
     asked[3] = 0
     r = S.find_row(w, handlers, index, e, c, t, s, cpus, n, asked)
-    asked[2] = r
     if r == -2:
         return S.NO_ROW
     if r < 0:
         return S.OK
+    asked[ASKED_ROWS + asked[2]] = r
+    asked[2] += 1
     asked[3] = rows[r, S.R_NEXT]
     return S.run_row(w, rows, r, c, t, s, cpus, n, counts)
 
@@ -402,6 +406,7 @@ def make_move(
 ) -> int:  # fmt: skip
     """Carry out one enabled move; return what went wrong. On NO_ROW the world is of no use any more: learn, redo."""
     kind, c = move >> 12, move >> 8 & 15
+    asked[2] = 0
     t = int(w[c * C_SIZE + C_CURRENT])
     s = second_of(w, z, kind, t, move & 255)
     if kind == SWITCH:

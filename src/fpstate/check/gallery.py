@@ -1,0 +1,92 @@
+"""The gallery of historical bugs: each faulty policy must be caught, each fixed one must hold in the same scope."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import fpstate.policies.bugs
+from fpstate.check.properties import DEFAULT
+from fpstate.check.run import HOLDS, VIOLATED, Result, check
+from fpstate.check.scope import Scope
+from fpstate.errors import unknown_name
+from fpstate.policies.bugs.bug import Bug, LeftOut
+
+
+def bugs() -> dict[str, Bug]:
+    """Return all bugs of the package by id, in order."""
+    found: dict[str, Bug] = {}
+    for info in pkgutil.iter_modules(fpstate.policies.bugs.__path__):
+        module = importlib.import_module(f"fpstate.policies.bugs.{info.name}")
+        found |= {b.id: b for b in vars(module).values() if isinstance(b, Bug)}
+    return dict(sorted(found.items(), key=lambda item: _order(item[0])))
+
+
+def left_out() -> list[LeftOut]:
+    """Return the recorded bugs that are not in the gallery, with the reason."""
+    from fpstate.policies.bugs import left_out as module
+
+    return list(module.LEFT_OUT)
+
+
+def _order(name: str) -> tuple[str, int, str]:
+    letters = name.rstrip("0123456789")
+    digits = name[len(letters) :]
+    return letters, int(digits or 0), name
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One bug, checked: results of both sides, and whether both are as they must be."""
+
+    bug: Bug
+    faulty: Result
+    fixed: Result
+
+    @property
+    def ok(self) -> bool:
+        """Whether the faulty one breaks the property on a path no longer than recorded, and the fixed one holds."""
+        caught = self.faulty.verdict == VIOLATED and self.faulty.property == self.bug.property
+        return caught and self.faulty.depth <= self.bug.steps and self.fixed.verdict == HOLDS
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row as in docs/json.md."""
+        b = self.bug
+        return {
+            "id": b.id,
+            "title": b.title,
+            "fix": b.fix,
+            "faulty": self.faulty.verdict,
+            "fixed": self.fixed.verdict,
+            "property": self.faulty.property,
+            "path_length": self.faulty.depth,
+            "recorded_length": b.steps,
+            "states": self.faulty.states + self.fixed.states,
+            "code": self.faulty.path.code if self.faulty.path else "",
+            "scope": asdict(self.faulty.scope),
+            "ok": self.ok,
+        }
+
+
+def show(bug: Bug) -> Shown:
+    """Check both sides of a bug."""
+    scope = Scope(bug.cpus, bug.tasks, bug.vcpus, bug.kthreads, bug.events)
+    properties = DEFAULT if bug.property in DEFAULT else (*DEFAULT, bug.property)
+    return Shown(bug, check(bug.faulty, scope, properties=properties), check(bug.fixed, scope, properties=properties))
+
+
+def gallery(names: list[str], done: Callable[[], None] = lambda: None) -> list[Shown]:
+    """Check the bugs named, or all; `done` is called after each."""
+    known = bugs()
+    by_lower = {name.lower(): name for name in known}
+    for name in names:
+        if name.lower() not in by_lower:
+            raise unknown_name("bug", name, known)
+    shown = []
+    for name in [by_lower[n.lower()] for n in names] or list(known):
+        shown.append(show(known[name]))
+        done()
+    return shown

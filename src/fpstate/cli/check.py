@@ -1,0 +1,197 @@
+"""`fpstate check`: no order of events corrupts or leaks, or here is the shortest that does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from fpstate.check.path import Path
+    from fpstate.check.run import Result
+    from fpstate.check.scope import Scope
+
+EXIT_CODES = {"holds": 0, "violated": 1, "not reached": 3, "incomplete": 3}
+
+
+def command(
+    policy: Annotated[str, typer.Argument(help="A policy by name, or FILE.py:CLASS.")],
+    cpus: Annotated[int | None, typer.Option(help="CPUs.  [default: 2]", show_default=False)] = None,
+    tasks: Annotated[int | None, typer.Option(help="User tasks.  [default: 2]", show_default=False)] = None,
+    vcpus: Annotated[
+        int | None, typer.Option(help="vCPUs.  [default: what finishes in seconds]", show_default=False)
+    ] = None,
+    kthreads: Annotated[int, typer.Option(help="Kernel threads beside the idle ones.")] = 0,
+    events: Annotated[
+        str, typer.Option(help="Events or groups, by comma; '-name' takes one away; 'list' lists them.")
+    ] = "all",
+    properties: Annotated[
+        list[str] | None, typer.Option("--property", help="A property; all end-to-end ones if none; 'list' lists them.")
+    ] = None,
+    max_states: Annotated[int, typer.Option(help="Give up (incomplete) beyond this many states.")] = 100_000_000,
+    cores: Annotated[int, typer.Option(help="1 or 2; the result is the same.", min=1, max=2)] = 2,
+    fold: Annotated[bool, typer.Option(help="Treat worlds that differ only in names as one.")] = True,
+    path: Annotated[str | None, typer.Option(help="Follow a path by its code instead of searching.")] = None,
+    pytest: Annotated[bool, typer.Option("--pytest", help="Print the counterexample as a pytest function.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON (schema fpstate.check/1).")] = False,
+) -> None:
+    """Try every order of events in a scope: it holds, or the shortest path that breaks a property is shown.
+
+    Exit codes: 0 holds, 1 violated, 3 incomplete (a bound was reached) or not reached (nothing was shown).
+
+    Example: fpstate check defer-to-put
+    """
+    from fpstate.check.properties import DEFAULT
+    from fpstate.check.run import check, replay_path
+    from fpstate.cli.output import compiling_notice, print_json
+    from fpstate.policies.catalogue import find_policy
+
+    if events == "list" or properties == ["list"]:
+        _list(events == "list")
+        return
+    chosen = find_policy(policy)
+    scope = _scope(chosen, cpus, tasks, vcpus, kthreads, events)
+    wanted = tuple(properties or DEFAULT)
+    compiling_notice("checker")
+    if path is not None:
+        result = replay_path(chosen, scope, path, properties=wanted)
+    else:
+        with _progress() as progress:
+            result = check(
+                chosen, scope, properties=wanted, max_states=max_states, cores=cores, fold=fold, progress=progress
+            )
+    if json:
+        print_json("fpstate.check/1", result.to_json())
+    elif pytest and result.path:
+        typer.echo(_as_pytest(policy, result))
+    else:
+        _show(result)
+    raise typer.Exit(EXIT_CODES[result.verdict])
+
+
+def _scope(
+    policy: type, cpus: int | None, tasks: int | None, vcpus: int | None, kthreads: int, events: str
+) -> Scope:
+    from fpstate.check.scope import Scope, policy_scope
+
+    default = policy_scope(policy)
+    names = tuple(word.strip() for word in events.split(",") if word.strip()) or ("all",)
+    return Scope(
+        default.cpus if cpus is None else cpus,
+        default.tasks if tasks is None else tasks,
+        default.vcpus if vcpus is None else vcpus,
+        kthreads,
+        names,
+    )
+
+
+def _progress():  # type: ignore[no-untyped-def]
+    """Show states, rate, frontier and depth on stderr, if that is a terminal and it takes long."""
+    import sys
+    import time
+    from contextlib import contextmanager
+
+    @contextmanager
+    def shown():  # type: ignore[no-untyped-def]
+        if not sys.stderr.isatty():
+            yield lambda *_: None
+            return
+        began = last = time.monotonic()
+
+        def show(states: int, waiting: int, depth: int) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last > 0.5:
+                last = now
+                rate = states / (now - began)
+                line = f"{states:,} states, {rate / 1e6:.2f} M/s, {waiting:,} waiting, depth {depth}"
+                sys.stderr.write(f"\r\x1b[K{line}")
+                sys.stderr.flush()
+
+        yield show
+        sys.stderr.write("\r\x1b[K")
+
+    return shown()
+
+
+def _list(events: bool) -> None:
+    from rich.table import Table
+
+    from fpstate.check.properties import PROPERTIES
+    from fpstate.check.scope import GROUPS, KIND_NAMES
+    from fpstate.cli.output import console
+
+    if events:
+        table = Table("group", "events")
+        for name, kinds in GROUPS.items():
+            table.add_row(name, ", ".join(KIND_NAMES[k] for k in kinds))
+    else:
+        table = Table("property", "broken when", "makes a policy wrong")
+        for p in PROPERTIES.values():
+            table.add_row(p.name, p.broken_when, "yes" if p.end_to_end else "no")
+    console().print(table)
+
+
+def _show(result: Result) -> None:
+    from fpstate.cli.output import console
+
+    out = console()
+    out.print(f"{result.policy}: {result.scope.describe()}", highlight=False)
+    if result.path:
+        _show_path(result.path, result)
+    colour = {"holds": "bold green", "violated": "bold red"}.get(result.verdict, "bold yellow")
+    what = f" {result.property}" if result.property else ""
+    numbers = f"{result.states:,} states, {result.moves:,} moves, depth {result.depth}, {result.seconds:.2f} s"
+    out.print(f"[{colour}]{result.verdict}[/{colour}]{what}: {numbers}", highlight=False)
+    if result.missing:
+        out.print(f"never happened: {', '.join(result.missing)}; a search without them shows nothing", highlight=False)
+    if result.verdict == "incomplete":
+        out.print("the bound on states was reached; raise --max-states or narrow the scope", highlight=False)
+
+
+def _show_path(path: Path, result: Result) -> None:
+    from rich.table import Table
+
+    from fpstate.cli.output import console
+
+    table = Table(title=f"shortest path, code {path.code}", title_justify="left", show_lines=False)
+    table.add_column("", justify="right")
+    table.add_column("event", no_wrap=True)
+    table.add_column("the policy does")
+    for c in range(result.scope.cpus):
+        table.add_column(f"CPU{c} registers")
+    table.add_column("fields after it")
+    for s in path.steps:
+        who = f"{s.who}->{s.other}" if s.other else s.who
+        event = f"{s.event} {who}" + (f" (CPU{s.cpu})" if result.scope.cpus > 1 else "")
+        cpus = [f"CPU{c}: {text}" for c, text in enumerate(s.cpus) if text]
+        fields = "; ".join([*cpus, *s.changed])
+        table.add_row(str(s.number), event, ", ".join(s.operations) or "-", *s.registers, fields)
+    out = console()
+    out.print(table)
+    if path.wrong:
+        out.print(f"{path.wrong}\ndecided at {path.blame}", highlight=False)
+        if path.code:
+            out.print(f"again: fpstate check {result.policy} {_options(result)} --path {path.code}", highlight=False)
+
+
+def _options(result: Result) -> str:
+    s = result.scope
+    numbers = f"--cpus {s.cpus} --tasks {s.tasks} --vcpus {s.vcpus} --kthreads {s.kthreads}"
+    return numbers if s.events == ("all",) else f"{numbers} --events {','.join(s.events)}"
+
+
+def _as_pytest(policy: str, result: Result) -> str:
+    assert result.path is not None
+    name = "".join(ch if ch.isalnum() else "_" for ch in result.policy)
+    s = result.scope
+    scope = f"Scope({s.cpus}, {s.tasks}, {s.vcpus}, {s.kthreads}, {s.events!r})"
+    return f'''from fpstate.check.run import replay_path
+from fpstate.check.scope import Scope
+from fpstate.policies.catalogue import find_policy
+
+
+def test_{name}_breaks_{result.property.replace("-", "_")}() -> None:
+    """{result.path.wrong}."""
+    result = replay_path(find_policy({policy!r}), {scope}, {result.path.code!r})
+    assert result.property == {result.property!r}'''

@@ -1,0 +1,1 @@
+"""Historical bugs as pairs of policies: one file each, found without registration."""
