@@ -157,6 +157,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lines", type=int, default=1_500_000)
+    parser.add_argument("--short", action="store_const", dest="lines", const=300_000, help="300,000 lines")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     result = measure(options.lines)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+from numba.extending import register_jitable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -63,10 +64,11 @@ def bare(function: F) -> F:
 
 
 def inline(function: F) -> F:
-    """Return `function` as `bare` does and compiled into its callers: for those dearer to call than to run."""
-    return _compiled(function, _nrt=False, forceinline=True)
+    """Return `function` to be compiled into those that call it, and not by itself.
 
-
-def interpreted(function: F) -> F:
-    """Return the plain Python form of a compiled `function`, to compare the two."""
-    return cast("F", getattr(function, "py_func", function))
+    By itself it would also get code to be called from Python and a file in the cache, which takes longer to make than
+    the function. Called from Python it runs interpreted.
+    """
+    options = {"nogil": True, "_nrt": False, "forceinline": True}
+    wrappers = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return cast("F", register_jitable(**options, **wrappers)(function))

@@ -14,7 +14,9 @@ MAIN = [sys.executable, "-m", "fpstate"]
 
 
 def run(*words: str, code: int = 0, **kwargs: Any) -> str:
-    done = subprocess.run([*MAIN, *words], capture_output=True, text=True, check=False, timeout=300, **kwargs)
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        [*MAIN, *words], capture_output=True, text=True, check=False, timeout=300, **kwargs
+    )
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout if code in (0, 1) else done.stderr

@@ -50,7 +50,7 @@ def reference(text: str) -> list[Row]:
 
 def scanned(text: str, final: bool = True) -> list[Row]:
     """Scan and return rows like those of `reference`."""
-    raw = np.frombuffer(text.encode(), np.uint8)
+    raw = np.frombuffer(bytearray(text.encode()), np.uint8)
     state, out = scan.new_scan_state(), scan.new_raw(200)
     at, n, status = scan.scan(raw, 0, len(raw), final, DASH, state, out)
     assert (at, status) == (len(raw), scan.DONE)
@@ -113,7 +113,7 @@ def test_same_as_a_plain_parser(text: str) -> None:
 @given(texts(), st.integers(1, 6000))
 def test_chunks_do_not_matter(text: str, cut: int) -> None:
     """A text cut anywhere and scanned in two calls gives the rows of one call."""
-    raw = np.frombuffer(text.encode(), np.uint8)
+    raw = np.frombuffer(bytearray(text.encode()), np.uint8)
     state, out = scan.new_scan_state(), scan.new_raw(200)
     at, first, _ = scan.scan(raw, 0, min(cut, len(raw)), False, DASH, state, out)
     rest = scan.new_raw(200)
@@ -140,7 +140,7 @@ def test_chunks_of_a_file_do_not_matter(chunk: int, name: str) -> None:
 @given(st.binary(max_size=300), st.sampled_from([0, 1, 2]))
 def test_any_bytes(content: bytes, layout: int) -> None:
     """Any bytes end in a status and an offset inside the data."""
-    raw = np.frombuffer(content, np.uint8)
+    raw = np.frombuffer(bytearray(content), np.uint8)
     at, n, status = scan.scan(raw, 0, len(raw), True, layout, scan.new_scan_state(), scan.new_raw(400))
     assert 0 <= at <= len(raw)
     assert 0 <= n <= 300

@@ -14,7 +14,7 @@ from fpstate.traces.names import add, grown, intern, new_names, strings
 
 def rows(text: str, layout: int = DASH) -> list[dict[str, Any]]:
     """Scan a text and return its rows with names instead of numbers."""
-    raw = np.frombuffer(text.encode(), np.uint8)
+    raw = np.frombuffer(bytearray(text.encode()), np.uint8)
     state, out = scan.new_scan_state(), scan.new_raw(100)
     at, n, status = scan.scan(raw, 0, len(raw), True, layout, state, out)
     assert (at, status) == (len(raw), scan.DONE)
@@ -215,7 +215,7 @@ def test_long_name_is_cut() -> None:
 
 def test_full_columns() -> None:
     """The scanner stops where the columns are full and goes on from there."""
-    text = np.frombuffer(f"{HEAD}{EXIT}\n".encode() * 5, np.uint8)
+    text = np.frombuffer(bytearray(f"{HEAD}{EXIT}\n".encode() * 5), np.uint8)
     state, out = scan.new_scan_state(), scan.new_raw(2)
     at, counts = 0, []
     while True:

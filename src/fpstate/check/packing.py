@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fpstate.check.scope import Scope
+from fpstate.check.scope import Scope, kinds_of
 from fpstate.fields import Fields, width
 from fpstate.jit import inline
 from fpstate.world import order as O
@@ -48,11 +48,10 @@ from fpstate.world.state import (
 # What the number in a field means.
 PLAIN: Final = 0
 LABEL: Final = 1  # an owner, and behind it a version, which becomes one bit
-OWNER: Final = 2  # an owner number
+OWNER: Final = 2  # an owner number, or a context + 1
 CPU: Final = 3  # a CPU + 1, 0 none
-CONTEXT: Final = 4  # a context + 1, 0 none
-CONTEXT_0: Final = 5  # a context
-INITIAL: Final = 6  # a version: is it the latest?
+CONTEXT: Final = 4  # a context
+INITIAL: Final = 5  # a version: is it the latest?
 
 F_PLACE: Final = 0  # columns of a plan: where in the world, bits, meaning, which word, shift
 F_BITS: Final = 1
@@ -70,7 +69,7 @@ class Plan:
     fields: NDArray[np.int32]
     places: NDArray[np.int32]
     owners: NDArray[np.int32]  # [p, owner number] -> its number under renaming p
-    cpus: NDArray[np.int32]  # [p, CPU] -> its number under renaming p
+    cpus: NDArray[np.int32]  # [p, CPU + 1] -> its number + 1 under renaming p
     names: NDArray[np.int32]  # [p, new context] -> old context
     words: int
     bits: int
@@ -84,7 +83,10 @@ def make_plan(scope: Scope, fields: Fields, *, kernel: bool, stash: bool, clear:
     """
     n = scope.cpus + scope.tasks + scope.kthreads + scope.vcpus
     base = scope.cpus * C_SIZE
-    owner_bits = int(softirq_owner(n)).bit_length()
+    hotplug, signals = (kinds_of(scope.events) >> k & 1 for k in (O.DOWN, O.SIGNAL))
+    neon = kinds_of(scope.events) >> O.NEON_BEGIN & 1
+    owners_in_use = kernel_owner(n - 1, n) if neon else softirq_owner(n)
+    owner_bits = int(owners_in_use).bit_length()
     listed: list[tuple[int, int, int]] = []
     pointers = {k: sum(bool(f.pointer) for f in fields.lists[k]) for k in fields.lists}
     for c in range(scope.cpus):
@@ -94,38 +96,45 @@ def make_plan(scope: Scope, fields: Fields, *, kernel: bool, stash: bool, clear:
         listed.append((at + C_REGS, owner_bits + 1, LABEL))
         if stash:
             listed.append((at + C_STASH, owner_bits + 1, LABEL))
-        listed += [(at + C_CURRENT, n.bit_length(), CONTEXT_0), (at + C_OFF, 1, PLAIN)]
+        listed += [(at + C_CURRENT, n.bit_length(), CONTEXT)]
+        if hotplug:
+            listed.append((at + C_OFF, 1, PLAIN))
     first_vcpu = n - scope.vcpus
     for x in range(n):
         at = base + x * X_SIZE
         entity = "Vcpu" if x >= first_vcpu else "Task"
         listed.append((at + X_WORD, width(fields.lists[entity]), PLAIN))
-        listed += [(at + X_PTR + i, 3, CPU) for i in range(pointers[entity])]
+        listed += [(at + X_PTR + i, scope.cpus.bit_length(), CPU) for i in range(pointers[entity])]
         listed.append((at + X_IMAGE, owner_bits + 1, LABEL))
         if clear:
             listed.append((at + X_INIT, 1, INITIAL))
-        if x < first_vcpu:
+        if scope.cpus <= x < first_vcpu:
             listed.append((at + X_MODE, 4, PLAIN))
+        if x < first_vcpu:
             if kernel:
                 listed.append((at + X_KERNEL, owner_bits + 1, LABEL))
             if points:
-                listed += [(at + X_POINT, points.bit_length() + 1, PLAIN), (at + X_SECOND, n.bit_length(), CONTEXT_0)]
+                listed += [(at + X_POINT, points.bit_length() + 1, PLAIN), (at + X_SECOND, n.bit_length(), CONTEXT)]
         if scope.cpus <= x < scope.cpus + scope.tasks:
-            listed += [(at + X_RUNS, n.bit_length(), CONTEXT), (at + X_FRAME, 1, PLAIN)]
-    listed = [f for f in listed if f[1]]
-    table = np.zeros((len(listed), 5), np.int32)
+            if scope.vcpus:
+                listed.append((at + X_RUNS, n.bit_length(), OWNER))
+            if signals:
+                listed.append((at + X_FRAME, 1, PLAIN))
+    listed = sorted((f for f in listed if f[1]), key=lambda f: f[2])
+    table = np.zeros((len(listed) + 1, 5), np.int32)
+    table[0] = [1 + sum(f[2] <= kind for f in listed) for kind in range(5)]
     word = shift = 0
-    for i, (place, bits, kind) in enumerate(listed):
+    for i, (place, bits, kind) in enumerate(listed, 1):
         if shift + bits > 64:
             word, shift = word + 1, 0
         table[i] = place, bits, kind, word, shift
         shift += bits
     maps = list(_renamings(scope)) if fold else [list(range(n))]
-    places = np.array([[_moved(int(p), scope, m) for p in table[:, F_PLACE]] for m in maps], np.int32)
-    owners = np.array([[_owner(o, n, m) for o in range(softirq_owner(n) + 1)] for m in maps], np.int32)
-    cpus = np.array([[*m[: scope.cpus]] for m in maps], np.int32)
+    places = np.array([[0, *(_moved(int(p), scope, m) for p in table[1:, F_PLACE])] for m in maps], np.int32)
+    owners = np.array([[_owner(o, n, m) for o in range(kernel_owner(n - 1, n) + 1)] for m in maps], np.int32)
+    cpus = np.array([[0, *(c + 1 for c in m[: scope.cpus])] for m in maps], np.int32)
     names = np.array([np.argsort(m) for m in maps], np.int32)
-    return Plan(table, places, owners, cpus, names, word + 1, int(table[:, F_BITS].sum()))
+    return Plan(table, places, owners, cpus, names, word + 1, int(table[1:, F_BITS].sum()))
 
 
 def _renamings(scope: Scope) -> list[list[int]]:
@@ -156,35 +165,21 @@ def _owner(owner: int, n: int, to: list[int]) -> int:
 
 
 @inline
-def field_value(
-    w: World, place: int, kind: int, owners: NDArray[np.int32], cpus: NDArray[np.int32], p: int, n: int, base: int
-) -> int:
-    """Return what field at `place` packs to under renaming `p`."""
+def label_value(w: World, place: int, owners: NDArray[np.int32], p: int, n: int, base: int) -> int:
+    """Return what the label at `place` packs to: its owner, renamed, and whether the value is the owner's latest."""
     v = int(w[place])
-    if kind == PLAIN:
-        return v
-    if kind == LABEL:
-        fresh = 0
-        if 1 <= v <= n:
-            fresh = 1 if w[place + 1] == w[base + (v - 1) * X_SIZE + X_VER] else 0
-        elif v > n + 1 and v < softirq_owner(n):
-            t = base + (v - kernel_owner(0, n)) * X_SIZE
-            mode = w[t + X_MODE]
-            in_section = mode == O.NEON or mode == O.RUN_NEON or mode == O.RUN_OUT_NEON
-            if not in_section or w[place + 1] != w[t + X_KVER]:
-                return softirq_owner(n) << 1  # nobody will miss these kernel values, nobody may see them
-            fresh = 1
+    if v == 0:
+        return 0
+    if v <= n:
+        fresh = 1 if w[place + 1] == w[base + (v - 1) * X_SIZE + X_VER] else 0
         return int(owners[p, v]) << 1 | fresh
-    if kind == OWNER:
-        return int(owners[p, v])
-    if kind == CPU:
-        return int(cpus[p, v - 1]) + 1 if v else 0
-    if kind == CONTEXT:
-        return int(owners[p, v])
-    if kind == CONTEXT_0:
-        return int(owners[p, v + 1]) - 1
-    x = (place - base) // X_SIZE
-    return 1 if v == w[base + x * X_SIZE + X_VER] else 0
+    if v != softirq_owner(n):
+        t = base + (v - kernel_owner(0, n)) * X_SIZE
+        mode = w[t + X_MODE]
+        in_section = mode == O.NEON or mode == O.RUN_NEON or mode == O.RUN_OUT_NEON
+        if in_section and w[place + 1] == w[t + X_KVER]:
+            return int(owners[p, v]) << 1 | 1
+    return softirq_owner(n) << 1  # nobody will miss these kernel values, nobody may see them
 
 
 @inline
@@ -193,11 +188,27 @@ def pack(
     cpus: NDArray[np.int32], p: int, n: int, base: int, out: Words,
 ) -> None:  # fmt: skip
     """Pack world `w` under renaming `p` into `out`."""
-    for i in range(len(out)):
-        out[i] = np.uint64(0)
-    for f in range(len(fields)):
-        v = field_value(w, places[p, f], fields[f, F_KIND], owners, cpus, p, n, base)
-        out[fields[f, F_WORD]] |= np.uint64(v) << np.uint64(fields[f, F_SHIFT])
+    # The first row of `fields` is no field: it says at which row each kind ends. Words are filled one after another.
+    acc, word = np.uint64(0), 0
+    for f in range(1, len(fields)):
+        at = places[p, f]
+        if f < fields[0, PLAIN]:
+            v = int(w[at])
+        elif f < fields[0, LABEL]:
+            v = label_value(w, at, owners, p, n, base)
+        elif f < fields[0, OWNER]:
+            v = int(owners[p, w[at]])
+        elif f < fields[0, CPU]:
+            v = int(cpus[p, w[at]])
+        elif f < fields[0, CONTEXT]:
+            v = int(owners[p, w[at] + 1]) - 1
+        else:
+            v = 1 if w[at] == w[base + (at - base) // X_SIZE * X_SIZE + X_VER] else 0
+        if fields[f, F_WORD] != word:
+            out[word] = acc
+            acc, word = np.uint64(0), word + 1
+        acc |= np.uint64(v) << np.uint64(fields[f, F_SHIFT])
+    out[word] = acc
 
 
 @inline
@@ -302,7 +313,7 @@ def unpack(words: Words, at: int, fields: NDArray[np.int32], w: World, n: int, b
         w[base + x * X_SIZE + X_VER] = 1
         w[base + x * X_SIZE + X_KVER] = 1
         w[base + x * X_SIZE + X_INIT] = 0
-    for f in range(len(fields)):
+    for f in range(1, len(fields)):
         bits = np.uint64(fields[f, F_BITS])
         v = int(
             words[at + fields[f, F_WORD]] >> np.uint64(fields[f, F_SHIFT]) & ((np.uint64(1) << bits) - np.uint64(1))

@@ -38,6 +38,7 @@ GONE_WRONG = {
     S.WRONG_VALUE: "reads a value that is not its latest",
     S.TRAP_NOT_SERVED: "traps, and the trap stays armed",
     S.STALE_FRAME: "gets a signal frame built from an old image",
+    S.LEAKING_FRAME: "gets a signal frame built from another's values",
     S.KERNEL_VALUE_LOST: "finds other kernel-mode values than it wrote",
     S.NULL_POINTER: "makes the kernel follow a pointer to nobody",
     S.USE_AFTER_FREE: "makes the kernel save to, or load from, a context that no longer exists",
@@ -203,7 +204,7 @@ def _value(walker: Walker, world: World, place: int) -> str:
         return "nobody's"
     if owner > n:
         t = owner - kernel_owner(0, n)
-        return f"kernel({walker.names[t]})" if t < n else "softirq's"
+        return f"kernel({walker.names[t]})" if t >= 0 else "softirq's"
     fresh = world[place + 1] == world[walker.base + (owner - 1) * X_SIZE + X_VER]
     return f"{walker.names[owner - 1]}{'' if fresh else ' (old)'}"
 
@@ -258,7 +259,9 @@ def _fields(walker: Walker, world: World, kind: str, x: int) -> list[str]:
 def _named(walker: Walker, owner: int) -> str:
     if owner == 0:
         return "-"
-    return walker.names[owner - 1] if owner <= walker.n else f"kernel({walker.names[owner - kernel_owner(0, walker.n)]})"
+    return (
+        walker.names[owner - 1] if owner <= walker.n else f"kernel({walker.names[owner - kernel_owner(0, walker.n)]})"
+    )
 
 
 def _cpu_named(pointer: int) -> str:

@@ -71,6 +71,7 @@ P_SIZE: Final = 5
 SHARDS: Final = 2
 MAX_MOVES: Final = 256
 CHUNK: Final = 1 << 15  # states of a shard expanded between two insertions
+BLOCK: Final = 32  # states looked up together
 _BUFFER: Final = 1 << 19  # successors a shard can hold back for each shard
 
 
@@ -81,6 +82,8 @@ def what_breaks(verdict: int, found: int, x: int) -> int:
         return 0
     if verdict == S.WRONG_VALUE:
         return INTEGRITY if found == 0 or found == x + 1 else INTEGRITY | CONFIDENTIALITY
+    if verdict == S.LEAKING_FRAME:
+        return INTEGRITY | CONFIDENTIALITY
     if verdict == S.TRAP_NOT_SERVED:
         return TRAP_SANITY
     if verdict == S.NULL_POINTER or verdict == S.USE_AFTER_FREE:
@@ -233,6 +236,12 @@ def expand(
                 return VIOLATED
             canonical(w2, fields, places, owners, cpu_names, names, marks, z, n, base, best, other)
             kinds[moves[m] >> 12] += 1
+            changed = False
+            for j in range(width):
+                if best[j] != states[i * width + j]:
+                    changed = True
+            if not changed:
+                continue
             to = int(hash_of(best, 0, width) >> np.uint64(63))
             at = (to * room + filled[to]) * (width + 1)
             for j in range(width):
@@ -244,39 +253,75 @@ def expand(
     return DONE
 
 
-@bare
-def take_in(
-    found: Words, first: int, count: int, width: int, states: Words, parents: Longs, total: int, table: Longs
-) -> int:
-    """Add the states among `found` that are new to a shard holding `total`; return how many it holds then.
+@inline
+def slot_of(h: np.uint64, mask: int) -> int:
+    """Return where in a table of `mask` + 1 entries a hash is looked for first."""
+    return int(np.int64(h & np.uint64(0x7FFFFFFFFFFFFFFF)) & mask)
 
-    `table` maps hashes to state + 1, with 20 bits of the hash above bit 43; its length is a power of two.
+
+@inline
+def tag_of(h: np.uint64) -> int:
+    """Return 19 bits of a hash as they stand in an entry of the table, above the number of the state."""
+    return int(np.int64(h >> np.uint64(44) & np.uint64(0x7FFFF)) << 44)
+
+
+@inline
+def touch(found: Words, first: int, last: int, width: int, states: Words, table: Longs, hashes: Words) -> np.uint64:
+    """Hash some states and read what `take_in` will read, so that the memory is fetched for all of them at once.
+
+    The answer means nothing; it only keeps the reads from being optimised away.
     """
     mask = len(table) - 1
-    for e in range(first, first + count):
-        at = e * (width + 1)
-        h = hash_of(found, at, width)
-        tag = np.int64(h >> np.uint64(44) & np.uint64(0x7FFFF)) << 44
-        slot = np.int64(h & np.uint64(0x7FFFFFFFFFFFFFFF)) & mask
-        while True:
-            entry = table[slot]
-            if entry == 0:
-                for j in range(width):
-                    states[total * width + j] = found[at + j]
-                parents[total] = np.int64(found[at + width])
-                total += 1
-                table[slot] = tag | total
-                break
-            if entry >> 44 << 44 == tag:
-                old = ((entry & 0xFFFFFFFFFFF) - 1) * width
-                same = True
-                for j in range(width):
-                    if states[old + j] != found[at + j]:
-                        same = False
-                        break
-                if same:
+    seen = np.uint64(0)
+    for e in range(first, last):
+        hashes[e - first] = hash_of(found, e * (width + 1), width)
+        seen ^= np.uint64(table[slot_of(hashes[e - first], mask)])
+    for e in range(first, last):
+        h = hashes[e - first]
+        entry = table[slot_of(h, mask)]
+        if entry >> 44 << 44 == tag_of(h):
+            seen ^= states[((entry & 0xFFFFFFFFFFF) - 1) * width]
+    return seen
+
+
+@bare
+def take_in(
+    found: Words, first: int, count: int, width: int, states: Words, parents: Longs, total: int, table: Longs,
+    hashes: Words,
+) -> int:  # fmt: skip
+    """Add the states among `found` that are new to a shard holding `total`; return how many it holds then.
+
+    `table` maps hashes to state + 1, with a tag of the hash above bit 43; its length is a power of two.
+    `hashes` has room for one block and one more word.
+    """
+    mask = len(table) - 1
+    for block in range(first, first + count, BLOCK):
+        end = min(block + BLOCK, first + count)
+        hashes[BLOCK] = touch(found, block, end, width, states, table, hashes)
+        for e in range(block, end):
+            at = e * (width + 1)
+            h = hashes[e - block]
+            tag = tag_of(h)
+            slot = slot_of(h, mask)
+            while True:
+                entry = table[slot]
+                if entry == 0:
+                    for j in range(width):
+                        states[total * width + j] = found[at + j]
+                    parents[total] = np.int64(found[at + width])
+                    total += 1
+                    table[slot] = tag | total
                     break
-            slot = (slot + 1) & mask
+                if entry >> 44 << 44 == tag:
+                    old = ((entry & 0xFFFFFFFFFFF) - 1) * width
+                    same = True
+                    for j in range(width):
+                        if states[old + j] != found[at + j]:
+                            same = False
+                            break
+                    if same:
+                        break
+                slot = (slot + 1) & mask
     return total
 
 
@@ -286,10 +331,10 @@ def rehash(states: Words, width: int, total: int, table: Longs) -> None:
     mask = len(table) - 1
     for i in range(total):
         h = hash_of(states, i * width, width)
-        slot = np.int64(h & np.uint64(0x7FFFFFFFFFFFFFFF)) & mask
+        slot = slot_of(h, mask)
         while table[slot]:
             slot = (slot + 1) & mask
-        table[slot] = np.int64(h >> np.uint64(44) & np.uint64(0x7FFFF)) << 44 | (i + 1)
+        table[slot] = tag_of(h) | (i + 1)
 
 
 class Shard:
@@ -310,6 +355,7 @@ class Shard:
         self.marks = np.zeros(len(plan.names[0]), np.int64)
         self.moves = np.zeros(MAX_MOVES, np.int32)
         self.words = np.zeros(self.width, np.uint64), np.zeros(self.width, np.uint64)
+        self.hashes = np.zeros(BLOCK + 1, np.uint64)
         self.counts = np.zeros(S.N_COUNTS, np.int64)
         self.asked = np.zeros(O.ASKED_SIZE, np.int64)
         self.kinds = np.zeros(O.RESUME + 1, np.int64)
@@ -327,7 +373,7 @@ class Shard:
         self._make_room(count)
         room = len(found) // SHARDS // (self.width + 1)
         self.total = take_in(
-            found, self.number * room, count, self.width, self.states, self.parents, self.total, self.table
+            found, self.number * room, count, self.width, self.states, self.parents, self.total, self.table, self.hashes
         )
 
     def _make_room(self, count: int) -> None:

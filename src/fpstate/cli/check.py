@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -69,9 +73,7 @@ def command(
     raise typer.Exit(EXIT_CODES[result.verdict])
 
 
-def _scope(
-    policy: type, cpus: int | None, tasks: int | None, vcpus: int | None, kthreads: int, events: str
-) -> Scope:
+def _scope(policy: type, cpus: int | None, tasks: int | None, vcpus: int | None, kthreads: int, events: str) -> Scope:
     from fpstate.check.scope import Scope, policy_scope
 
     default = policy_scope(policy)
@@ -85,33 +87,25 @@ def _scope(
     )
 
 
-def _progress():  # type: ignore[no-untyped-def]
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int, int], None]]:
     """Show states, rate, frontier and depth on stderr, if that is a terminal and it takes long."""
-    import sys
-    import time
-    from contextlib import contextmanager
+    if not sys.stderr.isatty():
+        yield lambda *_: None
+        return
+    began = last = time.monotonic()
 
-    @contextmanager
-    def shown():  # type: ignore[no-untyped-def]
-        if not sys.stderr.isatty():
-            yield lambda *_: None
-            return
-        began = last = time.monotonic()
+    def show(states: int, waiting: int, depth: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last > 0.5:
+            last = now
+            rate = states / (now - began) / 1e6
+            sys.stderr.write(f"\r\x1b[K{states:,} states, {rate:.2f} M/s, {waiting:,} waiting, depth {depth}")
+            sys.stderr.flush()
 
-        def show(states: int, waiting: int, depth: int) -> None:
-            nonlocal last
-            now = time.monotonic()
-            if now - last > 0.5:
-                last = now
-                rate = states / (now - began)
-                line = f"{states:,} states, {rate / 1e6:.2f} M/s, {waiting:,} waiting, depth {depth}"
-                sys.stderr.write(f"\r\x1b[K{line}")
-                sys.stderr.flush()
-
-        yield show
-        sys.stderr.write("\r\x1b[K")
-
-    return shown()
+    yield show
+    sys.stderr.write("\r\x1b[K")
 
 
 def _list(events: bool) -> None:

@@ -22,6 +22,7 @@ WENT_WRONG = {
     S.WRONG_VALUE: "reads a value that is not its latest",
     S.TRAP_NOT_SERVED: "traps, and the handler leaves the trap armed",
     S.STALE_FRAME: "gets a signal frame built from an old image",
+    S.LEAKING_FRAME: "gets a signal frame built from another's values",
     S.KERNEL_VALUE_LOST: "loses its kernel-mode FP values",
     S.NULL_POINTER: "saves to or loads from nobody",
     S.USE_AFTER_FREE: "saves to or loads from a context that no longer exists",
@@ -148,7 +149,7 @@ def owner_label(trace: Trace, owner: int) -> str:
         return "nobody's"
     if owner <= n:
         return f"{trace.contexts.label(owner - 1)}'s"
-    return f"kernel-mode values of {trace.contexts.label(owner - n - 2)}" if owner <= 2 * n + 1 else "a softirq's"
+    return "a softirq's" if owner == n + 1 else f"kernel-mode values of {trace.contexts.label(owner - n - 2)}"
 
 
 def compare(

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fpstate.jit import bare, inline
+from fpstate.jit import inline
 from fpstate.traces import codes
 from fpstate.traces.lines import Bytes, number, number_before, skip_spaces
 
@@ -66,7 +66,7 @@ def at(b: Bytes, i: int, e: int, text: NDArray[np.uint8]) -> bool:
     return True
 
 
-@bare
+@inline
 def find(b: Bytes, i: int, e: int, text: NDArray[np.uint8]) -> int:
     """Return where `text` first stands in `b[i:e]`, or -1."""
     for k in range(i, e - len(text) + 1):
@@ -118,7 +118,7 @@ def _switch_long(b: Bytes, i: int, e: int) -> Fields:
     return Fields(True, prev_tid, next_tid, _one_letter_r(b, s, arrow), arrow + len(NEXT_COMM), name_end)
 
 
-@bare
+@inline
 def _switch_short(b: Bytes, i: int, e: int) -> Fields:
     """Parse `X:N [prio] S ==> Y:N [prio]`, as trace-cmd and perf print it."""
     q = e - 1
@@ -185,7 +185,7 @@ def _syscall(b: Bytes, i: int, e: int, enter: bool) -> Fields:
     return _plain(nr, _second_is_kvm_run(b, k, e) if enter else 0)
 
 
-@bare
+@inline
 def _fork(b: Bytes, i: int, e: int) -> Fields:
     """Parse `comm=X pid=N child_comm=Y child_pid=M`."""
     while e > i and b[e - 1] == 32:
@@ -200,7 +200,7 @@ def _fork(b: Bytes, i: int, e: int) -> Fields:
     return Fields(True, 0, child, 0, name + len(CHILD_COMM), name_end)
 
 
-@bare
+@inline
 def _exec(b: Bytes, i: int, e: int) -> Fields:
     """Parse `filename=/bin/x pid=N old_pid=N`."""
     old, q = number_before(b, i, e - 1)
@@ -217,7 +217,7 @@ def _exec(b: Bytes, i: int, e: int) -> Fields:
     return Fields(True, 0, old, 0, lo, min(end, lo + _COMM))
 
 
-@bare
+@inline
 def _field(b: Bytes, i: int, e: int, name: NDArray[np.uint8]) -> int:
     """Return the number after `name`, or -1."""
     k = find(b, i, e, name)
@@ -227,7 +227,7 @@ def _field(b: Bytes, i: int, e: int, name: NDArray[np.uint8]) -> int:
     return value
 
 
-@bare
+@inline
 def _hotplug(b: Bytes, i: int, e: int) -> Fields:
     """Parse `cpu: 0001 target: 153 step: 235 (name)`; b is 0 for a step without meaning here."""
     cpu, target, step = _field(b, i, e, CPU), _field(b, i, e, TARGET), _field(b, i, e, STEP)
@@ -245,7 +245,7 @@ def _hotplug(b: Bytes, i: int, e: int) -> Fields:
     return _plain(cpu, 0)
 
 
-@bare
+@inline
 def _signal(b: Bytes, i: int, e: int) -> Fields:
     """Parse `... sa_handler=ADDRESS ...`: 0 and 1 are the default action and ignoring, which build no frame."""
     k = find(b, i, e, HANDLER)
@@ -259,7 +259,7 @@ def _signal(b: Bytes, i: int, e: int) -> Fields:
     return _plain(0 if none else 1, 0)
 
 
-@bare
+@inline
 def _caller(b: Bytes, i: int, e: int) -> int:
     """Return which caller `<-name` or `<-- name` gives."""
     k = skip_spaces(b, i, e)
@@ -270,7 +270,7 @@ def _caller(b: Bytes, i: int, e: int) -> int:
     return codes.CALLER_SIGNAL if at(b, k, e, OF_SIGNAL) else 0
 
 
-@bare
+@inline
 def _lost(b: Bytes, i: int, e: int) -> Fields:
     k = find(b, i, e, LOST_WORD)
     n = number(b, k + len(LOST_WORD), e)[0] if k >= 0 else 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fpstate.jit import bare, inline
+from fpstate.jit import inline
 from fpstate.traces.machine import (
     ANY_RUN,
     BINDS,
@@ -53,7 +53,7 @@ def put(m: Machine, x: int) -> None:
     m.context[x, LOAD] = PUT
 
 
-@bare
+@inline
 def begin_run(m: Machine, x: int) -> None:
     """Begin KVM_RUN; loading waits for a line that shows it, since the vCPU's mutex may be held by another."""
     if m.context[x, VCPU] < 0:
@@ -79,7 +79,7 @@ def leave_guest(m: Machine, x: int, use: int) -> None:
     m.context[x, GUEST] = 0
 
 
-@bare
+@inline
 def end_run(m: Machine, x: int, was_loaded: bool) -> None:
     """End KVM_RUN; `was_loaded` says that it was loaded even if no line showed it."""
     if m.context[x, GUEST]:
@@ -93,7 +93,7 @@ def end_run(m: Machine, x: int, was_loaded: bool) -> None:
     m.context[x, LOAD] = NOT_LOADED
 
 
-@bare
+@inline
 def _was_running(m: Machine, x: int) -> None:
     """Begin the run of a thread that was already in it, or whose system calls are not recorded."""
     if m.context[x, MODE] == PENDING:

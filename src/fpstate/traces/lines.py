@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fpstate.jit import bare, inline
+from fpstate.jit import inline
 from fpstate.traces.codes import HAS_FLAGS, INTERRUPT, NEED_RESCHED, UNNAMED
 
 Bytes = NDArray[np.uint8]
@@ -189,7 +189,7 @@ def _bracket_head(b: Bytes, i: int, e: int, perf: bool) -> Head:
     return Head(0, 0, 0, 0, -1, worst, 0, 0)
 
 
-@bare
+@inline
 def _latency_head(b: Bytes, i: int, e: int) -> Head:
     """Parse `comm-tid  cpuflags time:` where the CPU number and the flags touch, like `vmm-107  0d..1. 5.93:`."""
     worst = NO_HEAD

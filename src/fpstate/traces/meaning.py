@@ -171,16 +171,15 @@ def _switch(m: Machine, c: int, x: int, y: int, flags: int) -> None:
 
 
 @inline
-def _sched_switch(m: Machine, c: int, tids: tuple[int, int], name: int, flags: int) -> None:
-    """Switch between two thread ids; `name` is that of the second one's comm, or -1."""
-    x = context_of(m, tids[0], c)
-    y = context_of(m, tids[1], c)
+def _sched_switch(m: Machine, c: int, line: Line) -> None:
+    x = context_of(m, line.a, c)
+    y = context_of(m, line.b, c)
     if m.cpu[c, CURRENT] != x:
         _observe(m, c, x, codes.SWITCH)
-    if name >= 0:
-        m.context[y, NAME] = name
+    if line.other >= 0:
+        m.context[y, NAME] = line.other
     m.cpu[c, SWITCHED] = 1
-    _switch(m, c, x, y, flags)
+    _switch(m, c, x, y, line.flags)
 
 
 @inline
@@ -216,7 +215,7 @@ def _sys_exit(m: Machine, x: int, need_resched: bool) -> None:
     make_pending(m, x, 1 if need_resched else 0)
 
 
-@bare
+@inline
 def _signal(m: Machine, x: int, need_resched: bool) -> None:
     """Build a signal's frame, on the way to user mode."""
     m.facts[SIGNALS] += 1
@@ -227,7 +226,7 @@ def _signal(m: Machine, x: int, need_resched: bool) -> None:
     make_pending(m, x, 1 if need_resched else 0)
 
 
-@bare
+@inline
 def _exit(m: Machine, x: int) -> None:
     if m.context[x, MODE] == PENDING and not _soon(m, x):
         to_user(m, x)
@@ -237,7 +236,7 @@ def _exit(m: Machine, x: int) -> None:
     m.context[x, MODE] = KERNEL
 
 
-@bare
+@inline
 def _fork_begins(m: Machine, x: int) -> int:
     """Return the new context of a child of `x`, which has no thread id yet."""
     y = new_context(m, Kind.USER, -1)
@@ -248,7 +247,7 @@ def _fork_begins(m: Machine, x: int) -> int:
     return y
 
 
-@bare
+@inline
 def _forked(m: Machine, x: int, tid: int, name: int) -> None:
     """sched_process_fork: the child gets its thread id."""
     y = int(m.context[x, CHILD])
@@ -260,7 +259,7 @@ def _forked(m: Machine, x: int, tid: int, name: int) -> None:
     m.by_tid[tid] = y
 
 
-@bare
+@inline
 def _executed(m: Machine, x: int, old_tid: int, name: int) -> None:
     """sched_process_exec: the registers were cleared at fpsimd_flush_thread, if that was seen."""
     m.context[x, USER] = 1
@@ -273,14 +272,14 @@ def _executed(m: Machine, x: int, old_tid: int, name: int) -> None:
     m.context[x, FLUSHED] = 0
 
 
-@bare
+@inline
 def _flush_thread(m: Machine, x: int) -> None:
     emit(m, Event.EXEC, x, -1)
     m.context[x, FLUSHED] = 1
     m.context[x, USER] = 1
 
 
-@bare
+@inline
 def _neon(m: Machine, x: int, begin: bool, flags: int) -> None:
     """kernel_neon_begin and _end; an interrupt may take the registers from a task in user mode."""
     if m.context[x, MODE] == PENDING and not _soon(m, x):
@@ -296,14 +295,14 @@ def _neon(m: Machine, x: int, begin: bool, flags: int) -> None:
         emit(m, Event.KERNEL_NEON_BEGIN if begin else Event.KERNEL_NEON_END, x, -1)
 
 
-@bare
+@inline
 def _cpu_dies(m: Machine, cpu: int, x: int) -> None:
     emit_on(m, cpu, Event.CPU_DOWN, x, -1)
     m.facts[DOWN] -= m.cpu[cpu, DYING] > 0
     m.cpu[cpu, DYING] = 0
 
 
-@bare
+@inline
 def _hotplug(m: Machine, cpu: int, step: int, x: int) -> None:
     """takedown_cpu alone counts only if fpsimd_cpu_dead does not follow before the CPU comes up."""
     if step == codes.STEP_TAKEDOWN:
@@ -317,7 +316,7 @@ def _hotplug(m: Machine, cpu: int, step: int, x: int) -> None:
         emit_on(m, cpu, Event.CPU_UP, x, -1)
 
 
-@bare
+@inline
 def _lost(m: Machine, c: int) -> None:
     """Lines of this CPU are missing: what runs on it is not known."""
     if m.cpu[c, LEAVING] >= 0:
@@ -326,7 +325,7 @@ def _lost(m: Machine, c: int) -> None:
     m.cpu[c, SWITCHED] = 1
 
 
-@bare
+@inline
 def _rare(m: Machine, x: int, line: Line) -> None:
     """Lines that come seldom."""
     code = line.code
@@ -361,7 +360,7 @@ def _often(m: Machine, c: int, x: int, line: Line) -> None:
         m.facts[BINDS] |= code == BIND
         emit(m, code, x, -1)
     elif code == codes.SWITCH:
-        _sched_switch(m, c, (line.a, line.b), line.other, line.flags)
+        _sched_switch(m, c, line)
     elif code == codes.THREAD_SWITCH:
         m.facts[BINDS_TRACED] = 1
         _thread_switch(m, c, x)

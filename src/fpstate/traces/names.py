@@ -118,7 +118,7 @@ def _fill_slots(names: Names) -> None:
 
 def add(names: Names, text: str) -> int:
     """Return the number of `text`, as `intern` does."""
-    raw = np.frombuffer(bytearray(text.encode()), np.uint8)  # writable, as the scanner's buffer is
+    raw = np.frombuffer(text.encode(), np.uint8)
     return int(intern(names, raw, 0, len(raw)))
 
 

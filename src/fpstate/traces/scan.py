@@ -122,7 +122,7 @@ def _event_name(b: Bytes, i: int, e: int) -> tuple[int, int, int]:
     return lo, (colon if colon == k - 1 and colon >= 0 else k), k
 
 
-@bare
+@inline
 def _is_other_line(b: Bytes, i: int, e: int, layout: int) -> int:
     """Return 1 for a line that is no event (comment, stack, blank), 2 for one of another format, else 0."""
     if b[i] == 35:
@@ -141,7 +141,7 @@ def _is_other_line(b: Bytes, i: int, e: int, layout: int) -> int:
     return 1 if b[k] == 61 and k + 1 < e and b[k + 1] == 62 else 0
 
 
-@bare
+@inline
 def _loss(b: Bytes, i: int, e: int) -> tuple[int, int]:
     """Return (cpu, events) of `CPU:1 [LOST 12 EVENTS]` and its variants; cpu -1 when it is another line."""
     if not at(b, i, e, _CPU) or (find(b, i, e, _LOST_UPPER) < 0 and find(b, i, e, _DROPPED) < 0):
@@ -213,7 +213,7 @@ def _matters(code: int, a: int, b: int) -> bool:
     return not (code == codes.PRESERVE or code == codes.SIGNAL_DELIVER) or a != 0
 
 
-@bare
+@inline
 def _not_event(b: Bytes, i: int, e: int, layout: int, s: ScanState, raw: Raw, n: int) -> int:
     """Deal with a line that has no head; return 0, 1 with a row, or minus a status."""
     other = _is_other_line(b, i, e, layout)

@@ -40,7 +40,7 @@ class Beginning:
 
 def layout_of(line: bytes) -> int | None:
     """Return the layout of a line's head, or None when it has none."""
-    b = np.frombuffer(bytearray(line), np.uint8)  # writable, as the scanner's buffer is
+    b = np.frombuffer(line, np.uint8)
     for layout in (DASH, PERF, LATENCY):
         if len(b) and parse_head(b, 0, len(b), layout).end >= 0:
             return layout

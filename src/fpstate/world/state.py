@@ -68,7 +68,7 @@ def kernel_owner(t: int, n: int) -> int:
 @inline
 def softirq_owner(n: int) -> int:
     """Return the owner number of what kernel code in a softirq leaves in the registers."""
-    return 2 * n + 3
+    return n + 1
 
 
 def new_world(cpus: int, is_vcpu: NDArray[np.bool_], words: tuple[int, int, int]) -> World:

@@ -92,6 +92,7 @@ N_COUNTS: Final = 9
 
 # What step and use answer.
 OK: Final = 0
+LEAKING_FRAME: Final = 1  # a signal frame was built from another's values
 WRONG_VALUE: Final = 2  # somebody read a value that is not his latest
 TRAP_NOT_SERVED: Final = 3  # the trap is still armed after its handler
 STALE_FRAME: Final = 4  # a signal frame was built from an old image
@@ -359,6 +360,8 @@ def after_row(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int) -> in
         copy_image_to_child(w, t, s, cpus)
     elif e == _PM_ENTER:
         w[regs] = 0
+    elif e == _SIGNAL and w[ta + X_IMAGE] != t + 1 and w[ta + X_IMAGE] != 0:
+        return LEAKING_FRAME
     elif e == _SIGNAL and (w[ta + X_IMAGE] != t + 1 or w[ta + X_IMAGE + 1] != w[ta + X_VER]):
         return STALE_FRAME
     return OK

@@ -21,4 +21,6 @@ class Fixed(DeferredHost):
     name = "a1-fixed"
 
 
-BUG = Bug("A1", "stale owner record survives CPU hotplug", "32365e64a20e", Faulty, Fixed, "integrity", 9, cpus=2, tasks=1)
+BUG = Bug(
+    "A1", "stale owner record survives CPU hotplug", "32365e64a20e", Faulty, Fixed, "integrity", 9, cpus=2, tasks=1
+)
