@@ -172,6 +172,15 @@ def state_breaks(w: World, z: O.Scope, wanted: int) -> int:
     return broken & wanted
 
 
+@inline
+def nobody_left(w: World, z: O.Scope) -> bool:
+    """Tell whether every task has died: then nothing more may happen, if the scope has no fork."""
+    for x in range(z[O.Z_CPUS], z[O.Z_CPUS] + z[O.Z_TASKS]):
+        if w[context_base(z[O.Z_CPUS]) + x * X_SIZE + X_MODE] != FREE:
+            return False
+    return True
+
+
 @bare
 def try_move(
     w: World, move: int, handlers: S.Ints, index: S.Ints, rows: S.Ints, event_of_point: S.Ints, z: O.Scope,
@@ -215,7 +224,7 @@ def expand(
         before = (filled[0], filled[1])
         unpack(states, i * width, fields, w, n, base)
         k = O.enabled(w, z, moves)
-        if k == 0:
+        if k == 0 and not nobody_left(w, z):
             return STUCK
         if filled[0] + k > room or filled[1] + k > room:
             return FULL

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fpstate.check.path import Path
     from fpstate.check.run import Result
     from fpstate.check.scope import Scope
+    from fpstate.policies.base import Policy
 
 EXIT_CODES = {"holds": 0, "violated": 1, "not reached": 3, "incomplete": 3}
 
@@ -73,7 +74,9 @@ def command(
     raise typer.Exit(EXIT_CODES[result.verdict])
 
 
-def _scope(policy: type, cpus: int | None, tasks: int | None, vcpus: int | None, kthreads: int, events: str) -> Scope:
+def _scope(
+    policy: type[Policy], cpus: int | None, tasks: int | None, vcpus: int | None, kthreads: int, events: str
+) -> Scope:
     from fpstate.check.scope import Scope, policy_scope
 
     default = policy_scope(policy)

@@ -26,7 +26,7 @@ class Fixed(XenEager):
 
 BUG = Bug(
     "N1", "CR0.TS left set in eager mode: FPU fault inside the hypervisor", "488efc29e4e9", Faulty, Fixed,
-    "trap-sanity", 7, tasks=1, events=("neon", "pm", "hotplug"),
+    "trap-sanity", 7, tasks=1, events=("kernel_neon_begin", "kernel_neon_end", "pm"),
     note="vCPUs are threads here; emulation that borrows the FPU is kernel NEON. The trap is met by the guest: "
     "this world has none for the hypervisor's own use.",
 )  # fmt: skip

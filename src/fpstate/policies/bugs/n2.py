@@ -24,6 +24,6 @@ class Fixed(XenEager):
 
 BUG = Bug(
     "N2", "EFI runtime call: eager part not restored", "437211cb6965", Faulty, Fixed, "confidentiality", 7, tasks=1,
-    events=("neon", "pm", "hotplug"),
+    events=("kernel_neon_begin", "kernel_neon_end", "pm"),
     note="vCPUs are threads here; an EFI call is kernel NEON. The registers are the components that no trap guards.",
 )  # fmt: skip

@@ -33,6 +33,6 @@ class Fixed(XenEager):
 
 BUG = Bug(
     "N6", "non-lazy components not saved when FPU was not dirtied", "7d8b5dd98463", Faulty, Fixed, "integrity", 8,
-    tasks=1, events=("pm", "hotplug"),
+    tasks=1, events=("pm",),
     note="vCPUs are threads here. The registers are a component that never traps (LWP), which nobody else uses.",
 )  # fmt: skip

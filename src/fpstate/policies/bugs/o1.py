@@ -24,5 +24,6 @@ class Fixed(LazyHost):
 
 BUG = Bug(
     "O1", "ended thread keeps FPU ownership (Zephyr)", "zephyrproject-rtos/zephyr issue 61454", Faulty, Fixed,
-    "memory-safety", 10, tasks=2,
+    "memory-safety", 10, tasks=2, events=("-neon", "-pm"),
+    note="Without kernel-mode FP and idle states, which would save for the dead thread before another thread does.",
 )  # fmt: skip

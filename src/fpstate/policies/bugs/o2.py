@@ -24,5 +24,7 @@ class Fixed(LazyHost):
 
 BUG = Bug(
     "O2", "destroyed thread still on the FPU (Genode)", "genodelabs/genode issue 1855", Faulty, Fixed,
-    "memory-safety", 10, tasks=2, note="Destruction from another CPU, while the owner is live there, is not in it.",
+    "memory-safety", 10, tasks=2, events=("-neon", "-pm"),
+    note="Without kernel-mode FP and idle states, which would save for the dead thread before another thread does. "
+    "Destruction from another CPU, while the owner is live there, is not in it.",
 )  # fmt: skip

@@ -25,5 +25,7 @@ class Fixed(LazyHost):
 BUG = Bug(
     "O3", "thread migrates while its FP state is in another core's registers (NuttX)", "apache/nuttx pull 9515",
     Faulty, Fixed, "integrity", 12, cpus=2, tasks=2,
-    events=("-exit",), note="Without exit, since one that happens on the other CPU leaves its owner record behind too.",
+    events=("signals",),
+    note="Without the events that go wrong even when the thread never runs on the other CPU: exit, exec, ptrace there, "
+    "and kernel-mode FP.",
 )  # fmt: skip

@@ -64,6 +64,6 @@ class Faulty(Fixed):
 
 BUG = Bug(
     "O4", "hardware lazy stacking writes to the stack of an exited thread (RIOT)", "RIOT-OS/RIOT pull 18697", Faulty,
-    Fixed, "memory-safety", 10, tasks=2, events=("exit", "pm"),
+    Fixed, "memory-safety", 10, tasks=2, events=("exit",),
     note="RIOT has no fork, exec, signals or kernel-mode FP.",
 )  # fmt: skip

@@ -23,4 +23,7 @@ class Fixed(SeL4Lazy):
     name = "s1-fixed"
 
 
-BUG = Bug("S1", "deleted thread still owns the FPU", "7d91ce8e8e4a", Faulty, Fixed, "memory-safety", 10, tasks=2)
+BUG = Bug(
+    "S1", "deleted thread still owns the FPU", "7d91ce8e8e4a", Faulty, Fixed, "memory-safety", 10, tasks=2,
+    events=("exit",), note="seL4 has no fork, exec, signals or kernel-mode FP.",
+)  # fmt: skip

@@ -35,7 +35,8 @@ class Faulty(Fixed):
 
 
 BUG = Bug(
-    "S4", "owner pointer into a deleted vCPU", "e00f2e2148ae", Faulty, Fixed, "memory-safety", 12, tasks=1, vcpus=1,
+    "S4", "owner pointer into a deleted vCPU", "e00f2e2148ae", Faulty, Fixed, "integrity", 16, tasks=1, vcpus=1,
     events=("kvm", "vcpu_free"),
-    note="seL4 has no fork, exec, signals or kernel-mode FP.",
+    note="In this world the next vCPU has the memory of the deleted one at once, so what shows is its damage. "
+    "seL4 has no fork, exec, signals or kernel-mode FP.",
 )  # fmt: skip

@@ -29,23 +29,24 @@ class X86Host(Policy):
                 cpu.load(task)
             self.fpregs_activate(cpu, task)
 
-    def thread_switch(self, cpu: Cpu, task: Task, next: Task) -> None:
+    def save_fpregs(self, cpu: Cpu, task: Task) -> None:
         if not task.need_load:
             cpu.save(task)
+
+    def thread_switch(self, cpu: Cpu, task: Task, next: Task) -> None:
+        self.save_fpregs(cpu, task)
         next.need_load = True
 
     def ret_to_user(self, cpu: Cpu, task: Task) -> None:
         self.fpregs_restore_userregs(cpu, task)
 
     def kernel_neon_begin(self, cpu: Cpu, task: Task) -> None:
-        if not task.need_load:
-            cpu.save(task)
-            task.need_load = True
+        self.save_fpregs(cpu, task)
+        task.need_load = True
         cpu.owner = None
 
     def fork(self, cpu: Cpu, task: Task, child: Task) -> None:
-        if not task.need_load:
-            cpu.save(task)
+        self.save_fpregs(cpu, task)
         child.need_load = True
         child.last_cpu = None
 

@@ -1,0 +1,159 @@
+"""The checker: verdicts, shortest paths, folding, codes, bounds, and that it can fail."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from fpstate.check.properties import DEFAULT
+from fpstate.check.run import HOLDS, INCOMPLETE, NOT_REACHED, VIOLATED, check, replay_path
+from fpstate.check.scope import Scope, kinds_of
+from fpstate.errors import FpstateError
+from fpstate.policies.base import Policy
+from fpstate.policies.catalogue import find_policy
+from fpstate.policies.host_deferred import DeferredHost
+from fpstate.world import order as O
+
+HOST_EVENTS = ("thread_switch", "ret_to_user", "user_fp", "syscall", "softirq_neon_begin")
+
+
+class Host(DeferredHost):
+    name = "host"
+
+
+class NeverLoads(Policy):
+    name = "never-loads"
+
+
+@pytest.mark.parametrize(("tasks", "states"), [(2, 1598), (3, 20262), (4, 215968)])
+def test_the_number_of_states_is_what_spin_finds(tasks: int, states: int) -> None:
+    """SPIN on benchmarks/deferred.pml, the same model written by hand, stores as many states and its two first ones."""
+    result = check(Host, Scope(2, tasks, 0, 0, HOST_EVENTS), fold=False)
+    assert (result.verdict, result.states) == (HOLDS, states)
+
+
+@pytest.mark.parametrize("scope", [Scope(2, 2, 1), Scope(2, 3, 0), Scope(1, 2, 2)])
+def test_folding_finds_the_same_with_fewer_states(scope: Scope) -> None:
+    """Folded worlds are at most the number of renamings fewer, and depth and verdict are the same."""
+    folded, whole = (check(find_policy("linux-4.18"), scope, fold=fold) for fold in (True, False))
+    assert folded.verdict == whole.verdict == HOLDS
+    assert folded.depth == whole.depth
+    assert folded.states < whole.states <= folded.states * 24
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_the_result_does_not_depend_on_threads(cores: int) -> None:
+    """One core or two: the same states, the same path."""
+    result = check(find_policy("defer-to-put"), Scope(2, 2, 1), cores=cores)
+    assert result.path is not None
+    assert result.path.code == check(find_policy("defer-to-put"), Scope(2, 2, 1), cores=3 - cores).path.code  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "name", ["eager", "trap-per-entry", "save-on-entry", "mark-foreign", "linux-4.18", "first-class"]
+)
+def test_the_policies_hold_with_all_events(name: str) -> None:
+    """Every order of all events at 2 CPUs, 2 tasks, 1 vCPU: nothing corrupts, leaks or traps in vain."""
+    result = check(find_policy(name), Scope(2, 2, 1))
+    assert result.verdict == HOLDS
+
+
+def test_linux_6_14_holds_with_preemptible_neon() -> None:
+    """Kernel-mode NEON as a context of its own, preempted and migrated, at 2 CPUs, 1 task, 1 vCPU and a kernel thread."""
+    assert check(find_policy("linux-6.14"), Scope(2, 1, 1, 1)).verdict == HOLDS
+
+
+def test_defer_to_put_as_posted_fails_and_holds_without_kernel_neon() -> None:
+    """The hazard of the patch: a softirq uses NEON while guest registers are live; nothing else breaks it."""
+    policy = find_policy("defer-to-put")
+    result = check(policy, Scope(1, 1, 1))
+    assert result.verdict == VIOLATED
+    assert result.path is not None
+    assert [s.event for s in result.path.steps][4:] == [
+        "guest_fp", "guest_exit", "softirq_neon_begin", "guest_enter", "guest_fp",
+    ]  # fmt: skip
+    assert "defer_to_put.py" in result.path.blame
+    assert check(policy, Scope(2, 2, 1, 0, ("-neon",))).verdict == HOLDS
+
+
+def test_a_path_code_replays_to_the_same_end() -> None:
+    """The code alone leads to the violation again, and a part of it to none."""
+    policy, scope = find_policy("defer-to-put"), Scope(1, 1, 1)
+    found = check(policy, scope)
+    assert found.path is not None
+    again = replay_path(policy, scope, found.path.code)
+    assert (again.verdict, again.property) == (found.verdict, found.property)
+    assert again.path is not None
+    assert again.path.steps == found.path.steps
+    assert replay_path(policy, scope, found.path.code.rpartition("/")[0]).verdict == HOLDS
+
+
+def test_a_wrong_code_says_which_moves_there_were() -> None:
+    """A code made for another policy or scope is refused with the step and what could have been."""
+    with pytest.raises(FpstateError, match="step 2 is '99'"):
+        replay_path(Host, Scope(1, 1, 0), "0/99")
+
+
+def test_the_bound_on_states_is_never_green() -> None:
+    """Too few states allowed: incomplete."""
+    assert check(find_policy("linux-4.18"), Scope(2, 2, 1), max_states=1000).verdict == INCOMPLETE
+
+
+def test_a_search_in_which_nothing_ran_is_not_reached() -> None:
+    """Without return to user mode there is no use, and a search without uses shows nothing."""
+    result = check(Host, Scope(1, 1, 0, 0, ("all", "-ret_to_user", "-user_fp")))
+    assert result.verdict in (HOLDS, NOT_REACHED)
+    hidden = check(find_policy("linux-4.18"), Scope(1, 1, 1, 0, ("all", "-guest_enter")))
+    assert (hidden.verdict, hidden.missing) == (NOT_REACHED, ("guest_fp",))
+
+
+def test_the_shortest_path_of_doing_nothing() -> None:
+    """A policy without handlers: the first task that runs reads what is nobody's, in three steps."""
+    result = check(NeverLoads, Scope(1, 1, 0))
+    assert (result.verdict, result.property, result.depth) == (VIOLATED, "integrity", 3)
+
+
+def test_scopes_and_names_are_checked() -> None:
+    """Impossible scopes and unknown names are refused."""
+    for bad in ({"cpus": 0}, {"cpus": 9}, {"tasks": 0}, {"vcpus": 9}):
+        with pytest.raises(FpstateError):
+            Scope(**bad)
+    with pytest.raises(FpstateError, match="did you mean 'hotplug'"):
+        kinds_of(("hotplugg",))
+    with pytest.raises(FpstateError, match="unknown property"):
+        check(Host, Scope(1, 1, 0), properties=("integritty",))
+    assert kinds_of(("-neon",)) == kinds_of(("all",)) & ~(1 << O.SOFTIRQ | 1 << O.NEON_BEGIN | 1 << O.NEON_END)
+
+
+def test_transient_exposure_is_a_property_lazy_policies_give_up() -> None:
+    """Guest code runs with the host's values behind nothing but a trap: so linux-4.18 says itself."""
+    policy = find_policy("linux-4.18")
+    result = check(policy, Scope(1, 1, 1), properties=(*DEFAULT, "transient-exposure"))
+    assert (result.verdict, result.property) == (VIOLATED, "transient-exposure")
+    assert "transient exposure" in policy.gives_up
+
+
+SCRIPT = """
+from fpstate.check.run import check
+from fpstate.check.scope import Scope
+from fpstate.policies.catalogue import find_policy
+for name, scope in (("defer-to-put", Scope(1, 1, 1)), ("linux-6.14", Scope(1, 1, 1)), ("first-class", Scope(1, 1, 0))):
+    r = check(find_policy(name), scope, cores=1)
+    print(name, r.verdict, r.property, r.states, r.moves, r.depth, r.path.code if r.path else "")
+"""
+
+
+@pytest.mark.slow
+def test_compiled_and_interpreted_searches_agree() -> None:
+    """The same source, compiled and by the interpreter, finds the same states and the same path."""
+    printed = []
+    for disabled in ("0", "1"):
+        environment = os.environ | {"NUMBA_DISABLE_JIT": disabled, "PYTHONWARNINGS": "ignore"}
+        words = [sys.executable, "-c", SCRIPT]
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+        printed.append(done.stdout)
+    assert printed[0] == printed[1]
+    assert "violated" in printed[0]
