@@ -118,9 +118,9 @@ def test_the_shortest_path_of_doing_nothing() -> None:
 
 def test_scopes_and_names_are_checked() -> None:
     """Impossible scopes and unknown names are refused."""
-    for bad in ({"cpus": 0}, {"cpus": 9}, {"tasks": 0}, {"vcpus": 9}):
+    for cpus, tasks, vcpus in ((0, 1, 0), (9, 1, 0), (1, 0, 0), (1, 1, 9)):
         with pytest.raises(FpstateError):
-            Scope(**bad)
+            Scope(cpus, tasks, vcpus)
     with pytest.raises(FpstateError, match="did you mean 'hotplug'"):
         kinds_of(("hotplugg",))
     with pytest.raises(FpstateError, match="unknown property"):

@@ -26,6 +26,7 @@ from fpstate.world.state import (
     C_SIZE,
     C_STASH,
     C_WORD,
+    X_BIRTH,
     X_FRAME,
     X_IMAGE,
     X_INIT,
@@ -106,6 +107,8 @@ def make_plan(scope: Scope, fields: Fields, *, kernel: bool, stash: bool, clear:
         listed.append((at + X_WORD, width(fields.lists[entity]), PLAIN))
         listed += [(at + X_PTR + i, scope.cpus.bit_length(), CPU) for i in range(pointers[entity])]
         listed.append((at + X_IMAGE, owner_bits + 1, LABEL))
+        if x >= first_vcpu and kinds_of(scope.events) >> O.FREE_VCPU & 1:
+            listed.append((at + X_MODE, 4, PLAIN))
         if clear:
             listed.append((at + X_INIT, 1, INITIAL))
         if scope.cpus <= x < first_vcpu:
@@ -171,8 +174,12 @@ def label_value(w: World, place: int, owners: NDArray[np.int32], p: int, n: int,
     if v == 0:
         return 0
     if v <= n:
-        fresh = 1 if w[place + 1] == w[base + (v - 1) * X_SIZE + X_VER] else 0
-        return int(owners[p, v]) << 1 | fresh
+        x = base + (v - 1) * X_SIZE
+        if w[place + 1] == w[x + X_VER]:
+            return int(owners[p, v]) << 1 | 1
+        if w[place + 1] >= w[x + X_BIRTH]:
+            return int(owners[p, v]) << 1
+        return softirq_owner(n) << 1  # of another program, task or vCPU that had this record before
     if v != softirq_owner(n):
         t = base + (v - kernel_owner(0, n)) * X_SIZE
         mode = w[t + X_MODE]
@@ -230,10 +237,13 @@ def mark_label(w: World, place: int, n: int, z: O.Scope, base: int) -> int:
     """Return what can be said of a label without names: sort of owner, and whether the value is its latest."""
     v = int(w[place])
     kind = kind_of_owner(v, n, n - z[O.Z_VCPUS], z[O.Z_CPUS], z[O.Z_TASKS])
-    fresh = 0
-    if 1 <= v <= n and w[place + 1] == w[base + (v - 1) * X_SIZE + X_VER]:
-        fresh = 1
-    return kind << 1 | fresh
+    if 1 <= v <= n:
+        x = base + (v - 1) * X_SIZE
+        if w[place + 1] == w[x + X_VER]:
+            return kind << 1 | 1
+        if w[place + 1] < w[x + X_BIRTH]:
+            return 2
+    return kind << 1
 
 
 @inline
@@ -259,7 +269,7 @@ def mark_context(w: World, x: int, n: int, z: O.Scope, base: int) -> int:
     for c in range(z[O.Z_CPUS]):
         if w[c * C_SIZE + C_CURRENT] == x:
             running |= 1
-        if w[c * C_SIZE + C_REGS] == x + 1:
+        if w[c * C_SIZE + C_REGS] == x + 1 and w[c * C_SIZE + C_REGS + 1] >= w[at + X_BIRTH]:
             running |= 2
     return (mark << 2 | running) << 16 ^ int(w[at + X_WORD]) ^ int(w[at + X_POINT]) << 12
 
@@ -313,6 +323,7 @@ def unpack(words: Words, at: int, fields: NDArray[np.int32], w: World, n: int, b
         w[base + x * X_SIZE + X_VER] = 1
         w[base + x * X_SIZE + X_KVER] = 1
         w[base + x * X_SIZE + X_INIT] = 0
+        w[base + x * X_SIZE + X_BIRTH] = 0
     for f in range(1, len(fields)):
         bits = np.uint64(fields[f, F_BITS])
         v = int(

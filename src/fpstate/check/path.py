@@ -22,6 +22,7 @@ from fpstate.world.state import (
     C_SIZE,
     C_STASH,
     C_WORD,
+    X_BIRTH,
     X_IMAGE,
     X_PTR,
     X_RUNS,
@@ -205,8 +206,10 @@ def _value(walker: Walker, world: World, place: int) -> str:
     if owner > n:
         t = owner - kernel_owner(0, n)
         return f"kernel({walker.names[t]})" if t >= 0 else "softirq's"
-    fresh = world[place + 1] == world[walker.base + (owner - 1) * X_SIZE + X_VER]
-    return f"{walker.names[owner - 1]}{'' if fresh else ' (old)'}"
+    at = walker.base + (owner - 1) * X_SIZE
+    age = "" if world[place + 1] == world[at + X_VER] else " (old)"
+    age = " (predecessor's)" if world[place + 1] < world[at + X_BIRTH] else age
+    return f"{walker.names[owner - 1]}{age}"
 
 
 def _step(walker: Walker, i: int, choice: int) -> Step:

@@ -105,6 +105,6 @@ def policy_scope(policy: type[Policy]) -> Scope:
 
     Without a handler for vCPUs there are none; where kernel NEON can be preempted there is one.
     """
-    if not hasattr(policy, "guest_enter"):
+    if not any(hasattr(policy, handler) for handler in ("run_enter", "vcpu_load", "guest_enter")):
         return Scope(vcpus=0)
     return Scope(vcpus=1 if policy.preemptible_neon else 2)

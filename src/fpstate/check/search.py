@@ -30,6 +30,7 @@ from fpstate.world.state import (
     FREE,
     GUEST_TRAP,
     USER_TRAP,
+    X_BIRTH,
     X_IMAGE,
     X_MODE,
     X_PTR,
@@ -38,6 +39,7 @@ from fpstate.world.state import (
     X_VER,
     World,
     context_base,
+    softirq_owner,
 )
 
 Longs = NDArray[np.int64]
@@ -89,6 +91,15 @@ def what_breaks(verdict: int, found: int, x: int) -> int:
     if verdict == S.NULL_POINTER or verdict == S.USE_AFTER_FREE:
         return MEMORY_SAFETY
     return INTEGRITY
+
+
+@inline
+def found_on(w: World, c: int, n: int, base: int) -> int:
+    """Return whose value the registers of CPU `c` hold; what a predecessor left in a reused record is not its own."""
+    owner = int(w[c * C_SIZE + C_REGS])
+    if 1 <= owner <= n and w[c * C_SIZE + C_REGS + 1] < w[base + (owner - 1) * X_SIZE + X_BIRTH]:
+        return softirq_owner(n)
+    return owner
 
 
 @inline
@@ -150,7 +161,7 @@ def exposes(w: World, z: O.Scope, c: int) -> bool:
     trap = GUEST_TRAP if mode == O.GUEST else USER_TRAP
     if (mode != O.GUEST and mode != O.USER) or not w[c * C_SIZE + C_WORD] & trap:
         return False
-    owner = w[c * C_SIZE + C_REGS]
+    owner = found_on(w, c, O.contexts(z), context_base(z[O.Z_CPUS]))
     return bool(owner != 0 and owner != reader_of(w, z, c) + 1)
 
 
@@ -190,7 +201,7 @@ def try_move(
     """Make `move` in world `w`; return its verdict and the properties it breaks. `best` gets the canonical state."""
     n = O.contexts(z)
     c = move >> 8 & 15
-    found, x = w[c * C_SIZE + C_REGS], reader_of(w, z, c)
+    found, x = found_on(w, c, n, context_base(z[O.Z_CPUS])), reader_of(w, z, c)
     verdict = O.make_move(w, handlers, index, rows, move, z, counts, asked, event_of_point)
     broken = what_breaks(verdict, found, x)
     if verdict != S.NO_ROW:
@@ -232,7 +243,7 @@ def expand(
             for j in range(len(w)):
                 w2[j] = w[j]
             c = moves[m] >> 8 & 15
-            found, x = w[c * C_SIZE + C_REGS], reader_of(w, z, c)
+            found, x = found_on(w, c, n, base), reader_of(w, z, c)
             verdict = O.make_move(w2, handlers, index, rows, moves[m], z, counts, asked, event_of_point)
             if verdict == S.NO_ROW:
                 filled[0], filled[1] = before

@@ -9,7 +9,7 @@ class RiscvHost(Policy):
     """The RISC-V host: a thread is saved if it may have written since the last save, and loaded at each switch.
 
     Hardware says "may have written" (sstatus.FS = Dirty) at the first write. This world shows no such bit to kernel
-    code, so here `dirty` is set on the way to user mode.
+    code, so here `dirty` is set on the way to user mode, and guests always write: saves are an upper bound.
     """
 
     class Task(Policy.Task):

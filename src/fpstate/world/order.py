@@ -28,6 +28,7 @@ from fpstate.world.state import (
     FREE,
     GUEST_TRAP,
     USER_TRAP,
+    X_BIRTH,
     X_FRAME,
     X_IMAGE,
     X_INIT,
@@ -185,7 +186,9 @@ def add_task_moves(w: World, z: Scope, moves: S.Ints, k: int, base: int, c: int,
             k = add(moves, k, z, PTRACE_WRITE, c, x)
     n = contexts(z)
     for v in range(n - z[Z_VCPUS], n):
-        if not vcpu_busy(w, z, base, v):
+        if mode_of(w, base, v) == FREE:
+            k = add(moves, k, z, RESET, c, v)  # making a vCPU ends with its reset
+        elif not vcpu_busy(w, z, base, v):
             for kind in (RUN_ENTER, SETREG, RESET, FREE_VCPU):
                 k = add(moves, k, z, kind, c, v)
     return k
@@ -326,6 +329,7 @@ def arrive(w: World, z: Scope, e: int, t: int, s: int) -> None:
         w[sa + X_FRAME] = w[ta + X_FRAME]
     elif e == FREE_VCPU:
         recycle(w, z, s)
+        w[base + s * X_SIZE + X_MODE] = FREE
 
 
 @inline
@@ -337,7 +341,7 @@ def recycle(w: World, z: Scope, x: int) -> None:
     w[xa + X_PTR] = 0
     w[xa + X_PTR + 1] = 0
     w[xa + X_VER] += 1
-    w[xa + X_INIT] = w[xa + X_VER]
+    w[xa + X_INIT] = w[xa + X_BIRTH] = w[xa + X_VER]
     w[xa + X_IMAGE] = x + 1
     w[xa + X_IMAGE + 1] = w[xa + X_VER]
     w[xa + X_KERNEL] = kernel_owner(x, n)
@@ -427,6 +431,8 @@ def make_move(
         return verdict
     if kind == SYSCALL:
         w[ta + X_MODE] = KERNEL
+    if kind == RESET:
+        w[context_base(z[Z_CPUS]) + s * X_SIZE + X_MODE] = KERNEL  # it exists from now on
     if kind == DOWN:
         w[c * C_SIZE + C_OFF] = 1
         t = s = contexts(z)

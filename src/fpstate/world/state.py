@@ -40,9 +40,10 @@ X_VCPU: Final = 10  # 1 for a vCPU
 X_MODE: Final = 11  # what a thread is doing, or whether a context exists at all (world.order)
 X_RUNS: Final = 12  # the vCPU a thread has in KVM_RUN, as context + 1
 X_FRAME: Final = 13  # 1 while a signal frame of the thread waits for its sigreturn
+X_BIRTH: Final = 16  # version with which this program, task or vCPU began; older values were its predecessor's
 X_POINT: Final = 14  # where inside a handler the thread was interrupted (a point number), 0 not inside one
 X_SECOND: Final = 15  # the second participant of that handler
-X_SIZE: Final = 16
+X_SIZE: Final = 17
 
 FREE: Final = 6  # value of X_MODE: the context does not exist; the other modes are in world.order
 

@@ -22,6 +22,7 @@ from fpstate.world.state import (
     FREE,
     GUEST_TRAP,
     USER_TRAP,
+    X_BIRTH,
     X_IMAGE,
     X_INIT,
     X_KERNEL,
@@ -296,9 +297,11 @@ def copy_image_to_child(w: World, t: int, s: int, cpus: int) -> None:
     owner, version = w[ta + X_IMAGE], w[ta + X_IMAGE + 1]
     w[sa + X_VER] += 1
     w[sa + X_INIT] = 0
-    w[sa + X_IMAGE] = s + 1 if owner == t + 1 else owner
+    w[sa + X_BIRTH] = w[sa + X_VER] - 1
+    own = owner == t + 1 and version >= w[ta + X_BIRTH]
+    w[sa + X_IMAGE] = s + 1 if own else owner
     w[sa + X_IMAGE + 1] = version
-    if owner == t + 1:
+    if own:
         w[sa + X_IMAGE + 1] = w[sa + X_VER] if version == w[ta + X_VER] else w[sa + X_VER] - 1
 
 
@@ -329,7 +332,7 @@ def before_row(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int) -> i
         new_version(w, t, cpus)
         if e == _EXEC:
             a = context_base(cpus) + t * X_SIZE
-            w[a + X_INIT] = w[a + X_VER]
+            w[a + X_INIT] = w[a + X_BIRTH] = w[a + X_VER]
     elif e == _PTRACE_WRITE or e == _VCPU_SETREG or e == _VCPU_RESET:
         new_version(w, s, cpus)
         if e == _VCPU_RESET:
@@ -342,6 +345,17 @@ def before_row(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int) -> i
         if w[c * C_SIZE + C_REGS] != kernel_owner(t, n) or w[c * C_SIZE + C_REGS + 1] != w[a + X_KVER]:
             return KERNEL_VALUE_LOST
     return OK
+
+
+@inline
+def frame_verdict(w: World, ta: int, t: int) -> int:
+    """Return what is wrong with a signal frame built now from the image of task `t`, whose record is at `ta`."""
+    owner, version = w[ta + X_IMAGE], w[ta + X_IMAGE + 1]
+    if owner == t + 1 and version == w[ta + X_VER]:
+        return OK
+    if owner == 0 or (owner == t + 1 and version >= w[ta + X_BIRTH]):
+        return STALE_FRAME
+    return LEAKING_FRAME
 
 
 @inline
@@ -360,10 +374,8 @@ def after_row(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int) -> in
         copy_image_to_child(w, t, s, cpus)
     elif e == _PM_ENTER:
         w[regs] = 0
-    elif e == _SIGNAL and w[ta + X_IMAGE] != t + 1 and w[ta + X_IMAGE] != 0:
-        return LEAKING_FRAME
-    elif e == _SIGNAL and (w[ta + X_IMAGE] != t + 1 or w[ta + X_IMAGE + 1] != w[ta + X_VER]):
-        return STALE_FRAME
+    elif e == _SIGNAL:
+        return frame_verdict(w, ta, t)
     return OK
 
 

@@ -11,21 +11,24 @@ from fpstate.policies.host_deferred import DeferredHost
 class SveHost(DeferredHost):
     """FP stands for SVE here, and the user trap for the SVE trap: armed at bind unless the task uses SVE."""
 
+    class Cpu(DeferredHost.Cpu):
+        user_fp_trap: bool = True
+
     class Task(DeferredHost.Task):
         sve: bool = False  # TIF_SVE
 
-    def fpsimd_save(self, cpu: DeferredHost.Cpu, task: Task) -> None:
+    def fpsimd_save(self, cpu: Cpu, task: Task) -> None:
         if not task.foreign and task.sve:
             cpu.save(task)
 
-    def fpsimd_bind_task_to_cpu(self, cpu: DeferredHost.Cpu, task: Task) -> None:
+    def fpsimd_bind_task_to_cpu(self, cpu: Cpu, task: Task) -> None:
         super().fpsimd_bind_task_to_cpu(cpu, task)
         cpu.user_fp_trap = not task.sve
 
     def sve_to_memory(self, task: Task) -> None:
         """Widen the image of a task that is not live."""
 
-    def user_fp_trap(self, cpu: DeferredHost.Cpu, task: Task) -> Iterator[None]:
+    def user_fp_trap(self, cpu: Cpu, task: Task) -> Iterator[None]:
         if task.sve:
             return  # WARN_ON(1): "SVE access shouldn't have trapped"
         yield

@@ -24,5 +24,12 @@ class Fixed(DeferredHost):
 
 
 BUG = Bug(
-    "A3", "exec clears the CPU tag and so revalidates CPU 0", "674c242c9323", Faulty, Fixed, "integrity", 8, tasks=1
+    "A3",
+    "exec clears the CPU tag and so revalidates CPU 0",
+    "674c242c9323",
+    Faulty,
+    Fixed,
+    "confidentiality",
+    8,
+    tasks=1,
 )

@@ -22,13 +22,6 @@ class Fixed(DeferredHost):
 
 
 BUG = Bug(
-    "A4",
-    "registers of a dead task given to a recycled one",
-    "071b6d4a5d34",
-    Faulty,
-    Fixed,
-    "integrity",
-    12,
-    tasks=2,
-    note="of the three tasks, the child takes the record of the dead one; so its values count as the child's own old ones",
-)
+    "A4", "registers of a dead task given to a recycled one", "071b6d4a5d34", Faulty, Fixed, "confidentiality", 12,
+    note="the child takes the record of the dead task, whose values then count as its own old ones",
+)  # fmt: skip

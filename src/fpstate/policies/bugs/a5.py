@@ -25,4 +25,4 @@ class Fixed(DeferredHost):
     name = "a5-fixed"
 
 
-BUG = Bug("A5", "preemption in exec puts the old registers back", "096622104e14", Faulty, Fixed, "integrity", 9)
+BUG = Bug("A5", "preemption in exec puts the old registers back", "096622104e14", Faulty, Fixed, "confidentiality", 9)

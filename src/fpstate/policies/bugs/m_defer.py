@@ -21,5 +21,5 @@ class Fixed(SaveOnEntry):
 
 BUG = Bug(
     "M-defer", "kernel NEON saves guest registers over the task's image", "review of [PATCH v3 09/41]", Faulty, Fixed,
-    "confidentiality", 13, tasks=1, vcpus=1,
+    "confidentiality", 12, tasks=1, vcpus=1,
 )  # fmt: skip

@@ -22,6 +22,6 @@ class Fixed(DeferredHost):
 
 
 BUG = Bug(
-    "M-flush", "flush of a task's state leaves it live", "efbc20249fee", Faulty, Fixed, "integrity", 6, tasks=1,
+    "M-flush", "flush of a task's state leaves it live", "efbc20249fee", Faulty, Fixed, "confidentiality", 6, tasks=1,
     note="a mutant: before that commit each caller set the flag itself",
 )  # fmt: skip

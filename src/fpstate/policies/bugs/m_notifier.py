@@ -55,5 +55,5 @@ class Faulty(Fixed):
 
 BUG = Bug(
     "M-notifier", "x86 guest registers reloaded by the notifier only", "2620fe268e80", Faulty, Fixed, "confidentiality",
-    9, tasks=1, vcpus=1,
+    8, tasks=1, vcpus=1,
 )  # fmt: skip

@@ -35,8 +35,7 @@ class Faulty(Fixed):
 
 
 BUG = Bug(
-    "S4", "owner pointer into a deleted vCPU", "e00f2e2148ae", Faulty, Fixed, "integrity", 16, tasks=1, vcpus=1,
+    "S4", "owner pointer into a deleted vCPU", "e00f2e2148ae", Faulty, Fixed, "memory-safety", 11, tasks=1, vcpus=1,
     events=("kvm", "vcpu_free"),
-    note="In this world the next vCPU has the memory of the deleted one at once, so what shows is its damage. "
-    "seL4 has no fork, exec, signals or kernel-mode FP.",
+    note="seL4 has no fork, exec, signals or kernel-mode FP.",
 )  # fmt: skip
