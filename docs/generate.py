@@ -17,23 +17,28 @@ BLOCK = re.compile(r"(<!-- generated: (?P<command>.+?) -->\n).*?(<!-- end -->)",
 
 
 def output_of(command: str) -> str:
-    """Return what `fpstate ...` prints, as a block of preformatted text."""
+    """Return what `fpstate ...` prints, but how long it took, as a block of preformatted text."""
     words = shlex.split(command)
     environment = os.environ | {"COLUMNS": "110", "NO_COLOR": "1"}
     done = subprocess.run(  # noqa: S603
-        [sys.executable, "-m", *words], capture_output=True, text=True, env=environment, check=False
+        [sys.executable, "-m", *words], capture_output=True, text=True, env=environment, check=False, cwd=ROOT
     )
     if done.returncode not in (0, 1):
         sys.exit(f"{command}: {done.stderr}")
-    lines = [line.rstrip() for line in done.stdout.splitlines()]
+    timeless = re.sub(r", \d+\.\d\d s$", "", done.stdout, flags=re.MULTILINE)
+    lines = [line.rstrip() for line in timeless.splitlines()]
     return "```\n$ " + command + "\n" + "\n".join(lines) + "\n```\n"
 
 
 def main() -> None:
-    """Rewrite README.md and every page of docs/."""
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    """Rewrite README.md and every page of docs/; with --check PAGE... only say whether those pages are up to date."""
+    check = sys.argv[1:2] == ["--check"]
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    for page in [ROOT / name for name in sys.argv[2:]] if check else pages:
         text = page.read_text()
         new = BLOCK.sub(lambda m: m[1] + output_of(m["command"]) + m[3], text)
+        if new != text and check:
+            sys.exit(f"{page.name} is not what its commands print; run: make docs")
         if new != text:
             page.write_text(new)
 

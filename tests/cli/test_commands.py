@@ -131,3 +131,34 @@ def test_a_file_that_is_no_trace_is_one_clear_error(command: str, content: bytes
     message = run(command, str(given), code=2, cwd=tmp_path)
     assert str(given) in message
     assert [p.name for p in tmp_path.iterdir()] == ["given"]
+
+
+def test_check_finds_shows_and_follows_a_path() -> None:
+    """Violated is exit code 1 with a table and a code; the code leads there again; --pytest prints a test."""
+    words = ["check", "defer-to-put", "--cpus", "1", "--tasks", "1", "--vcpus", "1"]
+    text = run(*words, code=1)
+    assert "softirq_neon_begin" in text
+    assert "decided at step" in text
+    data = json.loads(run(*words, "--json", code=1))
+    assert data["schema"] == "fpstate.check/1"
+    assert (data["verdict"], len(data["path"])) == ("violated", data["depth"])
+    again = json.loads(run(*words, "--path", data["code"], "--json", code=1))
+    assert again["path"] == data["path"]
+    assert f"'{data['code']}'" in run(*words, "--pytest", code=1)
+
+
+def test_check_exit_codes() -> None:
+    """Holds is 0, incomplete and not reached are 3, an impossible scope is 2."""
+    assert "holds" in run("check", "eager", "--cpus", "1", "--tasks", "1", "--vcpus", "1")
+    run("check", "linux-4.18", "--max-states", "100", code=3)
+    run("check", "linux-4.18", "--events", "all,-guest_enter", "--cpus", "1", code=3)
+    assert "1 to 4" in run("check", "eager", "--cpus", "0", code=2)
+    assert "did you mean 'neon'" in run("check", "eager", "--events", "neonn", code=2)
+    assert "did you mean 'integrity'" in run("check", "eager", "--property", "integrty", code=2)
+
+
+def test_bugs_by_name() -> None:
+    """One bug, its pair checked; an unknown one is refused with the nearest."""
+    data = json.loads(run("bugs", "A1", "--json"))
+    assert [(b["id"], b["faulty"], b["fixed"]) for b in data["bugs"]] == [("A1", "violated", "holds")]
+    assert "did you mean" in run("bugs", "A11x", code=2)

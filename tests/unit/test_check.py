@@ -62,7 +62,7 @@ def test_the_policies_hold_with_all_events(name: str) -> None:
 
 
 def test_linux_6_14_holds_with_preemptible_neon() -> None:
-    """Kernel-mode NEON as a context of its own, preempted and migrated, at 2 CPUs, 1 task, 1 vCPU and a kernel thread."""
+    """Kernel-mode NEON as a context of its own, preempted and migrated: 2 CPUs, a task, a vCPU, a kernel thread."""
     assert check(find_policy("linux-6.14"), Scope(2, 1, 1, 1)).verdict == HOLDS
 
 

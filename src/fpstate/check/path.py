@@ -295,20 +295,47 @@ def _victim(walker: Walker) -> int:
 def _blame(walker: Walker, victim: int, verdict: int) -> str:
     """Return file and line of the decision that made the last step go wrong.
 
-    If the victim's latest value was destroyed, that is what overwrote the last copy of it; else the decision that let
-    the victim run, or the last one of the path.
+    If the victim's latest value was destroyed: what overwrote the last copy. If it was left behind in another CPU's
+    registers: the switch that left it there. Else the decision that let the victim run without it, or, if the policy
+    decided nothing there, the event that took the registers away from it.
     """
+    last = len(walker.moves) - 1
     if verdict == S.WRONG_VALUE:
-        for i in reversed(range(len(walker.moves) - 1)):
-            if not _kept(walker, walker.worlds[i + 1], victim) and _kept(walker, walker.worlds[i], victim):
+        if not _kept(walker, walker.worlds[last], victim):
+            gone = (i for i in reversed(range(last)) if _kept(walker, walker.worlds[i], victim))
+            return _where(walker, next(gone, last))
+        cpu = walker.moves[last] >> 8 & 15
+        entries = (O.RET, O.ENTER, O.GUEST_FP, O.RESUME)
+        on_cpu = [i for i in range(last) if walker.moves[i] >> 8 & 15 == cpu]
+        entry = next((i for i in reversed(on_cpu) if walker.moves[i] >> 12 in entries and walker.used[i]), None)
+        left = _left_behind(walker, victim, cpu)
+        taken = next((i for i in reversed(on_cpu) if _takes_away(walker, i, victim, cpu)), None)
+        for i in (left, entry, taken):
+            if i is not None:
                 return _where(walker, i)
-        if _kept(walker, walker.worlds[-2], victim):
-            cpu = walker.moves[-1] >> 8 & 15
-            for i in reversed(range(len(walker.moves) - 1)):
-                entry = walker.moves[i] >> 12 in (O.RET, O.ENTER, O.GUEST_FP, O.RESUME)
-                if entry and walker.moves[i] >> 8 & 15 == cpu:
-                    return _where(walker, i)
-    return next((_where(walker, i) for i in reversed(range(len(walker.moves))) if walker.used[i]), "")
+    return next((_where(walker, i) for i in reversed(range(last + 1)) if walker.used[i]), "")
+
+
+def _left_behind(walker: Walker, victim: int, cpu: int) -> int | None:
+    """Return the last switch on a CPU other than `cpu` that still holds the victim's only latest value, if one does."""
+    world = walker.worlds[-2]
+    holders = [c for c in range(walker.scope.cpus) if c != cpu and _holds(walker, world, c * C_SIZE + C_REGS, victim)]
+    images = any(_holds(walker, world, walker.base + y * X_SIZE + X_IMAGE, victim) for y in range(walker.n))
+    if images or not holders:
+        return None
+    moves = enumerate(walker.moves[:-1])
+    return max((i for i, m in moves if m >> 12 == O.SWITCH and m >> 8 & 15 == holders[0]), default=None)
+
+
+def _takes_away(walker: Walker, i: int, victim: int, cpu: int) -> bool:
+    """Tell whether step `i` replaced the victim's latest value in the registers of `cpu`."""
+    place = cpu * C_SIZE + C_REGS
+    return _holds(walker, walker.worlds[i], place, victim) and not _holds(walker, walker.worlds[i + 1], place, victim)
+
+
+def _holds(walker: Walker, world: World, place: int, x: int) -> bool:
+    """Tell whether `place` holds the latest value of context `x`."""
+    return (int(world[place]), int(world[place + 1])) == (x + 1, int(world[walker.base + x * X_SIZE + X_VER]))
 
 
 def _where(walker: Walker, i: int) -> str:
@@ -321,7 +348,6 @@ def _where(walker: Walker, i: int) -> str:
 
 def _kept(walker: Walker, world: World, x: int) -> bool:
     """Tell whether any place of `world` holds the latest value of context `x`."""
-    latest = x + 1, int(world[walker.base + x * X_SIZE + X_VER])
     places = [c * C_SIZE + p for c in range(walker.scope.cpus) for p in (C_REGS, C_STASH)]
     places += [walker.base + y * X_SIZE + X_IMAGE for y in range(walker.n)]
-    return any((int(world[p]), int(world[p + 1])) == latest for p in places)
+    return any(_holds(walker, world, p, x) for p in places)

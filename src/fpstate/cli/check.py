@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -70,7 +71,7 @@ def command(
     elif pytest and result.path:
         typer.echo(_as_pytest(policy, result))
     else:
-        _show(result)
+        _show(policy, result)
     raise typer.Exit(EXIT_CODES[result.verdict])
 
 
@@ -129,13 +130,13 @@ def _list(events: bool) -> None:
     console().print(table)
 
 
-def _show(result: Result) -> None:
+def _show(policy: str, result: Result) -> None:
     from fpstate.cli.output import console
 
     out = console()
     out.print(f"{result.policy}: {result.scope.describe()}", highlight=False)
     if result.path:
-        _show_path(result.path, result)
+        _show_path(policy, result.path, result)
     colour = {"holds": "bold green", "violated": "bold red"}.get(result.verdict, "bold yellow")
     what = f" {result.property}" if result.property else ""
     numbers = f"{result.states:,} states, {result.moves:,} moves, depth {result.depth}, {result.seconds:.2f} s"
@@ -146,7 +147,7 @@ def _show(result: Result) -> None:
         out.print("the bound on states was reached; raise --max-states or narrow the scope", highlight=False)
 
 
-def _show_path(path: Path, result: Result) -> None:
+def _show_path(policy: str, path: Path, result: Result) -> None:
     from rich.table import Table
 
     from fpstate.cli.output import console
@@ -167,9 +168,19 @@ def _show_path(path: Path, result: Result) -> None:
     out = console()
     out.print(table)
     if path.wrong:
-        out.print(f"{path.wrong}\ndecided at {path.blame}", highlight=False)
+        out.print(f"{path.wrong}\ndecided at {_shortened(path.blame)}", highlight=False)
         if path.code:
-            out.print(f"again: fpstate check {result.policy} {_options(result)} --path {path.code}", highlight=False)
+            again = f"again: fpstate check {policy} {_options(result)} --path {path.code}"
+            out.print(again, highlight=False, soft_wrap=True)
+
+
+def _shortened(where: str) -> str:
+    """Return a place in a file without the folders it is installed in."""
+    step, comma, place = where.partition(", ")
+    _, package, inside = place.rpartition("/fpstate/policies/")
+    if package:
+        return f"{step}, fpstate/policies/{inside}"
+    return f"{step}, {os.path.relpath(place)}" if comma else where
 
 
 def _options(result: Result) -> str:

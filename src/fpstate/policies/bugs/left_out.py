@@ -193,7 +193,7 @@ LEFT_OUT: tuple[LeftOut, ...] = (
     LeftOut(
         "R4",
         "scalar FP control register not switched with the vector context",
-        "the scalar control register is missing from the wide context; with one class it would be a switch that saves nothing",
+        "the scalar control register is missing from the wide context; with one class nothing would be saved",
     ),
     LeftOut(
         "R6",

@@ -1,0 +1,27 @@
+"""Documents show what their commands print."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.mark.parametrize("page", ["docs/tutorial.md", "docs/check.md", "README.md"])
+def test_a_page_shows_what_its_commands_print(page: str) -> None:
+    """Every command on the page, run now, prints what stands there."""
+    words = [sys.executable, str(ROOT / "docs/generate.py"), "--check", page]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_tutorial_shows_the_example_as_it_is() -> None:
+    """The handlers on the page are those of examples/lazy.py."""
+    page, source = (ROOT / "docs/tutorial.md").read_text(), (ROOT / "examples/lazy.py").read_text()
+    for line in source.splitlines():
+        if line.startswith("    ") and '"""' not in line:
+            assert line in page, line
