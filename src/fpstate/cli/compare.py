@@ -48,7 +48,7 @@ def command(
         for trace, comparison in results:
             _show(trace, comparison, profile)
     if any(p.broken for _, c in results for p in c.policies):
-        raise typer.Exit(1 if policy else 0)
+        raise typer.Exit(1)
 
 
 def _trace_json(trace: Trace, comparison: Comparison) -> dict[str, object]:
