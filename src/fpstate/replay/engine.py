@@ -20,6 +20,8 @@ _GUEST_FP: Final = int(Event.GUEST_FP)
 _RET_MAYBE: Final = int(Event.RET_TO_USER_MAYBE)
 _USER_MAYBE: Final = int(Event.USER_FP_MAYBE)
 _GUEST_MAYBE: Final = int(Event.GUEST_FP_MAYBE)
+_DOWN: Final = int(Event.CPU_DOWN)
+_UP: Final = int(Event.CPU_UP)
 _TRUTH: Final = 64
 
 assert all(maybe - 1 == sure for maybe, sure in MAYBE.items()), "an uncertain event is its certain one plus 1"
@@ -110,17 +112,27 @@ def start_of(trace: Trace, rows: Rows) -> tuple[World, int]:
     cpus = max(trace.header.cpus, int(trace.cpu.max(initial=0)) + 1)
     world = new_world(cpus, kinds == Kind.VCPU, rows.fields.words)
     rows.clear_mm(world, cpus, (kinds == Kind.IDLE) | (kinds == Kind.KTHREAD))
-    for c, x in running_at_start(trace):
-        if kinds[x] == Kind.USER:  # the registers may well be its own: nothing says that they are not
+    first = np.full(cpus, -1, np.int32)
+    first_threads(trace.event, trace.cpu, trace.subject, first)
+    for c, x in enumerate(first.tolist()):
+        if x >= 0 and kinds[x] == Kind.USER:  # the registers may well be its own: nothing says that they are not
             world[c * C_SIZE + C_REGS : c * C_SIZE + C_REGS + 2] = x + 1, 1
     return world, cpus
 
 
-def running_at_start(trace: Trace) -> list[tuple[int, int]]:
-    """Return (CPU, thread) for each CPU's first event: the thread was running there when the trace began."""
-    rows = np.flatnonzero((trace.event != Event.CPU_DOWN) & (trace.event != Event.CPU_UP))
-    cpus, first = np.unique(trace.cpu[rows], return_index=True)
-    return list(zip(cpus.tolist(), trace.subject[rows[first]].tolist(), strict=True))
+@bare
+def first_threads(
+    event: NDArray[np.uint8], cpu: NDArray[np.uint16], subject: NDArray[np.int32], first: NDArray[np.int32]
+) -> None:
+    """Write the thread of each CPU's first event into `first`, which starts as -1: it ran there as the trace began."""
+    missing = len(first)
+    for i in range(len(event)):
+        c = int(cpu[i])
+        if first[c] < 0 and event[i] != _DOWN and event[i] != _UP:
+            first[c] = subject[i]
+            missing -= 1
+            if missing == 0:
+                return
 
 
 def replay(trace: Trace, rows: Rows, *, maybe: bool, keep_rows: bool = False) -> Outcome:
