@@ -72,8 +72,8 @@ P_SIZE: Final = 5
 
 SHARDS: Final = 2
 MAX_MOVES: Final = 256
-CHUNK: Final = 1 << 15  # states of a shard expanded between two insertions
-BLOCK: Final = 32  # states looked up together
+CHUNK: Final = 1 << 13  # states of a shard expanded between two insertions
+BLOCK: Final = 64  # states looked up together
 _BUFFER: Final = 1 << 19  # successors a shard can hold back for each shard
 
 
@@ -243,12 +243,13 @@ def expand(
             for j in range(len(w)):
                 w2[j] = w[j]
             c = moves[m] >> 8 & 15
-            found, x = found_on(w, c, n, base), reader_of(w, z, c)
             verdict = O.make_move(w2, handlers, index, rows, moves[m], z, counts, asked, event_of_point)
             if verdict == S.NO_ROW:
                 filled[0], filled[1] = before
                 return NEED_ROW
-            broken = what_breaks(verdict, found, x) & wanted
+            broken = 0
+            if verdict != S.OK:
+                broken = what_breaks(verdict, found_on(w, c, n, base), reader_of(w, z, c)) & wanted
             if wanted & OF_STATES:
                 broken |= state_breaks(w2, z, wanted)
             if broken:

@@ -282,7 +282,9 @@ def happen(
     cpus, n = int(z[Z_CPUS]), contexts(z)
     if e == FORK:
         S.copy_of_parent(w, t, s, cpus)
-    verdict = S.before_row(w, e, c, t, s, cpus, n)
+    verdict = S.OK
+    if S.MIND_BEFORE >> e & 1:
+        verdict = S.before_row(w, e, c, t, s, cpus, n)
     verdict = max(verdict, segment(w, handlers, index, rows, e, c, t, s, z, counts, asked))
     while asked[3]:
         ta = context_base(cpus) + t * X_SIZE
@@ -291,7 +293,9 @@ def happen(
             w[ta + X_SECOND] = s
             return verdict
         verdict = max(verdict, segment(w, handlers, index, rows, N_EVENTS + asked[3], c, t, s, z, counts, asked))
-    return max(verdict, S.after_row(w, e, c, t, s, cpus, n))
+    if S.MIND_AFTER >> e & 1:
+        verdict = max(verdict, S.after_row(w, e, c, t, s, cpus, n))
+    return verdict
 
 
 @inline

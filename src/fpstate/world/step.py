@@ -119,11 +119,11 @@ _PM_ENTER: Final = int(Event.CPU_PM_ENTER)
 _USER_TRAP: Final = int(Event.USER_FP_TRAP)
 _GUEST_TRAP: Final = int(Event.GUEST_FP_TRAP)
 
-_MIND_BEFORE: Final = sum(
+MIND_BEFORE: Final = sum(
     1 << e for e in (_EXEC, _SIGRETURN, _PTRACE_WRITE, _VCPU_SETREG, _VCPU_RESET, _CPU_DOWN, _NEON_END)
 )
 _USES: Final = 1 << int(Event.USER_FP) | 1 << int(Event.GUEST_FP)
-_MIND_AFTER: Final = sum(1 << e for e in (_NEON_BEGIN, _SOFTIRQ_BEGIN, _FORK, _PM_ENTER, _SIGNAL))
+MIND_AFTER: Final = sum(1 << e for e in (_NEON_BEGIN, _SOFTIRQ_BEGIN, _FORK, _PM_ENTER, _SIGNAL))
 
 
 @inline
@@ -382,7 +382,7 @@ def after_row(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int) -> in
 @inline
 def ignored(handlers: Ints, e: int) -> bool:
     """Tell whether event `e` changes nothing: the policy does not handle it and it has no effect on values."""
-    return handlers[e, H_BASE] < 0 and not (_MIND_BEFORE | _MIND_AFTER | _USES) >> e & 1
+    return handlers[e, H_BASE] < 0 and not (MIND_BEFORE | MIND_AFTER | _USES) >> e & 1
 
 
 @inline
@@ -413,11 +413,11 @@ def step(
     if r == -2:
         return NO_ROW
     verdict = OK
-    if _MIND_BEFORE >> e & 1:
+    if MIND_BEFORE >> e & 1:
         verdict = before_row(w, e, c, t, s, cpus, n)
     if r >= 0:
         verdict = max(verdict, run_row(w, rows, r, c, t, s, cpus, n, counts))
-    if _MIND_AFTER >> e & 1:
+    if MIND_AFTER >> e & 1:
         verdict = max(verdict, after_row(w, e, c, t, s, cpus, n))
     return verdict
 
