@@ -7,6 +7,7 @@ on it and its decision is kept as a row; from then on the row serves every engin
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -25,7 +26,27 @@ from fpstate.world.state import C_SIZE, X_SIZE, X_WORD, World
 
 MAX_VIEW_BITS = 22
 MAX_POINTS = 60
+ASKED_AGAIN = 4  # how often a handler is asked again, to see that it does not depend on chance
 Choose = Callable[[str, Field], int]
+
+
+def _made(policy: type[Policy]) -> Policy:
+    """Return an instance of the policy; FpstateError if it cannot be made or names a handler that is none."""
+    events = {event.name.lower() for event in PARTICIPANTS}
+    for name, value in inspect.getmembers(policy, callable):
+        if name.startswith("_") or name in events or not inspect.isfunction(value):
+            continue
+        near = difflib.get_close_matches(name, events, n=1, cutoff=0.85)
+        if near:
+            code = inspect.unwrap(value).__code__
+            given = f"policy '{policy.name}' has a method '{name}', which is no event"
+            hint = f"did you mean '{near[0]}'?"
+            raise FpstateError(given, where=f"{code.co_filename}:{code.co_firstlineno}", hint=hint)
+    try:
+        return policy()
+    except (Exception, SystemExit) as error:
+        given = f"policy '{policy.name}' cannot be made: {type(error).__name__}: {error}"
+        raise FpstateError(given, expected="a class that takes no arguments") from error
 
 
 class Rows:
@@ -38,7 +59,7 @@ class Rows:
     def __init__(self, policy: type[Policy], *, interruptible: bool = False) -> None:
         """Prepare to learn from `policy`. If `interruptible`, a handler's `yield` ends a row; else it is ignored."""
         self.policy = policy
-        self.instance = policy()
+        self.instance = _made(policy)
         self.fields = Fields(policy)
         self.interruptible = interruptible
         self.points: list[tuple[Event, tuple[int, ...]]] = []  # event, keys of the segments before; numbered from 1
@@ -123,7 +144,7 @@ class Rows:
             if inspect.isgenerator(answer):
                 more = self._advance(session, answer, views)
                 return session.decision, more
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self._illegal(event, handler, error) from error
         if answer is not None:
             raise self._illegal(event, handler, Refused(f"returns {answer!r}; a handler returns nothing"))
@@ -143,26 +164,30 @@ class Rows:
                 return False
         return True
 
-    def _illegal(self, event: Event, handler: Callable[..., object], error: Exception) -> FpstateError:
+    def _illegal(self, event: Event, handler: Callable[..., object], error: BaseException) -> FpstateError:
         code = inspect.unwrap(handler).__code__
         file, line = code.co_filename, code.co_firstlineno
         here = (__file__, session_module.__file__, inspect.getfile(Policy))
         for frame in traceback.extract_tb(error.__traceback__):
             if frame.filename not in here:
                 file, line = frame.filename, frame.lineno or line
-        what = str(error) if isinstance(error, Refused) else f"{type(error).__name__}: {error}"
-        given = f"handler '{event.name.lower()}' of policy '{self.policy.name}' {what}"
-        return FpstateError(given, where=f"{file}:{line}", hint="a handler may use only what kernel code has in view")
+        handler_of = f"handler '{event.name.lower()}' of policy '{self.policy.name}'"
+        if isinstance(error, Refused):
+            hint = "a handler may use only what kernel code has in view"
+            return FpstateError(f"{handler_of} {error}", where=f"{file}:{line}", hint=hint)
+        takes = ", ".join(("cpu", *PARTICIPANTS[event]))
+        hint = f"it is called with {takes}" if isinstance(error, TypeError) else ""
+        return FpstateError(f"{handler_of} raises {type(error).__name__}: {error}", where=f"{file}:{line}", hint=hint)
 
     def decide(self, e: int, key: int) -> tuple[Decision, bool]:
-        """Return the decision for one view at an event or point, asking twice: the handler must answer the same."""
+        """Return the decision for one view at an event or point, asking several times: the answers must be the same."""
         event, keys = self.chain(e, key)
         views = tuple(self._reader(event, k) for k in keys)
         first, more = self.run(event, *views)
-        if self.run(event, *views)[0].key() != first.key():
+        if any(self.run(event, *views)[0].key() != first.key() for _ in range(ASKED_AGAIN)):
             handler = self.handler(event)
             assert handler is not None
-            raise self._illegal(event, handler, Refused("answers differently when asked the same twice"))
+            raise self._illegal(event, handler, Refused("answers differently when asked the same again"))
         return first, more
 
     def chain(self, e: int, key: int) -> tuple[Event, tuple[int, ...]]:
@@ -207,7 +232,9 @@ class Rows:
         if (event, keys) not in self.points:
             if len(self.points) == MAX_POINTS:
                 name = event.name.lower()
-                raise FpstateError(f"handler '{name}' of policy '{self.policy.name}' has too many points")
+                given = f"handler '{name}' of policy '{self.policy.name}' has too many points"
+                expected = f"at most {MAX_POINTS} in all, each counted once for every way to reach it"
+                raise FpstateError(given, expected=expected, where=self._defined(event))
             self.points.append((event, keys))
             number = len(self.points)
             size = self._lay_out(event, len(self.index), N_EVENTS + number)

@@ -44,7 +44,10 @@ def test_a_users_own_file_serves_wherever_a_policy_is_named(tmp_path: Path) -> N
     """FILE.py:CLASS is a policy; its name is the class's unless it says otherwise."""
     own = tmp_path / "own.py"
     own.write_text("from fpstate.policies.eager import Eager\nclass Mine(Eager):\n    pass\n")
-    assert find_policy(f"{own}:Mine").name == "eager"
+    assert find_policy(f"{own}:Mine").name == "Mine"
+    own.write_text("from fpstate.policies.eager import Eager\nclass Mine(Eager):\n    name = 'eager'\n")
+    with pytest.raises(FpstateError, match="a name of its own"):
+        find_policy(f"{own}:Mine")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -232,3 +233,16 @@ def test_unknown_sample() -> None:
     """A sample that does not exist is refused with the nearest name."""
     with pytest.raises(FpstateError, match=r"contended\.vhe"):
         sample_path("contented.vhe")
+
+
+def test_import_never_writes_over_its_input_or_a_device(tmp_path: Path) -> None:
+    """The recording itself, and what is no regular file, are refused as output."""
+    text = tmp_path / "trace.gz"
+    text.write_bytes(sample_path("mmio-int.vhe").read_bytes())
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for target, said in ((text, "recording itself"), (pipe, "not a regular file")):
+        with pytest.raises(FpstateError, match=said):
+            import_parquet(text, target)
+    with pytest.raises(FpstateError, match="pipe or socket"):
+        read_trace(pipe)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from enum import Enum
 
 import pytest
 
+from fpstate.check.run import check
+from fpstate.check.scope import Scope
 from fpstate.errors import FpstateError
 from fpstate.policies.base import Context, Policy, bounded
 from fpstate.policies.host_deferred import DeferredHost
@@ -166,3 +169,48 @@ def test_a_view_that_is_too_wide_is_refused() -> None:
 
     with pytest.raises(FpstateError, match="26 bits to 'syscall'"):
         Rows(Huge)
+
+
+def test_a_handler_with_a_misspelt_name_is_refused() -> None:
+    """A method named nearly like an event is a handler that would never be called."""
+
+    class Typo(Plain):
+        def thread_swich(self, cpu: Policy.Cpu, task: Plain.Task, next: Plain.Task) -> None:  # noqa: A002
+            cpu.save(task)
+
+    with pytest.raises(FpstateError, match="did you mean 'thread_switch'"):
+        Rows(Typo)
+
+
+def test_errors_of_the_handler_itself_are_told_as_such() -> None:
+    """An exception, an exit, a wrong signature: one error with the line, never a traceback or a silent end."""
+
+    class Raises(Plain):
+        def ret_to_user(self, cpu: Policy.Cpu, task: Plain.Task) -> None:
+            raise SystemExit(0)
+
+    class TakesTooFew(Plain):
+        def ret_to_user(self, cpu: Policy.Cpu) -> None:
+            cpu.guest_fp_trap = True
+
+    class NeedsAnArgument(Plain):
+        def __init__(self, x: int) -> None:
+            pass
+
+    assert "raises SystemExit" in refused(Raises)
+    assert "it is called with cpu, task" in refused(TakesTooFew)
+    with pytest.raises(FpstateError, match="cannot be made"):
+        Rows(NeedsAnArgument)
+
+
+def test_too_many_points_are_refused() -> None:
+    """A handler that yields without end has no table."""
+
+    class Endless(Plain):
+        def ret_to_user(self, cpu: Policy.Cpu, task: Plain.Task) -> Iterator[None]:
+            for _ in range(100):
+                task.flag = not task.flag
+                yield
+
+    with pytest.raises(FpstateError, match="too many points"):
+        check(Endless, Scope(1, 1, 0, 0, ("base",)))

@@ -78,13 +78,13 @@ def check(
 
 
 def replay_path(policy: type[Policy], scope: Scope, code: str, *, properties: Iterable[str] = DEFAULT) -> Result:
-    """Follow a path by its code (`0/3/1`); the verdict is "violated" or "holds" for that path alone."""
+    """Follow a path by its code (`0/3/1`); the verdict is "violated", or "not reached": one path shows no more."""
     wanted = bits_of(properties)
     rows = Rows(policy, interruptible=True)
     z, world = build(scope, rows)
     began = time.perf_counter()
     path = follow(code, rows, plan_for(scope, rows, fold=False), z, world, scope, wanted)
-    verdict, name = (VIOLATED, first_name(path.broken)) if path.broken else (HOLDS, "")
+    verdict, name = (VIOLATED, first_name(path.broken)) if path.broken else (NOT_REACHED, "")
     n = len(path.steps)
     return Result(policy.name, verdict, name, scope, n + 1, n, n, time.perf_counter() - began, path)
 

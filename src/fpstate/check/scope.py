@@ -65,6 +65,8 @@ def kinds_of(events: Iterable[str]) -> int:
     names = {name: (k,) for k, name in KIND_NAMES.items()} | GROUPS | {"all": O.MOVES}
     bits = 0
     chosen = list(events)
+    if not chosen or "-base" in chosen or "-all" in chosen:
+        raise FpstateError(f"'{','.join(chosen)}' leaves nothing to check", expected="events or groups besides 'base'")
     if chosen and all(name.startswith("-") for name in chosen):
         chosen.insert(0, "all")
     for given in [*chosen, "base"]:

@@ -34,7 +34,7 @@ def command(
     properties: Annotated[
         list[str] | None, typer.Option("--property", help="A property; all end-to-end ones if none; 'list' lists them.")
     ] = None,
-    max_states: Annotated[int, typer.Option(help="Give up (incomplete) beyond this many states.")] = 100_000_000,
+    max_states: Annotated[int, typer.Option(help="Give up (incomplete) beyond this many states.", min=1)] = 100_000_000,
     cores: Annotated[int, typer.Option(help="1 or 2; the result is the same.", min=1, max=2)] = 2,
     fold: Annotated[bool, typer.Option(help="Treat worlds that differ only in names as one.")] = True,
     path: Annotated[str | None, typer.Option(help="Follow a path by its code instead of searching.")] = None,
@@ -81,7 +81,7 @@ def _scope(
     from fpstate.check.scope import Scope, policy_scope
 
     default = policy_scope(policy)
-    names = tuple(word.strip() for word in events.split(",") if word.strip()) or ("all",)
+    names = tuple(word.strip() for word in events.split(",") if word.strip())
     return Scope(
         default.cpus if cpus is None else cpus,
         default.tasks if tasks is None else tasks,
@@ -152,7 +152,7 @@ def _show_path(policy: str, path: Path, result: Result) -> None:
 
     from fpstate.cli.output import console
 
-    table = Table(title=f"shortest path, code {path.code}", title_justify="left", show_lines=False)
+    table = Table(title=f"path {path.code}", title_justify="left", show_lines=False)
     table.add_column("", justify="right")
     table.add_column("event", no_wrap=True)
     table.add_column("the policy does")

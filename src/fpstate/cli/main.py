@@ -50,14 +50,21 @@ def options(
 
 def main() -> None:
     """Run the program; whatever a user can get wrong leaves as one message on stderr and exit code 2."""
+    if sys.stdout is None:
+        sys.exit(BAD_INPUT)  # nowhere to write to, not even about that
     try:
         app()
+        sys.stdout.flush()
     except FpstateError as error:
         sys.stderr.write(f"fpstate: {error}\n")
         sys.exit(BAD_INPUT)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(GOOD)
+    except OSError as error:
+        sys.stderr.write(f"fpstate: cannot write the output: {error.strerror}\n")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(BAD_INPUT)
     except KeyboardInterrupt:
         sys.stderr.write("fpstate: interrupted\n")
         sys.exit(130)

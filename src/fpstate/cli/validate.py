@@ -18,7 +18,7 @@ def command(
 ) -> None:
     """Predict from scheduling, system calls and KVM events what the kernel did about FP state, and compare in order.
 
-    Exit code 0: exact; 1: it differs.
+    Exit code 0: exact; 1: it differs; 3: exact, but the recording lost events.
 
     Example: fpstate validate contended.vhe
     """
@@ -39,6 +39,8 @@ def command(
         _show(read, chosen.name, result)
     if not result.exact:
         raise typer.Exit(1)
+    if read.header.lost:
+        raise typer.Exit(3)
 
 
 def _show(trace: Trace, policy: str, result: Validation) -> None:

@@ -34,13 +34,15 @@ def find_policy(name: str) -> type[Policy]:
         raise FpstateError(f"'{name}' names a file but no class", expected="FILE.py:CLASS")
     known = policies()
     if name not in known:
+        if colon:
+            raise FpstateError(f"'{name}' names no policy", expected="a policy's name, or FILE.py:CLASS")
         raise unknown_name("policy", name, known)
     return known[name]
 
 
 def about(policy: type[Policy]) -> dict[str, Any]:
     """Return what there is to say of a policy: `name`, `title` (first line of its docstring), `source`, `gives_up`."""
-    doc = (inspect.getdoc(policy) or "").splitlines() or [""]
+    doc = inspect.cleandoc(vars(policy).get("__doc__") or "").splitlines() or [""]
     return {"name": policy.name, "title": doc[0], "source": policy.source, "gives_up": list(policy.gives_up)}
 
 
@@ -62,7 +64,7 @@ def _own(path: Path, class_name: str) -> type[Policy]:
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         line = error.lineno if isinstance(error, SyntaxError) else _line_in(path, error)
         what = f"{type(error).__name__}: {getattr(error, 'msg', error)}"
         raise FpstateError(f"the file cannot be imported: {what}", where=f"{path}:{line}") from error
@@ -72,8 +74,11 @@ def _own(path: Path, class_name: str) -> type[Policy]:
             n for n, p in vars(module).items() if isinstance(p, type) and issubclass(p, Policy) and p is not Policy
         ]
         raise unknown_name("policy class", class_name, known, where=str(path))
-    if not hasattr(found, "name"):
+    if "name" not in vars(found):
         found.name = class_name
+    if not isinstance(found.name, str) or found.name in policies():
+        given = f"the policy '{class_name}' calls itself {found.name!r}"
+        raise FpstateError(given, expected="a name of its own, not one of the package's", where=str(path))
     return found
 
 

@@ -59,6 +59,8 @@ def import_parquet(
     Raise FpstateError, and leave no file behind, when the trace is bad or the file cannot be written.
     """
     source, path = Path(source), Path(path)
+    if path.exists() and source.exists() and path.samefile(source):
+        raise FpstateError(f"'{path}' is the recording itself", expected="another name for what is written")
     if kind_of(source) == PARQUET:
         trace = read_parquet(source)
         write_parquet(trace, path)
@@ -74,6 +76,8 @@ def import_parquet(
 
 def _write(path: Path, chunks: Iterable[Rows], end: Callable[[], tuple[Found, Header]]) -> Header:
     """Write chunks to a temporary file beside `path`, then give it that name; `end` is called after the last one."""
+    if path.exists() and not path.is_file():
+        raise FpstateError(f"'{path}' is not a regular file", expected="the name of a file to write")
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     except OSError as error:

@@ -64,6 +64,9 @@ def kind_of(path: Path) -> str:
     try:
         if path.is_dir():
             raise FpstateError("is a folder", expected="a trace file", where=str(path))
+        if path.exists() and not path.is_file() and not path.is_char_device():
+            hint = "write it to a file first: it is read more than once"
+            raise FpstateError("is a pipe or socket", expected="a trace file", where=str(path), hint=hint)
         with path.open("rb") as file:
             first = file.read(16)
     except OSError as error:

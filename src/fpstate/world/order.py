@@ -60,7 +60,7 @@ RUN_OUT_NEON: Final = 9  # the same, preempted in it: the vCPU is not loaded
 N_MODES: Final = 10
 
 ASKED_ROWS: Final = 4  # in `asked`: [2] counts the rows a move used, [3] is the next point, the rows follow
-ASKED_SIZE: Final = 36
+ASKED_SIZE: Final = 256  # a move runs at most three handlers, each through all points there can be
 
 RESUME: Final = N_EVENTS  # the one move that is no event: an interrupted handler goes on
 
