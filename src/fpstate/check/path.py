@@ -35,16 +35,6 @@ from fpstate.world.state import (
     kernel_owner,
 )
 
-GONE_WRONG = {
-    S.WRONG_VALUE: "reads a value that is not its latest",
-    S.TRAP_NOT_SERVED: "traps, and the trap stays armed",
-    S.STALE_FRAME: "gets a signal frame built from an old image",
-    S.LEAKING_FRAME: "gets a signal frame built from another's values",
-    S.KERNEL_VALUE_LOST: "finds other kernel-mode values than it wrote",
-    S.NULL_POINTER: "makes the kernel follow a pointer to nobody",
-    S.USE_AFTER_FREE: "makes the kernel save to, or load from, a context that no longer exists",
-}
-
 
 @dataclass(frozen=True)
 class Step:
@@ -187,16 +177,11 @@ def _told(walker: Walker, choices: list[int], broken: int, verdict: int) -> Path
     if not broken:
         return Path(steps, code, 0, "", "")
     victim = _victim(walker)
-    found = whose(walker, walker.worlds[-2], walker.moves[-1])
-    what = GONE_WRONG.get(verdict, "is left in a state that must not be")
+    found = _value(walker, walker.worlds[-2], (walker.moves[-1] >> 8 & 15) * C_SIZE + C_REGS)
+    what = S.IN_WORDS.get(verdict, "is left in a state that must not be")
     wrong = f"{walker.names[victim]} {what}"
     wrong += f": the registers hold {found}" if verdict == S.WRONG_VALUE else ""
     return Path(steps, code, broken, wrong, _blame(walker, victim, verdict))
-
-
-def whose(walker: Walker, world: World, move: int) -> str:
-    """Say whose value the registers of the move's CPU hold."""
-    return _value(walker, world, (move >> 8 & 15) * C_SIZE + C_REGS)
 
 
 def _value(walker: Walker, world: World, place: int) -> str:

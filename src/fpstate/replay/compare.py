@@ -18,16 +18,6 @@ from fpstate.world.events import Event
 IMAGE_BYTES = 528
 """Bytes of one FPSIMD image: V0-V31, FPSR, FPCR, padded (struct user_fpsimd_state)."""
 
-WENT_WRONG = {
-    S.WRONG_VALUE: "reads a value that is not its latest",
-    S.TRAP_NOT_SERVED: "traps, and the handler leaves the trap armed",
-    S.STALE_FRAME: "gets a signal frame built from an old image",
-    S.LEAKING_FRAME: "gets a signal frame built from another's values",
-    S.KERNEL_VALUE_LOST: "loses its kernel-mode FP values",
-    S.NULL_POINTER: "saves to or loads from nobody",
-    S.USE_AFTER_FREE: "saves to or loads from a context that no longer exists",
-}
-
 
 @dataclass(frozen=True)
 class Figures:
@@ -135,7 +125,7 @@ def broken(trace: Trace, outcome: Outcome) -> Broken | None:
     i = outcome.first
     guest = trace.event[i] in (Event.GUEST_FP, Event.GUEST_FP_MAYBE)
     who = trace.contexts.label(int(trace.object[i] if guest else trace.subject[i]))
-    what = WENT_WRONG[outcome.verdict]
+    what = S.IN_WORDS[outcome.verdict]
     if outcome.verdict == S.WRONG_VALUE:
         what += f" (found {owner_label(trace, outcome.found)})"
     place = int(trace.line[i]), int(trace.time[i]), int(trace.cpu[i])

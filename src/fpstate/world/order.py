@@ -57,7 +57,6 @@ DYING: Final = 5  # has exited, not switched away yet
 NEON: Final = 7  # in the kernel, in a kernel NEON section
 RUN_NEON: Final = 8  # the same between guest runs
 RUN_OUT_NEON: Final = 9  # the same, preempted in it: the vCPU is not loaded
-N_MODES: Final = 10
 
 ASKED_ROWS: Final = 4  # in `asked`: [2] counts the rows a move used, [3] is the next point, the rows follow
 ASKED_SIZE: Final = 256  # a move runs at most three handlers, each through all points there can be
@@ -447,7 +446,8 @@ def make_move(
     if verdict == S.NO_ROW:
         return verdict
     if kind == SOFTIRQ or kind == PM_ENTER:
-        verdict = max(verdict, happen(w, handlers, index, rows, kind + 1, c, t, s, z, counts, asked, True))
+        end = SOFTIRQ_END if kind == SOFTIRQ else PM_EXIT
+        verdict = max(verdict, happen(w, handlers, index, rows, end, c, t, s, z, counts, asked, True))
     if t < contexts(z) and w[ta + X_POINT] == 0:
         arrive(w, z, kind, t, s)
     return verdict

@@ -49,7 +49,6 @@ FREE: Final = 6  # value of X_MODE: the context does not exist; the other modes 
 
 GUEST_TRAP: Final = 1  # bits of C_WORD: the guest's, and user mode's, next FP use traps
 USER_TRAP: Final = 2
-POLICY_SHIFT: Final = 2  # the policy's own flags start here
 
 World = NDArray[np.int32]
 

@@ -102,6 +102,17 @@ NULL_POINTER: Final = 6  # kernel code saved to, or loaded from, nobody
 USE_AFTER_FREE: Final = 7  # kernel code saved to, or loaded from, a context that no longer exists
 NO_ROW: Final = 100  # the policy has not been asked this yet
 
+IN_WORDS: Final = {
+    WRONG_VALUE: "reads a value that is not its latest",
+    TRAP_NOT_SERVED: "traps, and the handler leaves the trap armed",
+    STALE_FRAME: "gets a signal frame built from an old image",
+    LEAKING_FRAME: "gets a signal frame built from another's values",
+    KERNEL_VALUE_LOST: "loses its kernel-mode FP values",
+    NULL_POINTER: "saves to or loads from nobody",
+    USE_AFTER_FREE: "saves to or loads from a context that no longer exists",
+}
+"""What each verdict says of the context it happened to."""
+
 _SWITCH: Final = int(Event.THREAD_SWITCH)
 _FORK: Final = int(Event.FORK)
 _EXEC: Final = int(Event.EXEC)
