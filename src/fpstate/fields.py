@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -28,38 +29,62 @@ def declared(owner: type, kind: str) -> list[Field]:
     fields: dict[str, Field] = {}
     shift, slots = 0, 0
     for cls in reversed(owner.__mro__):
+        _refuse_untyped(cls)
         for name, note in inspect.get_annotations(cls).items():
             if name == "kernel" or name in fields:
                 continue
-            where = f"{cls.__module__}.{cls.__qualname__}.{name}"
+            called = f"{cls.__qualname__}.{name}"
+            where = _defined(cls, name)
             if not hasattr(owner, name):
-                raise FpstateError(f"field '{where}' has no starting value", expected=f"{name}: {note} = ...")
+                given = f"field '{called}' has no starting value"
+                raise FpstateError(given, expected=f"{name}: {note} = ...", where=where)
             start = getattr(owner, name)
             if start is None:
                 pointer = "cpu" if "Cpu" in str(note) else "context"
                 if (pointer == "context") != (kind == "Cpu") or slots == 2:
                     expected = "at most two pointers, to contexts on a Cpu, to CPUs on a Task or Vcpu"
-                    raise FpstateError(f"field '{where}' is not a pointer this place can hold", expected=expected)
+                    given = f"field '{called}' is not a pointer this place can hold"
+                    raise FpstateError(given, expected=expected, where=where)
                 fields[name] = Field(name, (), slots, 3 if pointer == "context" else 2, pointer)
                 slots += 1
                 continue
-            values = _values(start, where)
+            values = _values(start, called, where)
             bits = (len(values) - 1).bit_length()
             fields[name] = Field(name, values, shift, bits, start=values.index(start))
             shift += bits
     return list(fields.values())
 
 
-def _values(start: object, where: str) -> tuple[Any, ...]:
+def _refuse_untyped(cls: type) -> None:
+    for name, value in vars(cls).items():
+        if not (name.startswith("_") or callable(value) or name in inspect.get_annotations(cls)) and cls is not object:
+            given = f"field '{cls.__qualname__}.{name}' has no type"
+            raise FpstateError(given, expected=f"{name}: {type(value).__name__} = ...", where=_defined(cls, name))
+
+
+def _defined(cls: type, name: str) -> str:
+    """Return file and line at which a class declares a field."""
+    try:
+        lines, first = inspect.getsourcelines(cls)
+        file = inspect.getsourcefile(cls)
+    except (OSError, TypeError):  # made without a file
+        return f"{cls.__module__}.{cls.__qualname__}"
+    declares = (first + i for i, text in enumerate(lines) if re.match(rf"\s*{name}\s*[:=]", text))
+    return f"{file}:{next(declares, first)}"
+
+
+def _values(start: object, called: str, where: str) -> tuple[Any, ...]:
     if isinstance(start, bool):
         return (False, True)
     if isinstance(start, Enum):
         return tuple(type(start))
     if isinstance(start, Bounded):
         if not (start.low <= start <= start.high < start.low + 256):
-            raise FpstateError(f"field '{where}' has an impossible range", expected="at most 256 values, start within")
+            expected = "at most 256 values, start within"
+            raise FpstateError(f"field '{called}' has an impossible range", expected=expected, where=where)
         return tuple(range(start.low, start.high + 1))
-    raise FpstateError(f"field '{where}' starts as {start!r}", expected="a bool, an Enum member, bounded(), or None")
+    expected = "a bool, an Enum member, bounded(), or None"
+    raise FpstateError(f"field '{called}' starts as {start!r}", expected=expected, where=where)
 
 
 def width(fields: list[Field]) -> int:

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import signal
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +29,28 @@ from fpstate.world.state import C_SIZE, X_SIZE, X_WORD, World
 
 MAX_VIEW_BITS = 22
 MAX_POINTS = 60
+HANDLER_SECONDS = 5  # a handler takes microseconds
 ASKED_AGAIN = 4  # how often a handler is asked again, to see that it does not depend on chance
 Choose = Callable[[str, Field], int]
+
+
+@contextmanager
+def _time_limit() -> Iterator[None]:
+    """Stop a handler that does not come to its end, where that can be done: on the main thread, with a timer."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise Refused(f"has not ended after {HANDLER_SECONDS} seconds")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, HANDLER_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _made(policy: type[Policy]) -> Policy:
@@ -140,10 +163,11 @@ class Rows:
         assert handler is not None
         session = Session(self.fields, event, views[0])
         try:
-            answer = handler(*session.entities.values())
-            if inspect.isgenerator(answer):
-                more = self._advance(session, answer, views)
-                return session.decision, more
+            with _time_limit():
+                answer = handler(*session.entities.values())
+                if inspect.isgenerator(answer):
+                    more = self._advance(session, answer, views)
+                    return session.decision, more
         except (Exception, SystemExit) as error:
             raise self._illegal(event, handler, error) from error
         if answer is not None:

@@ -84,6 +84,7 @@ def build(scope: Scope, rows: Rows) -> tuple[O.Scope, World]:
     z[: O.Z_EVENTS] = scope.cpus, scope.tasks, scope.kthreads, scope.vcpus
     z[O.Z_EVENTS] = kinds_of(scope.events)
     z[O.Z_PREEMPT_NEON] = rows.policy.preemptible_neon
+    z[O.Z_FOREIGN] = next((1 << f.shift for f in rows.fields.lists["Task"] if f.name == "foreign"), 0)
     kinds = [Kind.IDLE] * scope.cpus + [Kind.USER] * scope.tasks
     kinds += [Kind.KTHREAD] * scope.kthreads + [Kind.VCPU] * scope.vcpus
     kind = np.array(kinds, np.uint8)

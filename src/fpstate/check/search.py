@@ -33,10 +33,12 @@ from fpstate.world.state import (
     X_BIRTH,
     X_IMAGE,
     X_MODE,
+    X_POINT,
     X_PTR,
     X_RUNS,
     X_SIZE,
     X_VER,
+    X_WORD,
     World,
     context_base,
     softirq_owner,
@@ -53,7 +55,8 @@ LOST_UPDATE: Final = 16  # the rest are of states, not of moves
 STALE_PAIR: Final = 32
 DANGLING: Final = 64
 EXPOSURE: Final = 128
-OF_STATES: Final = LOST_UPDATE | STALE_PAIR | DANGLING | EXPOSURE
+FALSE_NATIVE: Final = 256
+OF_STATES: Final = LOST_UPDATE | STALE_PAIR | DANGLING | EXPOSURE | FALSE_NATIVE
 
 # What an expansion answers.
 DONE: Final = 0
@@ -166,6 +169,29 @@ def exposes(w: World, z: O.Scope, c: int) -> bool:
 
 
 @inline
+def falsely_native(w: World, z: O.Scope, c: int) -> bool:
+    """Tell whether the thread on CPU `c` is not marked foreign although the registers are not its own or its vCPU's.
+
+    Looked at outside handlers and guest runs, for policies with a flag `foreign`: it says that the registers hold what
+    the CPU's record names, and that this is the thread or the vCPU it has loaded.
+    """
+    base = context_base(z[O.Z_CPUS])
+    t = int(w[c * C_SIZE + C_CURRENT])
+    at = base + t * X_SIZE
+    mode = w[at + X_MODE]
+    if not z[O.Z_FOREIGN] or w[at + X_WORD] & z[O.Z_FOREIGN] or w[at + X_POINT] or t < z[O.Z_CPUS]:
+        return False
+    if mode != O.USER and mode != O.KERNEL and mode != O.RUN and mode != O.RUN_OUT:
+        return False
+    owner = int(w[c * C_SIZE + C_REGS])
+    if owner == 0 or owner > O.contexts(z) or w[c * C_SIZE + C_PTR] != owner:
+        return True
+    if owner != t + 1 and (mode != O.RUN or w[at + X_RUNS] != owner):
+        return True
+    return bool(w[c * C_SIZE + C_REGS + 1] != w[base + (owner - 1) * X_SIZE + X_VER])
+
+
+@inline
 def state_breaks(w: World, z: O.Scope, wanted: int) -> int:
     """Return the properties of states that world `w` breaks, as bits."""
     broken = 0
@@ -174,6 +200,8 @@ def state_breaks(w: World, z: O.Scope, wanted: int) -> int:
             broken |= pair_breaks(w, z, c)
             if wanted & EXPOSURE and exposes(w, z, c):
                 broken |= EXPOSURE
+            if wanted & FALSE_NATIVE and falsely_native(w, z, c):
+                broken |= FALSE_NATIVE
     if wanted & LOST_UPDATE:
         base = context_base(z[O.Z_CPUS])
         for x in range(z[O.Z_CPUS], O.contexts(z)):

@@ -116,7 +116,8 @@ Z_EVENTS: Final = 4  # bit per kind of move that may happen
 Z_PREEMPT_NEON: Final = 5  # kernel NEON sections can be preempted, and softirqs use NEON inside them
 Z_TASK_WORD: Final = 6  # words of a task and a vCPU that have just come into being
 Z_VCPU_WORD: Final = 7
-Z_SIZE: Final = 8
+Z_FOREIGN: Final = 8  # the bit of TIF_FOREIGN_FPSTATE in a task's word, 0 if the policy has no such flag
+Z_SIZE: Final = 9
 
 Scope = NDArray[np.int64]
 
