@@ -9,7 +9,13 @@ from enum import Enum
 from typing import Any
 
 from fpstate.errors import FpstateError
-from fpstate.policies.base import Bounded, Policy
+from fpstate.policies.base import Bounded, Policy, When
+
+RESERVED = {
+    "guest_fp_trap": 0, "user_fp_trap": 1, "guest_sve_trap": 2, "user_sve_trap": 3, "user_sme_trap": 4, "sm": 5,
+    "za": 6,
+}  # fmt: skip
+"""Fields of a CPU that are hardware: the world knows their bits (world.state)."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +30,18 @@ class Field:
     start: int = 0
 
 
-def declared(owner: type, kind: str) -> list[Field]:
-    """Return the fields of a policy's nested class (`kind`: "Cpu", "Task", "Vcpu"), base classes first."""
+def declared(owner: type, kind: str, features: frozenset[str]) -> tuple[list[Field], dict[str, Any]]:
+    """Return the fields of a policy's nested class (`kind`: "Cpu", "Task", "Vcpu"), base classes first.
+
+    Also return the fields that exist only with features that are not among `features`, with the value each reads as.
+    """
     fields: dict[str, Field] = {}
-    shift, slots = 0, 0
+    absent: dict[str, Any] = {}
+    shift, slots = 2 if kind == "Cpu" else 0, 0
     for cls in reversed(owner.__mro__):
         _refuse_untyped(cls)
         for name, note in inspect.get_annotations(cls).items():
-            if name == "kernel" or name in fields:
+            if name == "kernel" or name in fields or name in absent:
                 continue
             called = f"{cls.__qualname__}.{name}"
             where = _defined(cls, name)
@@ -39,6 +49,11 @@ def declared(owner: type, kind: str) -> list[Field]:
                 given = f"field '{called}' has no starting value"
                 raise FpstateError(given, expected=f"{name}: {note} = ...", where=where)
             start = getattr(owner, name)
+            if isinstance(start, When):
+                if start.feature not in features:
+                    absent[name] = start.start
+                    continue
+                start = start.start
             if start is None:
                 pointer = "cpu" if "Cpu" in str(note) else "context"
                 if (pointer == "context") != (kind == "Cpu") or slots == 2:
@@ -50,9 +65,13 @@ def declared(owner: type, kind: str) -> list[Field]:
                 continue
             values = _values(start, called, where)
             bits = (len(values) - 1).bit_length()
-            fields[name] = Field(name, values, shift, bits, start=values.index(start))
-            shift += bits
-    return list(fields.values())
+            reserved = RESERVED.get(name) if kind == "Cpu" else None
+            if reserved is not None and reserved >= 2:
+                shift = max(shift, len(RESERVED))
+            at = shift if reserved is None else reserved
+            fields[name] = Field(name, values, at, bits, start=values.index(start))
+            shift += bits if reserved is None else 0
+    return list(fields.values()), absent
 
 
 def _refuse_untyped(cls: type) -> None:
@@ -89,7 +108,7 @@ def _values(start: object, called: str, where: str) -> tuple[Any, ...]:
 
 def width(fields: list[Field]) -> int:
     """Return how many bits the word of these fields has."""
-    return sum(f.bits for f in fields if not f.pointer)
+    return max((f.shift + f.bits for f in fields if not f.pointer), default=0)
 
 
 def start_word(fields: list[Field]) -> int:
@@ -97,11 +116,19 @@ def start_word(fields: list[Field]) -> int:
     return sum(f.start << f.shift for f in fields if not f.pointer)
 
 
+def kind_of(role: str, second_is_vcpu: bool) -> str:
+    """Return the nested class ("Cpu", "Task", "Vcpu") of whoever has `role` ("cpu", "task", "second")."""
+    return "Cpu" if role == "cpu" else "Vcpu" if role == "second" and second_is_vcpu else "Task"
+
+
 class Fields:
     """The declared fields of a policy, by kind of entity."""
 
     def __init__(self, policy: type[Policy]) -> None:
-        self.lists = {kind: declared(getattr(policy, kind), kind) for kind in ("Cpu", "Task", "Vcpu")}
+        both = {kind: declared(getattr(policy, kind), kind, policy.features) for kind in ("Cpu", "Task", "Vcpu")}
+        self.lists = {kind: fields for kind, (fields, _) in both.items()}
+        self.absent = {kind: absent for kind, (_, absent) in both.items()}
+        self.features = policy.features
         self._by_name = {kind: {f.name: f for f in fields} for kind, fields in self.lists.items()}
         self.words = (
             start_word(self.lists["Cpu"]),
@@ -111,5 +138,4 @@ class Fields:
 
     def of(self, role: str, second_is_vcpu: bool) -> dict[str, Field]:
         """Return the fields of whoever has `role` ("cpu", "task", "second"), by name."""
-        kind = "Cpu" if role == "cpu" else "Vcpu" if role == "second" and second_is_vcpu else "Task"
-        return self._by_name[kind]
+        return self._by_name[kind_of(role, second_is_vcpu)]

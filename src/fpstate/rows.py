@@ -25,7 +25,18 @@ from fpstate.policies.base import Policy
 from fpstate.session import ROLES, Decision, Refused, Session
 from fpstate.world import step as S
 from fpstate.world.events import N_EVENTS, PARTICIPANTS, Event
-from fpstate.world.state import C_SIZE, X_SIZE, X_WORD, World
+from fpstate.world.state import (
+    F_AARCH32,
+    F_FPMR,
+    F_GUEST_SVE,
+    F_SME,
+    F_SVE,
+    X_SIZE,
+    X_WORD,
+    World,
+    context_base,
+    plane_size,
+)
 
 MAX_VIEW_BITS = 22
 MAX_POINTS = 60
@@ -72,6 +83,12 @@ def _made(policy: type[Policy]) -> Policy:
         raise FpstateError(given, expected="a class that takes no arguments") from error
 
 
+def features_of(policy: type[Policy]) -> int:
+    """Return the features of the world a policy is for, as the world's bits."""
+    bits = {"sve": F_SVE, "guest-sve": F_GUEST_SVE, "sme": F_SME, "fpmr": F_FPMR, "aarch32": F_AARCH32}
+    return sum(bits.get(feature, 0) for feature in policy.features)
+
+
 class Rows:
     """The rows of one policy, learned on demand, as arrays the engines run on.
 
@@ -88,6 +105,7 @@ class Rows:
         self.points: list[tuple[Event, tuple[int, ...]]] = []  # event, keys of the segments before; numbered from 1
         self.event_of_point = np.zeros(MAX_POINTS + 1, np.int32)
         self.handlers = np.full((N_EVENTS + MAX_POINTS + 1, S.H_SIZE), -1, np.int32)
+        self.handlers[0, S.H_FEATURES] = features_of(policy)
         self.table = np.zeros((64, S.R_SIZE), np.int32)
         self.traces: list[list[tuple[str, int]]] = []
         self.where: list[str] = []  # file and line of each row's first operation, or of its handler
@@ -104,13 +122,16 @@ class Rows:
         found = getattr(self.instance, name, None)
         if found is None and name.startswith("softirq"):
             found = getattr(self.instance, name.replace("softirq", "kernel"), None)
+        if found is None and name.startswith("efi_"):
+            return self.handler(Event[event.name.replace("EFI", "SOFTIRQ_NEON")])
         return found
 
     def clear_mm(self, world: World, cpus: int, no_user: NDArray[np.bool_]) -> None:
         """Clear the field `mm` of threads without user mode, if the policy declares it: it stands for `current->mm`."""
         for f in self.fields.lists["Task"]:
             if f.name == "mm":
-                words = world[cpus * C_SIZE :].reshape(-1, X_SIZE)[: len(no_user), X_WORD]
+                first = world[context_base(cpus) : plane_size(cpus, len(no_user))]
+                words = first.reshape(-1, X_SIZE)[: len(no_user), X_WORD]
                 words[no_user] &= ~(1 << f.shift)
 
     def _slots(self, event: Event) -> Iterator[tuple[int, str, Field | None, int]]:
@@ -279,6 +300,6 @@ class Rows:
             if f.pointer:
                 row[S.R_PTRS] |= code + 1 << 6 * ROLES.index(role) + 3 * f.shift
         row[S.R_OPS] = len(decision.ops)
-        for i, (op, target) in enumerate(decision.ops):
-            row[S.R_OPS + 1 + i] = op | target << 8
+        for i, (op, target, part) in enumerate(decision.ops):
+            row[S.R_OPS + 1 + i] = op | target << 8 | part << 12
         return row

@@ -16,7 +16,7 @@ from fpstate.check.search import FALSE_NATIVE, Found, Progress, Search
 from fpstate.decisions import all_decisions
 from fpstate.errors import FpstateError
 from fpstate.policies.base import Policy
-from fpstate.rows import MAX_POINTS, Rows
+from fpstate.rows import MAX_POINTS, Rows, features_of
 from fpstate.world import order as O
 from fpstate.world import step as S
 from fpstate.world.events import PARTICIPANTS
@@ -98,7 +98,7 @@ def plan_for(scope: Scope, rows: Rows, *, fold: bool) -> Plan:
         decisions = list(all_decisions(rows))
     except FpstateError:  # some view that never comes up asks for the impossible; then all may be touched
         decisions = []
-    targets = {(op, target) for d in decisions for op, target in d.ops}
+    targets = {(op, target) for d in decisions for op, target, _ in d.ops}
     pointers = {code for d in decisions for (role, _), code in d.writes.items() if role == "cpu"}
     kernel_names = {S.TASK_KERNEL, S.SECOND_KERNEL}
     return make_plan(
@@ -109,6 +109,7 @@ def plan_for(scope: Scope, rows: Rows, *, fold: bool) -> Plan:
         clear=not decisions or any(op == S.CLEAR for op, _ in targets),
         points=MAX_POINTS if any(_is_interruptible(rows.handler(e)) for e in PARTICIPANTS) else 0,
         fold=fold,
+        features=features_of(rows.policy),
     )
 
 

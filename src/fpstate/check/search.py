@@ -19,6 +19,7 @@ from fpstate.jit import bare, inline
 from fpstate.rows import Rows
 from fpstate.world import order as O
 from fpstate.world import step as S
+from fpstate.world import wide as W
 from fpstate.world.state import (
     C_CURRENT,
     C_OFF,
@@ -39,7 +40,9 @@ from fpstate.world.state import (
     X_SIZE,
     X_VER,
     X_WORD,
+    Z_WIDE,
     World,
+    Z,
     context_base,
     softirq_owner,
 )
@@ -56,6 +59,8 @@ STALE_PAIR: Final = 32
 DANGLING: Final = 64
 EXPOSURE: Final = 128
 FALSE_NATIVE: Final = 256
+VECTOR_LENGTH: Final = 512
+MODE: Final = 1024
 OF_STATES: Final = LOST_UPDATE | STALE_PAIR | DANGLING | EXPOSURE | FALSE_NATIVE
 
 # What an expansion answers.
@@ -91,8 +96,16 @@ def what_breaks(verdict: int, found: int, x: int) -> int:
         return INTEGRITY | CONFIDENTIALITY
     if verdict == S.TRAP_NOT_SERVED:
         return TRAP_SANITY
-    if verdict == S.NULL_POINTER or verdict == S.USE_AFTER_FREE:
+    if verdict == S.NULL_POINTER or verdict == S.USE_AFTER_FREE or verdict == W.NO_STORAGE:
         return MEMORY_SAFETY
+    if verdict == W.VECTOR_LENGTH:
+        return VECTOR_LENGTH
+    if verdict == W.WRONG_MODE:
+        return MODE
+    if verdict == W.WARNED or verdict == W.KERNEL_TRAPS:
+        return TRAP_SANITY
+    if verdict >= W.CLASS_LEAKS:
+        return INTEGRITY | CONFIDENTIALITY
     return INTEGRITY
 
 
@@ -139,6 +152,10 @@ def somewhere(w: World, z: O.Scope, x: int) -> bool:
         at = base + y * X_SIZE + X_IMAGE
         if w[at] == x + 1 and w[at + 1] == latest:
             return True
+        if z[O.Z_FEATURES]:
+            at = W.record(Z, y, int(z[O.Z_CPUS]), n) + Z_WIDE
+            if w[at] == x + 1 and w[at + 1] == latest:
+                return True
     return False
 
 

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fpstate.jit import bare
-from fpstate.rows import Rows
+from fpstate.rows import Rows, features_of
 from fpstate.traces.trace import Kind, Trace
 from fpstate.world import step as S
+from fpstate.world import wide as W
 from fpstate.world.events import MAYBE, Event
 from fpstate.world.state import C_REGS, C_SIZE, World, new_world
 
@@ -58,6 +59,7 @@ def replay_events(
     `asked` gets what `step` puts there. `maybe` says whether what the recorder could not see happened. If `used` is not
     empty it gets, for each event, the row it used (-1: none).
     """
+    wide = handlers[0, S.H_FEATURES]
     for i in range(place[P_NEXT], len(event)):
         e = int(event[i])
         if e >= _TRUTH:
@@ -75,7 +77,9 @@ def replay_events(
             s = n
         regs = c * C_SIZE + C_REGS
         found = w[regs]
-        if e == _USER_FP or e == _GUEST_FP:
+        if wide and W.USES >> e & 1:
+            verdict = S.use_wide(w, handlers, index, table, e, c, t, s, cpus, n, counts, asked)
+        elif e == _USER_FP or e == _GUEST_FP:
             verdict = S.use(w, handlers, index, table, e == _GUEST_FP, c, t, s, cpus, n, counts, asked)
         else:
             verdict = S.step(w, handlers, index, table, e, c, t, s, cpus, n, counts, asked)
@@ -110,7 +114,7 @@ def start_of(trace: Trace, rows: Rows) -> tuple[World, int]:
     """Return the world at the start of a trace and the number of its CPUs."""
     kinds = trace.contexts.kind
     cpus = max(trace.header.cpus, int(trace.cpu.max(initial=0)) + 1)
-    world = new_world(cpus, kinds == Kind.VCPU, rows.fields.words)
+    world = new_world(cpus, kinds == Kind.VCPU, rows.fields.words, features_of(rows.policy))
     rows.clear_mm(world, cpus, (kinds == Kind.IDLE) | (kinds == Kind.KTHREAD))
     first = np.full(cpus, -1, np.int32)
     first_threads(trace.event, trace.cpu, trace.subject, first)
