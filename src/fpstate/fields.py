@@ -12,7 +12,7 @@ from fpstate.errors import FpstateError
 from fpstate.policies.base import Bounded, Policy, When
 
 RESERVED = {
-    "guest_fp_trap": 0, "user_fp_trap": 1, "guest_sve_trap": 2, "user_sve_trap": 3, "user_sme_trap": 4, "sm": 5,
+    "guest_fp_trap": 0, "user_fp_trap": 1, "user_sve_trap": 2, "guest_sve_trap": 3, "user_sme_trap": 4, "sm": 5,
     "za": 6,
 }  # fmt: skip
 """Fields of a CPU that are hardware: the world knows their bits (world.state)."""
@@ -37,7 +37,7 @@ def declared(owner: type, kind: str, features: frozenset[str]) -> tuple[list[Fie
     """
     fields: dict[str, Field] = {}
     absent: dict[str, Any] = {}
-    shift, slots = 2 if kind == "Cpu" else 0, 0
+    shift, slots = 0 if kind != "Cpu" else len(RESERVED) if features else 2, 0
     for cls in reversed(owner.__mro__):
         _refuse_untyped(cls)
         for name, note in inspect.get_annotations(cls).items():
@@ -66,8 +66,6 @@ def declared(owner: type, kind: str, features: frozenset[str]) -> tuple[list[Fie
             values = _values(start, called, where)
             bits = (len(values) - 1).bit_length()
             reserved = RESERVED.get(name) if kind == "Cpu" else None
-            if reserved is not None and reserved >= 2:
-                shift = max(shift, len(RESERVED))
             at = shift if reserved is None else reserved
             fields[name] = Field(name, values, at, bits, start=values.index(start))
             shift += bits if reserved is None else 0

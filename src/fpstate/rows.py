@@ -24,7 +24,7 @@ from fpstate.fields import Field, Fields, width
 from fpstate.policies.base import Policy
 from fpstate.session import ROLES, Decision, Refused, Session
 from fpstate.world import step as S
-from fpstate.world.events import N_EVENTS, PARTICIPANTS, Event
+from fpstate.world.events import N_EVENTS, NEEDS, PARTICIPANTS, Event
 from fpstate.world.state import (
     F_AARCH32,
     F_FPMR,
@@ -38,7 +38,8 @@ from fpstate.world.state import (
     plane_size,
 )
 
-MAX_VIEW_BITS = 22
+MAX_VIEW_BITS = 34
+DIRECT_BITS = 20  # wider views are looked up by pages, made as they come up
 MAX_POINTS = 60
 HANDLER_SECONDS = 5  # a handler takes microseconds
 ASKED_AGAIN = 4  # how often a handler is asked again, to see that it does not depend on chance
@@ -117,7 +118,13 @@ class Rows:
         self.index = np.zeros(max(size, 1), np.int32)
 
     def handler(self, event: Event) -> Callable[..., object] | None:
-        """Return the policy's handler for `event`; without own ones, softirqs use those of kernel NEON in tasks."""
+        """Return the policy's handler for `event`, None if it has none or the world lacks the feature.
+
+        Without own ones, softirqs use those of kernel NEON in tasks.
+        """
+        needs = NEEDS.get(event, "")
+        if needs and needs not in self.policy.features:
+            return None
         name = event.name.lower()
         found = getattr(self.instance, name, None)
         if found is None and name.startswith("softirq"):
@@ -157,6 +164,9 @@ class Rows:
         if bits > MAX_VIEW_BITS:
             what = f"policy '{self.policy.name}' shows {bits} bits to '{event.name.lower()}'"
             raise FpstateError(what, expected=f"at most {MAX_VIEW_BITS}", hint="declare fewer or narrower fields")
+        if bits > DIRECT_BITS:
+            row[S.H_PAGED] = 1
+            bits -= S.PAGE_BITS
         return 1 << bits
 
     def codes(self, event: Event, key: int) -> dict[tuple[str, str], int]:
@@ -262,8 +272,25 @@ class Rows:
         self.traces.append(decision.trace)
         self.where.append(decision.where or self._defined(event))
         self.names.append((e, key))
-        self.index[self.handlers[e, S.H_BASE] + key] = r + 1
+        entry = self._entry(e, key)
+        self.index[entry] = r + 1
         return r
+
+    def _entry(self, e: int, key: int) -> int:
+        """Return where in the index the row for `key` at `e` belongs; its page is made if need be."""
+        base = int(self.handlers[e, S.H_BASE])
+        if self.handlers[e, S.H_PAGED] != 1:
+            return base + key
+        high, low = key >> S.PAGE_BITS, key & (1 << S.PAGE_BITS) - 1
+        if not self.index[base + high]:
+            self.index[base + high] = len(self.index)
+            self.index = np.concatenate([self.index, np.zeros(1 << S.PAGE_BITS, np.int32)])
+        return int(self.index[base + high]) + low
+
+    def known(self, e: int, key: int) -> bool:
+        """Tell whether the row for `key` at `e` has been learned."""
+        entry = self._entry(e, key)
+        return bool(self.index[entry])
 
     def _defined(self, event: Event) -> str:
         """Return file and line of the handler of `event`."""

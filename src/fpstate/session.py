@@ -15,7 +15,9 @@ from fpstate.world.events import PARTICIPANTS, Event
 from fpstate.world.state import FPEXC, FPMR, ZA, ZCR
 
 ROLES = ("cpu", "task", "second")
-PLAIN_OPS = {"save": S.SAVE, "load": S.LOAD, "clear": S.CLEAR, "overwrite": S.OVERWRITE, "edit": S.EDIT}
+PLAIN_OPS = {
+    "save": S.SAVE, "load": S.LOAD, "clear": S.CLEAR, "overwrite": S.OVERWRITE, "edit": S.EDIT, "fetch": S.FETCH,
+}  # fmt: skip
 SVE_OPS = {
     "save_sve": W.SAVE_SVE, "load_sve": W.LOAD_SVE, "widen": W.WIDEN, "narrow": W.NARROW, "set_vl": W.SET_VL,
     "alloc_sve": W.ALLOC_SVE, "free_sve": W.FREE_SVE, "overwrite_sve": W.OVERWRITE_SVE, "edit_sve": W.EDIT_SVE,

@@ -27,7 +27,6 @@ from fpstate.world.state import (
     C_SIZE,
     C_STASH,
     C_WORD,
-    CLASSES,
     F_AARCH32,
     F_FPMR,
     F_GUEST_SVE,
@@ -80,6 +79,8 @@ F_BITS: Final = 1
 F_KIND: Final = 2
 F_WORD: Final = 3
 F_SHIFT: Final = 4
+F_PLANE: Final = 5  # of a wide label: where the contexts of its plane start, and whether initial values are zeros
+F_ZEROS: Final = 6
 
 Words = NDArray[np.uint64]
 
@@ -144,10 +145,10 @@ def make_plan(
         if scope.cpus <= x < scope.cpus + scope.tasks:
             if scope.vcpus:
                 listed.append((at + X_RUNS, n.bit_length(), OWNER))
-            if signals:
+            if signals and not features:
                 listed.append((at + X_FRAME, 1, PLAIN))
     if features:
-        listed += _wide_fields(scope, features, owner_bits)
+        listed += _wide_fields(scope, features, owner_bits, points)
     listed = sorted((f for f in listed if f[1]), key=lambda f: f[2])
     table = np.zeros((len(listed) + 1, KINDS), np.int32)
     table[0] = [1 + sum(f[2] <= kind for f in listed) for kind in range(KINDS)]
@@ -155,7 +156,8 @@ def make_plan(
     for i, (place, bits, kind) in enumerate(listed, 1):
         if shift + bits > 64:
             word, shift = word + 1, 0
-        table[i, : F_SHIFT + 1] = place, bits, kind, word, shift
+        plane = place // plane_size(scope.cpus, n)
+        table[i] = place, bits, kind, word, shift, plane * plane_size(scope.cpus, n) + base, plane == Z
         shift += bits
     maps = list(_renamings(scope)) if fold else [list(range(n))]
     places = np.array([[0, *(_moved(int(p), scope, m) for p in table[1:, F_PLACE])] for m in maps], np.int32)
@@ -165,7 +167,7 @@ def make_plan(
     return Plan(table, places, owners, cpus, names, word + 1, int(table[1:, F_BITS].sum()))
 
 
-def _wide_fields(scope: Scope, features: int, owner_bits: int) -> list[tuple[int, int, int]]:
+def _wide_fields(scope: Scope, features: int, owner_bits: int, points: int) -> list[tuple[int, int, int]]:
     """Return the fields of the planes beyond V's that a world with `features` needs: place, bits, meaning."""
     n = scope.cpus + scope.tasks + scope.kthreads + scope.vcpus
     classes = ((F_SVE, Z), (F_SVE, ZCR), (F_SME, ZA), (F_FPMR, FPMR), (F_AARCH32, FPEXC))
@@ -177,7 +179,7 @@ def _wide_fields(scope: Scope, features: int, owner_bits: int) -> list[tuple[int
             continue
         at = W.record(Z, x, scope.cpus, n)
         if features & F_SVE and not vcpu:
-            listed += [(at + Z_DEAD, 1, PLAIN), (at + Z_SYSCALL, 1, PLAIN), (at + Z_FRAME, 1, PLAIN)]
+            listed += [(at + Z_DEAD, 1, PLAIN), (at + Z_SYSCALL, 1, PLAIN), (at + Z_FRAME, int(points > 0), PLAIN)]
         elif not vcpu:
             listed.append((at + Z_SYSCALL, 1, PLAIN))
         if features & F_GUEST_SVE if vcpu else features & F_SVE:
@@ -233,7 +235,7 @@ def label_value(w: World, place: int, owners: NDArray[np.int32], p: int, n: int,
         if w[place + 1] == w[x + X_VER]:
             return int(owners[p, v]) << 1 | 1
         if w[place + 1] >= w[x + X_BIRTH]:
-            return int(owners[p, v]) << 1
+            return 0 if len(w) > plane_size(base // C_SIZE, n) else int(owners[p, v]) << 1
         return softirq_owner(n) << 1  # of another program, task or vCPU that had this record before
     if v != softirq_owner(n):
         t = base + (v - kernel_owner(0, n)) * X_SIZE
@@ -245,25 +247,21 @@ def label_value(w: World, place: int, owners: NDArray[np.int32], p: int, n: int,
 
 
 @inline
-def wide_label_value(w: World, place: int, owners: NDArray[np.int32], p: int, n: int, base: int) -> int:
-    """Return what a label in another plane than V's packs to; zeros are owner 0's latest value."""
+def wide_label_value(w: World, place: int, plane: int, owners: NDArray[np.int32], p: int, n: int, zeros: bool) -> int:
+    """Return what a label in another plane than V's packs to; zeros are owner 0's latest value.
+
+    `plane` is where that plane's contexts start, `zeros` whether initial values of its class are zeros. An old value of
+    its own is to its owner what a lost one is, and to others no more.
+    """
     v = int(w[place])
     if v == 0:
         return int(w[place + 1])
     if v > n:
         return int(owners[p, v]) << 1  # the length a vCPU's image is laid out for
-    x = place // plane_size(base // C_SIZE, n) * plane_size(base // C_SIZE, n) + base + (v - 1) * X_SIZE
+    x = plane + (v - 1) * X_SIZE
     if w[place + 1] == w[x + X_VER]:
-        return int(owners[p, v]) << 1 | 1
-    return int(owners[p, v]) << 1 if w[place + 1] >= w[x + X_BIRTH] else softirq_owner(n) << 1
-
-
-@inline
-def is_initial(w: World, at: int, n: int, base: int) -> int:
-    """Return 1 if the version at `at` is the latest of the record it lies in."""
-    size = plane_size(base // C_SIZE, n)
-    plane = at // size * size + base
-    return 1 if w[at] == w[plane + (at - plane) // X_SIZE * X_SIZE + X_VER] else 0
+        return W.ZEROS if zeros and w[x + X_INIT] == w[x + X_VER] else int(owners[p, v]) << 1 | 1
+    return 0 if w[place + 1] >= w[x + X_BIRTH] else softirq_owner(n) << 1
 
 
 @inline
@@ -287,9 +285,9 @@ def pack(
         elif f < fields[0, CONTEXT]:
             v = int(owners[p, w[at] + 1]) - 1
         elif f < fields[0, INITIAL]:
-            v = is_initial(w, at, n, base)
+            v = 1 if w[at] == w[at + X_VER - X_INIT] else 0
         else:
-            v = wide_label_value(w, at, owners, p, n, base)
+            v = wide_label_value(w, at, fields[f, F_PLANE], owners, p, n, fields[f, F_ZEROS] == 1)
         if fields[f, F_WORD] != word:
             out[word] = acc
             acc, word = np.uint64(0), word + 1
@@ -405,7 +403,7 @@ def unpack(words: Words, at: int, fields: NDArray[np.int32], w: World, n: int, b
         w[base + x * X_SIZE + X_BIRTH] = 0
     size = plane_size(base // C_SIZE, n)
     if len(w) > size:
-        for k in range(1, CLASSES):
+        for k in range(1, len(w) // size):
             for x in range(n):
                 w[k * size + base + x * X_SIZE + X_VER] = 1
                 w[k * size + base + x * X_SIZE + X_INIT] = 0

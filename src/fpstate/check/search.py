@@ -540,7 +540,7 @@ class Search:
         return None
 
     def _known(self, s: Shard) -> bool:
-        return bool(self.rows.index[self.rows.handlers[s.asked[0], S.H_BASE] + s.asked[1]])
+        return self.rows.known(int(s.asked[0]), int(s.asked[1]))
 
     def _expand(self, s: Shard, goal: int) -> int:
         return s.expand(self.rows, self.plan, self.z, self.wanted, goal)

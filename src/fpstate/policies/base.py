@@ -100,10 +100,10 @@ class Policy:
         """The guest's next FP use traps to the hypervisor (CPTR_EL2.TFP; CPACR_EL1.FPEN clear on VHE)."""
         user_fp_trap: bool = False
         """User mode's next FP use traps to the kernel (CPACR_EL1.FPEN, CR0.TS)."""
-        guest_sve_trap: bool = when("sve", True)
-        """The guest's next SVE use traps (CPTR_EL2.TZ; CPACR_EL1.ZEN clear on VHE)."""
         user_sve_trap: bool = when("sve", True)
         """User mode's next SVE use traps (CPACR_EL1.ZEN, EL0EN clear)."""
+        guest_sve_trap: bool = when("guest-sve", True)
+        """The guest's next SVE use traps (CPTR_EL2.TZ; CPACR_EL1.ZEN clear on VHE)."""
         user_sme_trap: bool = when("sme", True)
         """User mode's next SME instruction traps (CPACR_EL1.SMEN)."""
         sm: bool = when("sme", False)
@@ -137,6 +137,13 @@ class Policy:
 
         def edit(self, context: Context) -> None:
             """Change part of the image from outside; what was there must have been up to date."""
+            _only_in_a_handler()
+
+        def fetch(self, context: Context) -> None:
+            """Interrupt the CPU that the first pointer of `context` names, if it is another one (IPI).
+
+            If that CPU's first pointer names `context`, it saves its registers to the image; both pointers become None.
+            """
             _only_in_a_handler()
 
         # With feature sve.

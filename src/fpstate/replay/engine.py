@@ -18,6 +18,7 @@ from fpstate.world.state import C_REGS, C_SIZE, World, new_world
 
 _USER_FP: Final = int(Event.USER_FP)
 _GUEST_FP: Final = int(Event.GUEST_FP)
+_USER_SVE: Final = int(Event.USER_SVE)
 _RET_MAYBE: Final = int(Event.RET_TO_USER_MAYBE)
 _USER_MAYBE: Final = int(Event.USER_FP_MAYBE)
 _GUEST_MAYBE: Final = int(Event.GUEST_FP_MAYBE)
@@ -68,6 +69,8 @@ def replay_events(
             if not maybe:
                 continue
             e -= 1
+        if e == _USER_SVE and not wide:
+            e = _USER_FP
         if S.ignored(handlers, e):
             continue
         c = int(cpu[i])

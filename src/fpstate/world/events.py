@@ -122,6 +122,16 @@ PARTICIPANTS: dict[Event, tuple[str, ...]] = {
 """Events a policy may handle, and who takes part beside the CPU."""
 
 
+_SVE = (Event.SVE_TRAP, Event.INTERRUPT, Event.VL_CHANGE, Event.SIGRETURN_SVE, Event.PTRACE_SVE, Event.SMCCC)
+_SME = (Event.SME_TRAP, Event.PTRACE_STREAMING, Event.PTRACE_ZA, Event.SIGRETURN_ZA)
+NEEDS: dict[Event, str] = {
+    **dict.fromkeys((*_SVE, Event.EFI_BEGIN, Event.EFI_END), "sve"),
+    **dict.fromkeys(_SME, "sme"),
+    Event.GUEST_SVE_TRAP: "guest-sve",
+}
+"""Events that only a world with a feature has."""
+
+
 class Truth(IntEnum):
     """What a real kernel was seen to do about FP state: lines a recording may hold beside the events.
 

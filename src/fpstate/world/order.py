@@ -47,7 +47,6 @@ from fpstate.world.state import (
     X_SIZE,
     X_VER,
     X_WORD,
-    Z_FRAME,
     Z_STORE,
     Z_SYSCALL,
     Z_WIDE,
@@ -225,15 +224,13 @@ def add_task_moves(w: World, z: Scope, moves: S.Ints, k: int, base: int, c: int,
     frame = w[base + t * X_SIZE + X_FRAME]
     if features:
         zt = W.record(Z, t, int(z[Z_CPUS]), contexts(z))
-        if not frame:
-            k = add(moves, k, z, SIGNAL, c, 0)
+        k = add(moves, k, z, SIGNAL, c, 0)
         if not w[zt + Z_SYSCALL]:
             return k
         k = add(moves, k, z, VL_CHANGE, c, 0)
         k = add(moves, k, z, SMCCC, c, 0)
-        if frame:
-            k = add(moves, k, z, SIGRETURN_SVE if w[zt + Z_FRAME] else SIGRETURN, c, 0)
-            k = add(moves, k, z, SIGRETURN_ZA, c, 0)
+        for kind in (SIGRETURN, SIGRETURN_SVE, SIGRETURN_ZA):  # a task can make up a frame without any signal
+            k = add(moves, k, z, kind, c, 0)
     else:
         k = add(moves, k, z, SIGRETURN if frame else SIGNAL, c, 0)
     k = add(moves, k, z, EXEC, c, 0)
@@ -394,7 +391,7 @@ def arrive(w: World, z: Scope, e: int, t: int, s: int) -> None:
         w[ta + X_MODE] = USER
     elif e == EXIT:
         w[ta + X_MODE] = DYING
-    elif e == SIGNAL:
+    elif e == SIGNAL and not z[Z_FEATURES]:
         w[ta + X_FRAME] = 1
     elif e == SIGRETURN or e == SIGRETURN_SVE or e == SIGRETURN_ZA:
         w[ta + X_FRAME] = 0

@@ -80,8 +80,8 @@ FREE: Final = 6  # value of X_MODE: the context does not exist; the other modes 
 
 GUEST_TRAP: Final = 1  # bits of C_WORD: the guest's, and user mode's, next FP use traps
 USER_TRAP: Final = 2
-GUEST_SVE_TRAP: Final = 4  # the rest only in worlds with more features
-USER_SVE_TRAP: Final = 8
+USER_SVE_TRAP: Final = 4  # the rest only in worlds with more features
+GUEST_SVE_TRAP: Final = 8
 USER_SME_TRAP: Final = 16
 SM: Final = 32  # the CPU is in streaming mode (SVCR.SM)
 ZA_ON: Final = 64  # SVCR.ZA
@@ -121,7 +121,8 @@ def new_world(cpus: int, is_vcpu: NDArray[np.bool_], words: tuple[int, int, int]
     """
     n = len(is_vcpu)
     size = plane_size(cpus, n)
-    world = np.zeros(size * (CLASSES if features else 1), np.int32)
+    beyond = CLASSES if features & (F_FPMR | F_AARCH32 | F_SME) else ZA + 1
+    world = np.zeros(size * (beyond if features else 1), np.int32)
     for k, plane in enumerate(world.reshape(-1, size)):
         records = plane[cpus * C_SIZE : cpus * C_SIZE + n * X_SIZE].reshape(n, X_SIZE)
         records[:, X_IMAGE] = np.arange(1, n + 1)
@@ -132,7 +133,7 @@ def new_world(cpus: int, is_vcpu: NDArray[np.bool_], words: tuple[int, int, int]
             records[:, X_KERNEL] = np.arange(n + 2, 2 * n + 2)
             records[:, X_VCPU] = is_vcpu
         elif k == Z:
-            records[:, Z_DEAD] = records[:, Z_SYSCALL] = ~is_vcpu
+            records[:, Z_SYSCALL] = ~is_vcpu
             if features & F_GUEST_SVE:  # KVM allocates a vCPU's storage when its features are finalised
                 records[is_vcpu, Z_STORE] = SVE_STORE
                 records[is_vcpu, Z_WIDE] = np.flatnonzero(is_vcpu) + 1

@@ -51,6 +51,7 @@ CLEAR: Final = 3  # registers become the target's initial state (zeros)
 OVERWRITE: Final = 4  # the target's image becomes its new latest value (exec, signal frame, reset)
 EDIT: Final = 5  # the same for a change of part of it: the image must be up to date before
 OOPS: Final = 6  # kernel code followed a pointer to nobody
+FETCH: Final = 7  # interrupt the CPU the target names: it saves the target if its record names it, and forgets it
 
 # Targets, also the codes of pointers to contexts in views.
 NOBODY: Final = 0
@@ -79,7 +80,9 @@ H_SECOND: Final = 2
 H_CPU_PTR: Final = 3  # and 4
 H_TASK_PTR: Final = 5  # and 6
 H_SECOND_PTR: Final = 7  # and 8
-H_SIZE: Final = 9
+H_PAGED: Final = 9  # 1: the view is wide; what lies at base + key // PAGE is where a page of the index begins
+H_SIZE: Final = 10
+PAGE_BITS: Final = 12
 H_FEATURES: Final = 1  # of the row of Event.NONE, which nobody handles: the features of the world, as F_*
 
 # Counters.
@@ -193,14 +196,15 @@ def view_key(w: World, handlers: Ints, e: int, c: int, t: int, s: int, cpus: int
     base = context_base(cpus)
     ta = base + t * X_SIZE
     sa = base + s * X_SIZE
-    key = w[ca + C_WORD] | w[ta + X_WORD] << handlers[e, H_TASK] | w[sa + X_WORD] << handlers[e, H_SECOND]
+    key = int(w[ca + C_WORD])
+    key |= int(w[ta + X_WORD]) << int(handlers[e, H_TASK]) | int(w[sa + X_WORD]) << int(handlers[e, H_SECOND])
     for i in range(2):
         if handlers[e, H_CPU_PTR + i] >= 0:
-            key |= pointer_code(w[ca + C_PTR + i], t, s, n) << handlers[e, H_CPU_PTR + i]
+            key |= pointer_code(w[ca + C_PTR + i], t, s, n) << int(handlers[e, H_CPU_PTR + i])
         if handlers[e, H_TASK_PTR + i] >= 0:
-            key |= cpu_code(w[ta + X_PTR + i], c) << handlers[e, H_TASK_PTR + i]
+            key |= cpu_code(w[ta + X_PTR + i], c) << int(handlers[e, H_TASK_PTR + i])
         if handlers[e, H_SECOND_PTR + i] >= 0:
-            key |= cpu_code(w[sa + X_PTR + i], c) << handlers[e, H_SECOND_PTR + i]
+            key |= cpu_code(w[sa + X_PTR + i], c) << int(handlers[e, H_SECOND_PTR + i])
     return int(key)
 
 
@@ -235,6 +239,20 @@ def whose(w: World, where: int, cpus: int) -> int:
 
 
 @inline
+def fetch(w: World, x: int, c: int, cpus: int, counts: Counts) -> None:
+    """Let the CPU that context `x` names save the registers to the image of `x`, if its first pointer names `x`."""
+    xa = context_base(cpus) + x * X_SIZE
+    other = int(w[xa + X_PTR]) - 1
+    if other < 0 or other == c or w[other * C_SIZE + C_PTR] != x + 1:
+        return
+    w[xa + X_IMAGE] = w[other * C_SIZE + C_REGS]
+    w[xa + X_IMAGE + 1] = w[other * C_SIZE + C_REGS + 1]
+    w[other * C_SIZE + C_PTR] = 0
+    w[xa + X_PTR] = 0
+    counts[N_SAVE_HOST + w[xa + X_VCPU]] += 1
+
+
+@inline
 def run_ops(w: World, rows: Ints, r: int, c: int, t: int, s: int, cpus: int, n: int, counts: Counts) -> int:
     """Carry out the operations of a row on CPU `c`."""
     regs = c * C_SIZE + C_REGS
@@ -245,7 +263,9 @@ def run_ops(w: World, rows: Ints, r: int, c: int, t: int, s: int, cpus: int, n: 
         if op == OOPS:
             return NULL_POINTER
         a = place(w, rows[r, R_OPS + 1 + i] >> 8 & 15, c, t, s, cpus, n)
-        if op == SAVE or op == LOAD:
+        if op == FETCH:
+            fetch(w, (a - base) // X_SIZE, c, cpus, counts)
+        elif op == SAVE or op == LOAD:
             kind = whose(w, a, cpus)
             if a >= base and w[a - (a - base) % X_SIZE + X_MODE] == FREE:
                 return USE_AFTER_FREE
@@ -368,7 +388,11 @@ def find_row(
     if base < 0:
         return -1
     key = view_key(w, handlers, e, c, t, s, cpus, n)
-    r = int(index[base + key]) - 1
+    if handlers[e, H_PAGED] == 1:
+        page = int(index[base + (key >> PAGE_BITS)])
+        r = int(index[page + (key & (1 << PAGE_BITS) - 1)]) - 1 if page else -1
+    else:
+        r = int(index[base + key]) - 1
     if r < 0:
         asked[0] = e
         asked[1] = key

@@ -23,7 +23,6 @@ from fpstate.world.state import (
     C_REGS,
     C_SIZE,
     C_WORD,
-    CLASSES,
     F_AARCH32,
     F_FPMR,
     F_GUEST_SVE,
@@ -148,6 +147,12 @@ def record(k: int, x: int, cpus: int, n: int) -> int:
 def registers(k: int, c: int, cpus: int, n: int) -> int:
     """Return where the label of class `k` in the registers of CPU `c` lies."""
     return k * plane_size(cpus, n) + c * C_SIZE + C_REGS
+
+
+@inline
+def planes(w: World, cpus: int, n: int) -> int:
+    """Return how many register classes the world has."""
+    return len(w) // plane_size(cpus, n)
 
 
 @inline
@@ -312,9 +317,16 @@ def renew(w: World, k: int, x: int, zeros: bool, cpus: int, n: int) -> None:
 
 
 @inline
+def may_discard(w: World, x: int, cpus: int, n: int) -> None:
+    """Make zeros right for Z of task `x`, beside its value if that is anything else."""
+    at = record(Z, x, cpus, n)
+    w[at + Z_DEAD] = 0 if w[at + X_INIT] == w[at + X_VER] else 1
+
+
+@inline
 def newborn(w: World, x: int, cpus: int, n: int) -> None:
     """Let context `x` begin anew in all classes but V: zeros, with nothing of its predecessor to be seen."""
-    for k in range(1, CLASSES):
+    for k in range(1, planes(w, cpus, n)):
         renew(w, k, x, True, cpus, n)
         at = record(k, x, cpus, n)
         w[at + X_BIRTH] = w[at + X_VER]
@@ -329,7 +341,8 @@ def wide_before(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int, fea
     """Do what an event does to the further classes before kernel code handles it."""
     tz, sz = record(Z, t, cpus, n), record(Z, s, cpus, n)
     if e == _SYSCALL:
-        w[tz + Z_DEAD] = w[tz + Z_SYSCALL] = 1
+        w[tz + Z_SYSCALL] = 1
+        may_discard(w, t, cpus, n)
         w[record(ZA, t, cpus, n) + ZA_SVCR] &= ~1  # a system call leaves streaming mode
     elif e == _RET or e == _INTERRUPT:
         w[tz + Z_SYSCALL] = 0
@@ -341,12 +354,13 @@ def wide_before(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int, fea
         if e != _SIGRETURN:
             renew(w, V, t, False, cpus, n)
         renew(w, Z, t, e != _SIGRETURN_SVE, cpus, n)
-        w[tz + Z_DEAD] = 0
-        renew(w, FPMR, t, False, cpus, n)
+        w[tz + Z_DEAD] = w[tz + Z_SYSCALL] = 0  # forget_syscall
+        if features & F_FPMR:
+            renew(w, FPMR, t, False, cpus, n)
         w[record(ZA, t, cpus, n) + ZA_SVCR] = 2 if e == _SIGRETURN_ZA else 0
         renew(w, ZA, t, e != _SIGRETURN_ZA, cpus, n)
     elif e == _PTRACE_WRITE:
-        w[sz + Z_DEAD] = 1  # the rest of each register written becomes zeros
+        may_discard(w, s, cpus, n)  # the rest of each register written becomes zeros
     elif e == _PTRACE_SVE or e == _PTRACE_STREAMING:
         renew(w, V, s, False, cpus, n)
         renew(w, Z, s, False, cpus, n)
@@ -356,9 +370,6 @@ def wide_before(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int, fea
     elif e == _PTRACE_ZA:
         renew(w, ZA, s, False, cpus, n)
         w[record(ZA, s, cpus, n) + ZA_SVCR] |= 2
-    elif e == _VL_CHANGE:
-        renew(w, Z, t, True, cpus, n)
-        renew(w, ZCR, t, False, cpus, n)
     elif e == _SETREG:
         if features & F_GUEST_SVE:
             renew(w, Z, s, False, cpus, n)
@@ -373,7 +384,7 @@ def wide_before(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int, fea
 @inline
 def lose_all(w: World, c: int, cpus: int, n: int) -> None:
     """Let CPU `c` lose its registers of all classes."""
-    for k in range(CLASSES):
+    for k in range(planes(w, cpus, n)):
         put(w, registers(k, c, cpus, n), 0, 0)
     w[c * C_SIZE + C_WORD] &= ~(SM | ZA_ON)
 
@@ -387,6 +398,10 @@ def wide_after(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int) -> i
             return WRONG_MODE
     elif e == _PM_ENTER:
         lose_all(w, c, cpus, n)
+    elif e == _VL_CHANGE:
+        renew(w, Z, t, True, cpus, n)
+        w[record(Z, t, cpus, n) + Z_DEAD] = 0
+        renew(w, ZCR, t, False, cpus, n)
     elif e == _FORK:
         newborn(w, s, cpus, n)
         sz, tz = record(Z, s, cpus, n), record(Z, t, cpus, n)
@@ -395,10 +410,11 @@ def wide_after(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int) -> i
         put(w, sz + X_IMAGE, 0, ZEROS)
         w[sz + Z_SYSCALL] = 1
         w[sz + Z_FRAME] = w[tz + Z_FRAME]
-        own, parent = record(FPMR, s, cpus, n), record(FPMR, t, cpus, n)
-        renew(w, FPMR, s, False, cpus, n)
-        right = right_label(w, FPMR, t, parent + X_IMAGE, 0, cpus, n)
-        put(w, own + X_IMAGE, s + 1, w[own + X_VER] if right else w[own + X_VER] - 1)
+        if planes(w, cpus, n) > FPMR:
+            own, parent = record(FPMR, s, cpus, n), record(FPMR, t, cpus, n)
+            renew(w, FPMR, s, False, cpus, n)
+            right = right_label(w, FPMR, t, parent + X_IMAGE, 0, cpus, n)
+            put(w, own + X_IMAGE, s + 1, w[own + X_VER] if right else w[own + X_VER] - 1)
     elif e == _SIGNAL:
         return frame_lacks(w, t, cpus, n)
     return 0
@@ -409,6 +425,7 @@ def frame_lacks(w: World, t: int, cpus: int, n: int) -> int:
     """Return what is wrong with the SVE record of a signal frame just built, or with its absence."""
     tz = record(Z, t, cpus, n)
     if w[tz + Z_FRAME]:
+        w[tz + Z_FRAME] = 0
         own = w[tz + Z_WIDE] == t + 1 and w[tz + Z_WIDE + 1] == w[record(V, t, cpus, n) + X_VER]
         return 0 if own and right_label(w, Z, t, tz + X_IMAGE, 0, cpus, n) else CLASS_WRONG + Z
     return 0 if w[tz + Z_DEAD] or w[tz + X_INIT] == w[tz + X_VER] else CLASS_WRONG + Z
