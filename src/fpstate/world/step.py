@@ -82,7 +82,7 @@ H_TASK_PTR: Final = 5  # and 6
 H_SECOND_PTR: Final = 7  # and 8
 H_PAGED: Final = 9  # 1: the view is wide; what lies at base + key // PAGE is where a page of the index begins
 H_SIZE: Final = 10
-PAGE_BITS: Final = 12
+PAGE_BITS: Final = 15
 H_FEATURES: Final = 1  # of the row of Event.NONE, which nobody handles: the features of the world, as F_*
 
 # Counters.
@@ -498,7 +498,7 @@ def step(
     if MIND_AFTER >> e & 1:
         verdict = max(verdict, after_row(w, e, c, t, s, cpus, n))
     if features:
-        verdict = max(verdict, W.wide_after(w, e, c, t, s, cpus, n))
+        verdict = max(verdict, W.wide_after(w, e, c, t, s, cpus, n, features))
     return verdict
 
 

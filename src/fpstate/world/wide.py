@@ -26,6 +26,7 @@ from fpstate.world.state import (
     F_AARCH32,
     F_FPMR,
     F_GUEST_SVE,
+    F_SVE,
     FPEXC,
     FPMR,
     FREE,
@@ -390,7 +391,7 @@ def lose_all(w: World, c: int, cpus: int, n: int) -> None:
 
 
 @inline
-def wide_after(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int) -> int:
+def wide_after(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int, features: int) -> int:
     """Do what an event does to the further classes after kernel code has handled it; return what went wrong."""
     if e == _NEON or e == _SOFTIRQ or e == _EFI:
         put(w, registers(Z, c, cpus, n), 0, ZEROS if e != _EFI else 0)
@@ -415,7 +416,7 @@ def wide_after(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int) -> i
             renew(w, FPMR, s, False, cpus, n)
             right = right_label(w, FPMR, t, parent + X_IMAGE, 0, cpus, n)
             put(w, own + X_IMAGE, s + 1, w[own + X_VER] if right else w[own + X_VER] - 1)
-    elif e == _SIGNAL:
+    elif e == _SIGNAL and features & F_SVE:
         return frame_lacks(w, t, cpus, n)
     return 0
 
