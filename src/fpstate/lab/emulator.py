@@ -1,0 +1,102 @@
+"""The emulator's log of one CPU: which functions were called, and between them each stay in user mode or in a guest.
+
+Lines come from QEMU's `-d int` (target/arm/helper.c, arm_log_exception and helper_exception_return) and from the plugin
+(payload/plugin.c), in one file per thread, so in the order in which the CPU went through them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fpstate.errors import FpstateError
+
+FP_TRAP, SVE_TRAP = 0x07, 0x19
+"""Exception classes (Arm ARM, ESR_ELx.EC): an FP or SIMD access that was trapped, an SVE access that was trapped."""
+
+_TOKEN = re.compile(
+    rb"^(?:@A (?P<called>\d+)|@(?P<used>[FS])|Taking exception (?P<exception>\d+) \[.*\] on CPU (?P<cpu>\d+)"
+    rb"|\.\.\.from EL(?P<origin>\d) to EL(?P<target>\d)|\.\.\.with ESR 0x(?P<ec>[0-9a-f]+)/"
+    rb"|Exception return from AArch\d\d EL\d to AArch\d\d EL(?P<el>\d) PC 0x(?P<pc>[0-9a-f]+))",
+    re.M,
+)
+_INTERRUPTS = {5, 6, 14, 15, 24}  # QEMU's EXCP_IRQ, FIQ, VIRQ, VFIQ, VSERR: the ESR printed is an old one
+_KERNEL = 1 << 55  # kernel addresses have this bit set (Documentation/arm64/memory.rst)
+
+
+@dataclass
+class Stay:
+    """A time in user mode, or in a guest, between two calls of the functions watched; `fp` is use other than by SVE."""
+
+    guest: bool
+    fp: bool = False
+    sve: bool = False
+    traps: int = 0  # FP and SVE accesses of a guest that trapped to the hypervisor
+
+
+@dataclass
+class CpuLog:
+    """What one CPU did: `called[i]` is a function's number; `stays` are (how many calls came before, the stay)."""
+
+    cpu: int
+    called: list[int] = field(default_factory=list)
+    stays: list[tuple[int, Stay]] = field(default_factory=list)
+    exceptions: Counter[tuple[bool, int]] = field(default_factory=Counter)
+    """Synchronous exceptions by (of a guest, exception class)."""
+
+
+def read_logs(paths: list[Path], cpus: int) -> list[CpuLog]:
+    """Return what each CPU did. Raise FpstateError if a CPU has no log."""
+    logs = [log for path in paths if (log := read_log(path.read_bytes())) is not None]
+    by_cpu = {log.cpu: log for log in logs}
+    if sorted(by_cpu) != list(range(cpus)) or len(logs) != cpus:
+        raise FpstateError(f"the emulator logged CPUs {sorted(log.cpu for log in logs)}", expected=f"{cpus} CPUs")
+    return [by_cpu[cpu] for cpu in range(cpus)]
+
+
+def read_log(text: bytes) -> CpuLog | None:
+    """Return what one thread's log says; None for a thread that runs no CPU."""
+    log = CpuLog(-1)
+    stay: Stay | None = None  # the one the CPU is in
+    left: Stay | None = None  # the one an exception has just ended, until its class is known
+    exception = 0
+    for token in _TOKEN.finditer(text):
+        kind = token.lastgroup
+        if kind == "called":
+            log.called.append(int(token["called"]))
+        elif kind == "used":
+            if stay is not None:
+                stay.fp, stay.sve = stay.fp or token["used"] == b"F", stay.sve or token["used"] == b"S"
+        elif kind == "cpu":
+            exception, log.cpu, left = int(token["exception"]), int(token["cpu"]), None
+        elif kind == "target":
+            if stay is not None and not (stay.guest and token["target"] == b"1"):  # a guest's own handlers are the guest
+                left, stay = stay, None
+        elif kind == "ec":
+            if left is not None and exception not in _INTERRUPTS:
+                _left_by(log, left, int(token["ec"], 16))
+            left = None
+        else:
+            stay = _entered(log, int(token["el"]), int(token["pc"], 16))
+    return log if log.cpu >= 0 else None
+
+
+def _entered(log: CpuLog, el: int, pc: int) -> Stay | None:
+    """Return the stay that an exception return begins or goes on with; None if it returns to the kernel or hypervisor."""
+    if el == 2 or (el == 1 and pc & _KERNEL):
+        return None
+    guest = el == 1
+    if log.stays and log.stays[-1][0] == len(log.called) and log.stays[-1][1].guest == guest:
+        return log.stays[-1][1]
+    log.stays.append((len(log.called), Stay(guest)))
+    return log.stays[-1][1]
+
+
+def _left_by(log: CpuLog, stay: Stay, ec: int) -> None:
+    log.exceptions[stay.guest, ec] += 1
+    if stay.guest:
+        stay.traps += ec in (FP_TRAP, SVE_TRAP)
+    elif ec == SVE_TRAP:
+        stay.sve = False  # it was told, and then it trapped; `fp` stays if another instruction used FP before

@@ -1,0 +1,130 @@
+"""The emulator's log and the kernel's trace as one: each stay in user mode or in a guest gets its line.
+
+Every line of the trace was written by a function whose calls the emulator logged. Both are in the order of their CPU, and
+on each CPU the line of the mark (payload/init.c) says where they meet. So a stay between the nth and the next
+call lies between their lines. It gets the time of the line before it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+
+from fpstate.errors import FpstateError
+from fpstate.lab.emulator import CpuLog, Stay
+from fpstate.lab.recipe import Recipe
+
+MARK = "tracing_mark_write"
+_HEAD = re.compile(r"\s*(.*)-(\d+) +\[(\d+)\] +\S+ +(\d+\.\d+): ([^ :]+):?")
+_NEXT = re.compile(r"next_comm=(.*) next_pid=(\d+) ")
+_WRITERS = {"sched_process_exit": "trace_event_raw_event_sched_process_template"}
+
+
+def writers(recipe: Recipe) -> dict[str, str]:
+    """Return the kernel function to watch for each name of a line: the function itself, or the one that writes an event.
+
+    Probes have none: their line follows one that has.
+    """
+    names = [event.partition("/")[2] for event in recipe.events]
+    events = {name: _WRITERS.get(name, f"trace_event_raw_event_{name}") for name in names}
+    return {MARK: MARK, **events, **{name: name for name in recipe.functions}}
+
+
+@dataclass
+class _Cpu:
+    """The lines of one CPU: their indices in the trace, and of those that were watched the number of the writer."""
+
+    lines: list[int] = field(default_factory=list)
+    watched: list[tuple[int, int]] = field(default_factory=list)  # (place in `lines`, writer)
+    who: list[str] = field(default_factory=list)  # the thread that runs after each line, as comm-tid
+    times: list[str] = field(default_factory=list)
+    mark: int = -1  # place in `watched`
+
+
+def lined_up(trace: list[str], logs: list[CpuLog], names: list[str]) -> list[str]:
+    """Return the lines of the trace with a `user_run` or `guest_run` line for every stay.
+
+    `names[i]` is the name of the lines that the function with number i writes. Raise FpstateError where they disagree.
+    """
+    cpus = _by_cpu(trace, len(logs), {name: i for i, name in enumerate(names)})
+    added: dict[int, list[str]] = {}
+    for log, cpu in zip(logs, cpus, strict=True):
+        if not cpu.watched:
+            continue
+        first = _meet(log, cpu, names.index(MARK))
+        _check(trace, log, cpu, first, names)
+        for calls, stay in log.stays:
+            place = calls - first  # so many watched lines come before it
+            if 0 < place < len(cpu.watched):
+                at = cpu.watched[place][0] - 1
+                added.setdefault(cpu.lines[at], []).append(_line(cpu, at, log.cpu, stay))
+    return [line for i, old in enumerate(trace) for line in (old, *added.get(i, ()))]
+
+
+def _by_cpu(trace: list[str], n: int, numbers: dict[str, int]) -> list[_Cpu]:
+    cpus = [_Cpu() for _ in range(n)]
+    comms: dict[str, str] = {}
+    for i, line in enumerate(trace):
+        if line.startswith("#") or not (head := _HEAD.match(line)):
+            continue
+        comm, tid, number, time, name = head.groups()
+        cpu = cpus[int(number)]
+        if comm != "<...>":
+            comms[tid] = comm
+        if name == "sched_switch" and (found := _NEXT.search(line)):
+            now = found[2]
+            comms[now] = found[1]
+        else:
+            now = cpu.who[-1] if cpu.who else tid
+        if name in numbers:
+            if name == MARK:
+                cpu.mark = len(cpu.watched)
+            cpu.watched.append((len(cpu.lines), numbers[name]))
+        cpu.lines.append(i)
+        cpu.times.append(time)
+        cpu.who.append(now)
+    for cpu in cpus:
+        cpu.who = [f"{comms.get(tid, '<...>'):>16}-{tid:<7}" for tid in cpu.who]
+    return cpus
+
+
+def _meet(log: CpuLog, cpu: _Cpu, mark: int) -> int:
+    """Return the number of calls before the one that wrote the first watched line."""
+    marks = [i for i, number in enumerate(log.called) if number == mark]
+    if cpu.mark < 0 or len(marks) != 1:
+        raise FpstateError(
+            f"CPU {log.cpu} has {int(cpu.mark >= 0)} marks in the trace and {len(marks)} in the emulator's log",
+            expected="one of each",
+            hint="capture again with a longer time",
+        )
+    return marks[0] - cpu.mark
+
+
+def _check(trace: list[str], log: CpuLog, cpu: _Cpu, first: int, names: list[str]) -> None:
+    """Raise FpstateError unless each line has its call. An interrupt may swap two within the same stay in the kernel."""
+    lines = [number for _, number in cpu.watched]
+    calls = log.called[first : first + len(lines)] if first >= 0 else []
+    if lines == calls:
+        return
+    borders = [0, *sorted({n - first for n, _ in log.stays if 0 < n - first < len(lines)}), len(lines)]
+    for a, b in zip(borders, borders[1:], strict=False):
+        if lines[a:b] == calls[a:b] or (b < len(lines) and Counter(lines[a:b]) == Counter(calls[a:b])):
+            continue
+        if b == len(lines) and not Counter(lines[a:b]) - Counter(log.called[first + a : first + b + 8]):
+            continue  # the end, where the recorder stops in the middle
+        wrong = next((i for i in range(a, b) if lines[i : i + 1] != calls[i : i + 1]), a)
+        at = cpu.lines[cpu.watched[wrong][0]]
+        seen = names[calls[wrong]] if wrong < len(calls) else "nothing"
+        raise FpstateError(
+            f"the emulator's log does not fit the trace on CPU {log.cpu}: `{trace[at].strip()}`",
+            expected=f"a line of {seen}",
+            hint="capture again; if it happens again, use --no-emulator",
+        )
+
+
+def _line(cpu: _Cpu, at: int, number: int, stay: Stay) -> str:
+    """Return the line of a stay: like the kernel's own, with the thread the CPU runs."""
+    fp, sve = int(stay.fp or stay.sve), int(stay.sve)
+    what = f"guest_run: fp={fp} sve={sve} traps={stay.traps}" if stay.guest else f"user_run: fp={fp} sve={sve}"
+    return f"{cpu.who[at]} [{number:03}] ..... {cpu.times[at]:>12}: {what}"
