@@ -17,6 +17,7 @@ from fpstate.lab.recipe import EVENTS, FUNCTIONS, PROBES, SAVERS, Recipe
 _MAGIC = b"ARM\x64"  # at 56 of an Image (Documentation/arm64/booting.rst)
 _VERSION = re.compile(rb"Linux version (\S+) [^\0\n]*")
 _NEEDED = ("KVM", "FUNCTION_TRACER", "DYNAMIC_FTRACE", "FTRACE_SYSCALLS", "BLK_DEV_INITRD", "KALLSYMS")
+_IMAGE_ALIGNED = 1 << 21  # Documentation/arm64/booting.rst
 _B_OR_BL, _BRANCH = 0x7C000000, 0x14000000  # Arm ARM, C4.1.66: bit 31 tells BL from B
 
 
@@ -90,6 +91,11 @@ class Symbols:
         """Return the address of a symbol, or None."""
         return self._address.get(name)
 
+    def base(self) -> int | None:
+        """Return the address of the image's first byte: _text, a multiple of 2 MiB just below _stext, or None."""
+        start = self.address("_text") or self.address("_stext")
+        return None if start is None else start & ~(_IMAGE_ALIGNED - 1)
+
     def end(self, start: int) -> int:
         """Return where the symbol at `start` ends: the next one's start."""
         i = bisect_right(self._starts, start)
@@ -98,7 +104,7 @@ class Symbols:
 
 def calls(kernel: Kernel, symbols: Symbols, caller: str, callee: str) -> list[int]:
     """Return the offsets in `caller` of all branches to `callee`, by decoding the image."""
-    base, start, target = (symbols.address(name) for name in ("_text", caller, callee))
+    base, start, target = symbols.base(), symbols.address(caller), symbols.address(callee)
     if base is None or start is None or target is None:
         return []
     size = (symbols.end(start) - start) // 4
