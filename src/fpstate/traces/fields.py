@@ -36,6 +36,9 @@ KVM_RUN = _text("ae80")
 STEP = _text("step:")
 TARGET = _text("target:")
 CPU = _text("cpu:")
+RUN_FP = _text("fp=")
+RUN_SVE = _text("sve=")
+RUN_TRAPS = _text("traps=")
 CPU_DEAD = _text("(fpsimd_cpu_dead)")
 TAKEDOWN = _text("(takedown_cpu)")
 BRINGUP = _text("(bringup_cpu)")
@@ -271,6 +274,15 @@ def _caller(b: Bytes, i: int, e: int) -> int:
 
 
 @inline
+def _run(b: Bytes, i: int, e: int) -> Fields:
+    """Parse `fp=1 sve=0` or `fp=1 sve=0 traps=1`."""
+    fp, sve, traps = _field(b, i, e, RUN_FP), _field(b, i, e, RUN_SVE), _field(b, i, e, RUN_TRAPS)
+    if fp < 0 or fp > 1 or sve < 0 or sve > 1:
+        return _bad()
+    return _plain(fp * codes.RUN_FP | sve * codes.RUN_SVE, min(max(traps, 0), codes.MAX_TRAPS))
+
+
+@inline
 def _lost(b: Bytes, i: int, e: int) -> Fields:
     k = find(b, i, e, LOST_WORD)
     n = number(b, k + len(LOST_WORD), e)[0] if k >= 0 else 0
@@ -297,6 +309,8 @@ def parse_fields(b: Bytes, i: int, e: int, code: int) -> Fields:
         return _signal(b, i, e)
     if code == codes.PRESERVE:
         return _plain(_caller(b, i, e), 0)
+    if code == codes.USER_RUN or code == codes.GUEST_RUN:
+        return _run(b, i, e)
     if code == codes.LOST:
         return _lost(b, i, e)
     return _plain(0, 0)

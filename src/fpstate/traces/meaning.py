@@ -20,6 +20,7 @@ from fpstate.traces.guests import (
     leave_run,
     load,
     put,
+    saw_guest,
 )
 from fpstate.traces.machine import (
     BINDS,
@@ -216,6 +217,16 @@ def _sys_exit(m: Machine, x: int, need_resched: bool) -> None:
 
 
 @inline
+def _saw_user(m: Machine, x: int, fp: bool) -> None:
+    """user_run: an emulator saw `x` return to user mode."""
+    m.context[x, USER] = 1
+    emit(m, Event.RET_TO_USER, x, -1)
+    if fp:
+        emit(m, Event.USER_FP, x, -1)
+    make_pending(m, x, 0)
+
+
+@inline
 def _signal(m: Machine, x: int, need_resched: bool) -> None:
     """Build a signal's frame, on the way to user mode."""
     m.facts[SIGNALS] += 1
@@ -374,6 +385,10 @@ def _often(m: Machine, c: int, x: int, line: Line) -> None:
         exit_guest(m, x)
     elif code == codes.KVM_USERSPACE_EXIT:
         leave_run(m, x)
+    elif code == codes.USER_RUN:
+        _saw_user(m, x, line.a != 0)
+    elif code == codes.GUEST_RUN:
+        saw_guest(m, x, line.a != 0, line.b)
     elif code == codes.CTXSYNC:
         guest_stopped(m, c, x)
     else:
