@@ -17,7 +17,7 @@ from fpstate.errors import FpstateError
 from fpstate.lab.apt import cache_folder
 from fpstate.lab.emulator import FP_TRAP, SVE_TRAP, read_logs
 from fpstate.lab.kernel import Kernel, Symbols, recipe_for, with_dependencies
-from fpstate.lab.lineup import lined_up, writers
+from fpstate.lab.lineup import addresses, lined_up
 from fpstate.lab.payload import plugin
 from fpstate.lab.qemu import Machine, Message, Run, check_machine, mode_of, qemu_version, run
 from fpstate.lab.recipe import TRACING, Recipe
@@ -122,10 +122,9 @@ def capture(
     limit = scenario.seconds if seconds is None else seconds
     check_seconds(limit)
     told = known(kernel, tell)
-    watched = {name: told.symbols.address(function) for name, function in writers(told.recipe).items()}
-    places = {name: address for name, address in watched.items() if address is not None}
+    places, watched = addresses(kernel, told.symbols, told.recipe)
     modules = with_dependencies(kernel, scenario.modules)
-    arguments = ",".join([str(plugin(cache_folder())), *(f"at={address:x}" for address in places.values())])
+    arguments = ",".join([str(plugin(cache_folder())), *(f"at={address:x}" for address in places)])
     tell(f"running {scenario.name} on {machine.cpus} CPUs ({machine.cpu_model}), at most {limit:g} s")
     with _folder(keep) as folder:
         plan = _plan(scenario, told.recipe, machine.cpus, modules, limit)
@@ -134,10 +133,10 @@ def capture(
         lost = _lost(done, machine.cpus, allow_lost)
         tell("reading the trace")
         lines = done.text("trace").splitlines()
-        logs = read_logs(done.logs(), machine.cpus) if observe else []
+        logs = read_logs(done.logs(), machine.cpus, watched) if observe else []
         unfinished = sum(m.number for m in done.messages if m.what.startswith("time was up"))
     if observe:
-        lines = lined_up(lines, logs, list(places))
+        lines = lined_up(lines, logs, watched)
     header = {
         "scenario": scenario.name,
         "kernel": kernel.version,
@@ -169,7 +168,8 @@ def _plan(scenario: Scenario, recipe: Recipe, cpus: int, modules: dict[str, byte
     lines = [f"module /modules/{name}" for name in modules]
     lines += [*recipe.plan(), f"write {TRACING}/tracing_on 1", "mark"]
     lines += [actor.line(cpus) for actor in scenario.actors]
-    lines += [f"wait {round(seconds * 1000)}", f"write {TRACING}/tracing_on 0", "stop"]
+    lines += [f"wait {round(seconds * 1000)}", "stop", "sleep 50"]  # so that nothing is cut in the middle
+    lines += [f"write {TRACING}/tracing_on 0"]
     lines += [f"copy {TRACING}/per_cpu/cpu{cpu}/stats stats{cpu}" for cpu in range(cpus)]
     return [*lines, f"copy {TRACING}/trace trace", "copy /dev/kmsg kmsg"]
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 
 from fpstate.errors import FpstateError
@@ -26,11 +28,19 @@ _INTERRUPTS = {5, 6, 14, 15, 24}  # QEMU's EXCP_IRQ, FIQ, VIRQ, VFIQ, VSERR: the
 _KERNEL = 1 << 55  # kernel addresses have this bit set (Documentation/arm64/memory.rst)
 
 
+class Where(Enum):
+    """Where a CPU was outside the kernel, or was about to be."""
+
+    USER = "user_run"
+    GUEST = "guest_run"
+    ALMOST_USER = "almost_user"  # the kernel had seen to FP state for user mode, and then did something else first
+
+
 @dataclass
 class Stay:
     """A time in user mode, or in a guest, between two calls of the functions watched; `fp` is use other than by SVE."""
 
-    guest: bool
+    where: Where
     fp: bool = False
     sve: bool = False
     traps: int = 0  # FP and SVE accesses of a guest that trapped to the hypervisor
@@ -47,32 +57,53 @@ class CpuLog:
     """Synchronous exceptions by (of a guest, exception class)."""
 
 
-def read_logs(paths: list[Path], cpus: int) -> list[CpuLog]:
+@dataclass(frozen=True)
+class Watched:
+    """What the numbers of the plugin's lines stand for: `names[i]` writes lines of that name to the trace.
+
+    `checks` decide, on the way to user mode, whether FP state is loaded; they write nothing, and have no name. After
+    one of `turns` the kernel is not on its way to user mode any more.
+    """
+
+    names: tuple[str, ...]
+    checks: frozenset[int]
+    turns: frozenset[int]
+
+
+def read_logs(paths: Iterable[Path], cpus: int, watched: Watched) -> list[CpuLog]:
     """Return what each CPU did. Raise FpstateError if a CPU has no log."""
-    logs = [log for path in paths if (log := read_log(path.read_bytes())) is not None]
+    logs = [log for path in paths if (log := read_log(path.read_bytes(), watched)) is not None]
     by_cpu = {log.cpu: log for log in logs}
     if sorted(by_cpu) != list(range(cpus)) or len(logs) != cpus:
         raise FpstateError(f"the emulator logged CPUs {sorted(log.cpu for log in logs)}", expected=f"{cpus} CPUs")
     return [by_cpu[cpu] for cpu in range(cpus)]
 
 
-def read_log(text: bytes) -> CpuLog | None:
+def read_log(text: bytes, watched: Watched) -> CpuLog | None:
     """Return what one thread's log says; None for a thread that runs no CPU."""
     log = CpuLog(-1)
     stay: Stay | None = None  # the one the CPU is in
     left: Stay | None = None  # the one an exception has just ended, until its class is known
     exception = 0
+    checked = False
     for token in _TOKEN.finditer(text):
         kind = token.lastgroup
         if kind == "called":
-            log.called.append(int(token["called"]))
+            number = int(token["called"])
+            if number in watched.checks:
+                checked = True
+                continue
+            if checked and number in watched.turns:
+                log.stays.append((len(log.called), Stay(Where.ALMOST_USER)))
+                checked = False
+            log.called.append(number)
         elif kind == "used":
             if stay is not None:
                 stay.fp, stay.sve = stay.fp or token["used"] == b"F", stay.sve or token["used"] == b"S"
         elif kind == "cpu":
             exception, log.cpu, left = int(token["exception"]), int(token["cpu"]), None
         elif kind == "target":
-            if stay is not None and not (stay.guest and token["target"] == b"1"):  # a guest's own handlers are the guest
+            if stay is not None and not (stay.where is Where.GUEST and token["target"] == b"1"):  # a guest's own handlers are the guest
                 left, stay = stay, None
         elif kind == "ec":
             if left is not None and exception not in _INTERRUPTS:
@@ -80,6 +111,7 @@ def read_log(text: bytes) -> CpuLog | None:
             left = None
         else:
             stay = _entered(log, int(token["el"]), int(token["pc"], 16))
+            checked = checked and (stay is None or stay.where is not Where.USER)
     return log if log.cpu >= 0 else None
 
 
@@ -87,16 +119,17 @@ def _entered(log: CpuLog, el: int, pc: int) -> Stay | None:
     """Return the stay that an exception return begins or goes on with; None if it returns to the kernel or hypervisor."""
     if el == 2 or (el == 1 and pc & _KERNEL):
         return None
-    guest = el == 1
-    if log.stays and log.stays[-1][0] == len(log.called) and log.stays[-1][1].guest == guest:
+    where = Where.USER if el == 0 else Where.GUEST
+    if log.stays and log.stays[-1][0] == len(log.called) and log.stays[-1][1].where is where:
         return log.stays[-1][1]
-    log.stays.append((len(log.called), Stay(guest)))
+    log.stays.append((len(log.called), Stay(where)))
     return log.stays[-1][1]
 
 
 def _left_by(log: CpuLog, stay: Stay, ec: int) -> None:
-    log.exceptions[stay.guest, ec] += 1
-    if stay.guest:
+    guest = stay.where is Where.GUEST
+    log.exceptions[guest, ec] += 1
+    if guest:
         stay.traps += ec in (FP_TRAP, SVE_TRAP)
     elif ec == SVE_TRAP:
         stay.sve = False  # it was told, and then it trapped; `fp` stays if another instruction used FP before

@@ -119,6 +119,29 @@ def calls(kernel: Kernel, symbols: Symbols, caller: str, callee: str) -> list[in
     return found
 
 
+def decisions(kernel: Kernel, symbols: Symbols, caller: str, callee: str) -> list[int]:
+    """Return the addresses of the branches in `caller` that decide whether it calls `callee`.
+
+    They are the conditional branches to the call, and one just before it (Arm ARM, C4.1.66: B.cond, CBZ, CBNZ, TBZ, TBNZ).
+    """
+    base, start = symbols.base(), symbols.address(caller)
+    found: list[int] = []
+    if base is None or start is None:
+        return found
+    places = calls(kernel, symbols, caller, callee)
+    words = struct.unpack_from(f"<{(symbols.end(start) - start) // 4}I", kernel.image, start - base)
+    for i, word in enumerate(words):
+        if word & 0x7E000000 == 0x36000000:
+            distance = (word >> 5 & 0x3FFF) - ((word >> 18 & 1) << 14)
+        elif word & 0x7E000000 == 0x34000000 or word & 0xFF000010 == 0x54000000:
+            distance = (word >> 5 & 0x7FFFF) - ((word >> 23 & 1) << 19)
+        else:
+            continue
+        if 4 * (i + distance) in places or 4 * (i + 1) in places:
+            found.append(start + 4 * i)
+    return found
+
+
 def recipe_for(kernel: Kernel, symbols: Symbols, functions: set[str], events: set[str]) -> Recipe:
     """Return what can be recorded of this kernel, given what its tracefs says is available."""
     probes = {}

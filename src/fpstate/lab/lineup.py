@@ -12,16 +12,30 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from fpstate.errors import FpstateError
-from fpstate.lab.emulator import CpuLog, Stay
+from fpstate.lab.emulator import CpuLog, Stay, Watched, Where
+from fpstate.lab.kernel import Kernel, Symbols, decisions
 from fpstate.lab.recipe import Recipe
 
 MARK = "tracing_mark_write"
 _HEAD = re.compile(r"\s*(.*)-(\d+) +\[(\d+)\] +\S+ +(\d+\.\d+): ([^ :]+):?")
 _NEXT = re.compile(r"next_comm=(.*) next_pid=(\d+) ")
+_RETURNERS, _RESTORER = ("do_notify_resume", "exit_to_user_mode_prepare"), "fpsimd_restore_current_state"
+"""What sees to FP state on the way to user mode (arch/arm64/kernel/signal.c v6.1, entry-common.c later)."""
+_TURNS = {"sched_switch", "fpsimd_preserve_current_state", "signal_deliver", "sched_process_exit"}
 _WRITERS = {"sched_process_exit": "trace_event_raw_event_sched_process_template"}
 
 
-def writers(recipe: Recipe) -> dict[str, str]:
+def addresses(kernel: Kernel, symbols: Symbols, recipe: Recipe) -> tuple[list[int], Watched]:
+    """Return the addresses to watch, and what they stand for."""
+    places = {name: symbols.address(function) for name, function in _writers(recipe).items()}
+    found = {name: address for name, address in places.items() if address is not None}
+    checks = [a for caller in _RETURNERS for a in decisions(kernel, symbols, caller, _RESTORER)]
+    turns = frozenset(i for i, name in enumerate(found) if name in _TURNS)
+    watched = Watched(tuple(found), frozenset(range(len(found), len(found) + len(checks))), turns)
+    return [*found.values(), *checks], watched
+
+
+def _writers(recipe: Recipe) -> dict[str, str]:
     """Return the kernel function to watch for each name of a line: the function itself, or the one that writes an event.
 
     Probes have none: their line follows one that has.
@@ -42,11 +56,12 @@ class _Cpu:
     mark: int = -1  # place in `watched`
 
 
-def lined_up(trace: list[str], logs: list[CpuLog], names: list[str]) -> list[str]:
-    """Return the lines of the trace with a `user_run` or `guest_run` line for every stay.
+def lined_up(trace: list[str], logs: list[CpuLog], watched: Watched) -> list[str]:
+    """Return the lines of the trace with a `user_run`, `guest_run` or `almost_user` line for every stay.
 
-    `names[i]` is the name of the lines that the function with number i writes. Raise FpstateError where they disagree.
+    Raise FpstateError where the trace and the logs disagree.
     """
+    names = list(watched.names)
     cpus = _by_cpu(trace, len(logs), {name: i for i, name in enumerate(names)})
     added: dict[int, list[str]] = {}
     for log, cpu in zip(logs, cpus, strict=True):
@@ -126,5 +141,10 @@ def _check(trace: list[str], log: CpuLog, cpu: _Cpu, first: int, names: list[str
 def _line(cpu: _Cpu, at: int, number: int, stay: Stay) -> str:
     """Return the line of a stay: like the kernel's own, with the thread the CPU runs."""
     fp, sve = int(stay.fp or stay.sve), int(stay.sve)
-    what = f"guest_run: fp={fp} sve={sve} traps={stay.traps}" if stay.guest else f"user_run: fp={fp} sve={sve}"
+    fields = {
+        Where.USER: f"fp={fp} sve={sve}",
+        Where.GUEST: f"fp={fp} sve={sve} traps={stay.traps}",
+        Where.ALMOST_USER: "",
+    }
+    what = f"{stay.where.value}: {fields[stay.where]}".rstrip()
     return f"{cpu.who[at]} [{number:03}] ..... {cpu.times[at]:>12}: {what}"

@@ -25,6 +25,7 @@ CTXSYNC = 17
 FUNCTION = 18  # only a wrapper: the function's name follows
 LOST = 19  # a: events lost on this CPU, 0 when unknown
 USER_RUN = 20  # seen by an emulator: a return to user mode. a: RUN_FP, RUN_SVE: what was used there
+ALMOST_USER = 22  # the same: the kernel had seen to FP state for user mode, and then did something else first
 GUEST_RUN = 21  # the same for a guest, before its exit. b: its FP traps
 FIRST_TRUTH = 64
 
@@ -60,6 +61,7 @@ EVENTS = {
     "PERF_RECORD_LOST": LOST,
     "user_run": USER_RUN,
     "guest_run": GUEST_RUN,
+    "almost_user": ALMOST_USER,
 }
 FUNCTIONS = {
     "fpsimd_preserve_current_state": PRESERVE,

@@ -389,6 +389,8 @@ def _often(m: Machine, c: int, x: int, line: Line) -> None:
         _saw_user(m, x, line.a != 0)
     elif code == codes.GUEST_RUN:
         saw_guest(m, x, line.a != 0, line.b)
+    elif code == codes.ALMOST_USER:
+        emit(m, Event.RET_TO_USER, x, -1)
     elif code == codes.CTXSYNC:
         guest_stopped(m, c, x)
     else:

@@ -8,6 +8,7 @@
  *   keep CPUS ROLE ...   the same, until the end
  *   wait MILLISECONDS    until all actors started are done, but at most so long
  *   stop                 end all actors
+ *   sleep MILLISECONDS
  */
 #include "sys.h"
 
@@ -203,6 +204,8 @@ static void carry_out(char *line)
 		wait_for_actors(number(line));
 	else if (equal(verb, "stop"))
 		stop();
+	else if (equal(verb, "sleep"))
+		sleep_us(number(line) * 1000);
 	else
 		tell("unknown line in the plan", verb, 0);
 }
