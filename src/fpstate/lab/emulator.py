@@ -25,7 +25,7 @@ _TOKEN = re.compile(
     re.M,
 )
 _INTERRUPTS = {5, 6, 14, 15, 24}  # QEMU's EXCP_IRQ, FIQ, VIRQ, VFIQ, VSERR: the ESR printed is an old one
-_KERNEL = 1 << 55  # kernel addresses have this bit set (Documentation/arm64/memory.rst)
+_GUESTS = range(0x20000000, 0x40000000)  # where payload/vmm.c puts guest code, and the host has no RAM
 
 
 class Where(Enum):
@@ -117,7 +117,7 @@ def read_log(text: bytes, watched: Watched) -> CpuLog | None:
 
 def _entered(log: CpuLog, el: int, pc: int) -> Stay | None:
     """Return the stay that an exception return begins or goes on with; None if it returns to the kernel or hypervisor."""
-    if el == 2 or (el == 1 and pc & _KERNEL):
+    if el == 2 or (el == 1 and pc not in _GUESTS):
         return None
     where = Where.USER if el == 0 else Where.GUEST
     if log.stays and log.stays[-1][0] == len(log.called) and log.stays[-1][1].where is where:

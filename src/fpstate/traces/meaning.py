@@ -192,7 +192,7 @@ def _thread_switch(m: Machine, c: int, x: int) -> None:
 
 
 @inline
-def _sys_enter(m: Machine, x: int, nr: int, kvm_run: bool) -> None:
+def _sys_enter(m: Machine, c: int, x: int, nr: int, what: int) -> None:
     m.facts[SYSCALLS] = 1
     m.context[x, USER] = 1
     if m.context[x, RUN]:
@@ -200,8 +200,10 @@ def _sys_enter(m: Machine, x: int, nr: int, kvm_run: bool) -> None:
     to_user(m, x)
     emit(m, Event.SYSCALL, x, -1)
     m.context[x, MODE] = KERNEL
-    if kvm_run:
+    if what == codes.KVM_RUN_CALL:
         begin_run(m, x)
+    elif what > 0 and not m.facts[X86]:
+        emit(m, Event.PTRACE_WRITE, x, context_of(m, what, c))
     if nr == (SIGRETURN_X86 if m.facts[X86] else SIGRETURN_ARM64):
         emit(m, Event.SIGRETURN, x, -1)
 
@@ -376,7 +378,7 @@ def _often(m: Machine, c: int, x: int, line: Line) -> None:
         m.facts[BINDS_TRACED] = 1
         _thread_switch(m, c, x)
     elif code == codes.SYS_ENTER:
-        _sys_enter(m, x, line.a, line.b != 0)
+        _sys_enter(m, c, x, line.a, line.b)
     elif code == codes.SYS_EXIT:
         _sys_exit(m, x, (line.flags & codes.NEED_RESCHED) != 0)
     elif code == codes.KVM_ENTRY:

@@ -41,8 +41,8 @@ __attribute__((visibility("default"))) int qemu_plugin_version = 1;
 
 enum { FP = 1, SVE = 2, MAX_CPUS = 64, MAX_ADDRESSES = 64 };
 
-#define GUEST32 0x60000000ull /* a gigabyte of AArch32 code may lie here: the payload's guests do */
-#define GUEST32_END 0x70000000ull
+#define GUEST32 0x20000000ull /* AArch32 code may lie here: the payload's guests do */
+#define GUEST32_END 0x30000000ull
 
 static struct cpu {
 	int told; /* FP | SVE: what was told since the kernel ran */

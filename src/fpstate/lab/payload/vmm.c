@@ -10,8 +10,8 @@
 
 #include <linux/kvm.h>
 
-#define CODE64 0x70000000ul /* where guest code lies: the emulator tells guests from tasks by these addresses */
-#define CODE32 0x60000000ul
+#define CODE64 0x30000000ul /* where guest code lies: the emulator tells guests by these addresses, where the host has no RAM */
+#define CODE32 0x20000000ul
 #define DEVICE 0x10000000ul
 #define ENDED 8
 #define WRONG 16
