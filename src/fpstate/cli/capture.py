@@ -23,7 +23,9 @@ def command(
     ] = None,
     cpus: Annotated[int | None, typer.Option(help="CPUs of the machine, 1 to 8; the scenario's own if none.")] = None,
     cpu_model: Annotated[str | None, typer.Option(help="QEMU's CPU model: neoverse-n1, cortex-a57, max...")] = None,
-    mode: Annotated[str | None, typer.Option(help="Where KVM runs: vhe, nvhe or hvhe; the kernel's choice if none.")] = None,
+    mode: Annotated[
+        str | None, typer.Option(help="Where KVM runs: vhe, nvhe or hvhe; the kernel's choice if none.")
+    ] = None,
     kernel: Annotated[Path | None, typer.Option(help="An arm64 Image of your own; Debian's if none.")] = None,
     modules: Annotated[Path | None, typer.Option(help="Folder of that kernel's modules.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Record for at most so long (emulated time).")] = None,
@@ -52,7 +54,9 @@ def command(
     elif print_commands:
         _commands(kernel, modules, seconds, json)
     else:
-        _capture(scenario, output, cpus, cpu_model, mode, (kernel, modules), seconds, no_emulator, allow_lost, keep, json)
+        _capture(
+            scenario, output, cpus, cpu_model, mode, (kernel, modules), seconds, no_emulator, allow_lost, keep, json
+        )
 
 
 def _capture(
@@ -147,7 +151,9 @@ def _show(scenario: Scenario, cpu_model: str, cpus: int, made: Capture, target: 
         print_json("fpstate.capture/1", content)
         return
     out = console()
-    out.print(f"{target}: {lines:,} lines, Linux {made.kernel}, {made.mode}, {cpus} CPUs ({cpu_model})", highlight=False)
+    out.print(
+        f"{target}: {lines:,} lines, Linux {made.kernel}, {made.mode}, {cpus} CPUs ({cpu_model})", highlight=False
+    )
     if made.observed:
         out.print(
             f"seen by the emulator: {made.user_runs:,} runs of user mode, {made.guest_runs:,} of guests; "

@@ -74,7 +74,10 @@ def _folder(keep: Path | None) -> Iterator[Path]:
 
 
 def known(kernel: Kernel, tell: Tell) -> Known:
-    """Return what a kernel says of itself: from the cache, or from a short boot. Raise FpstateError if it says nothing."""
+    """Return what a kernel says of itself: from the cache, or from a short boot.
+
+    Raise FpstateError if it does not say.
+    """
     kept = cache_folder() / "symbols" / kernel.digest
     if not kept.is_dir():
         tell(f"booting Linux {kernel.version} once for its symbols")

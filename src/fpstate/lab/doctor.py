@@ -48,7 +48,9 @@ def _kernel() -> Check:
     if lacking:
         hint = "apt-get install apt dpkg debian-archive-keyring   (or give --kernel IMAGE)"
         return Check(what, False, f"not fetched, and no {', '.join(lacking)} to fetch it with", hint)
-    return Check(what, True, f"not fetched yet: apt puts it into {cache_folder()} at the first capture (60 MB, no root)")
+    return Check(
+        what, True, f"not fetched yet: apt puts it into {cache_folder()} at the first capture (60 MB, no root)"
+    )
 
 
 def _plugin() -> Check:
@@ -63,4 +65,6 @@ def _compiler() -> Check:
     name = "aarch64-linux-gnu-gcc"
     found = shutil.which(name)
     what = "cross compiler (only to change the payload)"
-    return Check(what, bool(found), found or "none", "apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross", False)
+    return Check(
+        what, bool(found), found or "none", "apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross", False
+    )

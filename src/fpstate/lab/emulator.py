@@ -43,7 +43,7 @@ class Stay:
     where: Where
     fp: bool = False
     sve: bool = False
-    traps: int = 0  # FP and SVE accesses of a guest that trapped to the hypervisor
+    traps: int = 0  # accesses that trapped: of user mode by SVE, of a guest (to the hypervisor) by FP or SVE
 
 
 @dataclass
@@ -103,7 +103,9 @@ def read_log(text: bytes, watched: Watched) -> CpuLog | None:
         elif kind == "cpu":
             exception, log.cpu, left = int(token["exception"]), int(token["cpu"]), None
         elif kind == "target":
-            if stay is not None and not (stay.where is Where.GUEST and token["target"] == b"1"):  # a guest's own handlers are the guest
+            if stay is not None and not (
+                stay.where is Where.GUEST and token["target"] == b"1"
+            ):  # a guest's own handlers are the guest
                 left, stay = stay, None
         elif kind == "ec":
             if left is not None and exception not in _INTERRUPTS:
@@ -116,7 +118,7 @@ def read_log(text: bytes, watched: Watched) -> CpuLog | None:
 
 
 def _entered(log: CpuLog, el: int, pc: int) -> Stay | None:
-    """Return the stay that an exception return begins or goes on with; None if it returns to the kernel or hypervisor."""
+    """Return the stay that an exception return begins or goes on with; None if it stays in kernel or hypervisor."""
     if el == 2 or (el == 1 and pc not in _GUESTS):
         return None
     where = Where.USER if el == 0 else Where.GUEST
@@ -132,4 +134,5 @@ def _left_by(log: CpuLog, stay: Stay, ec: int) -> None:
     if guest:
         stay.traps += ec in (FP_TRAP, SVE_TRAP)
     elif ec == SVE_TRAP:
+        stay.traps += 1
         stay.sve = False  # it was told, and then it trapped; `fp` stays if another instruction used FP before

@@ -122,7 +122,7 @@ def calls(kernel: Kernel, symbols: Symbols, caller: str, callee: str) -> list[in
 def decisions(kernel: Kernel, symbols: Symbols, caller: str, callee: str) -> list[int]:
     """Return the addresses of the branches in `caller` that decide whether it calls `callee`.
 
-    They are the conditional branches to the call, and one just before it (Arm ARM, C4.1.66: B.cond, CBZ, CBNZ, TBZ, TBNZ).
+    They are the conditional branches to the call, and one just before it (Arm ARM, C4.1.66).
     """
     base, start = symbols.base(), symbols.address(caller)
     found: list[int] = []

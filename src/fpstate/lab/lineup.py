@@ -1,8 +1,8 @@
 """The emulator's log and the kernel's trace as one: each stay in user mode or in a guest gets its line.
 
-Every line of the trace was written by a function whose calls the emulator logged. Both are in the order of their CPU, and
-on each CPU the line of the mark (payload/init.c) says where they meet. So a stay between the nth and the next
-call lies between their lines. It gets the time of the line before it.
+Every line of the trace was written by a function whose calls the emulator logged. Both are in the order of their CPU,
+and on each CPU the line of the mark (payload/init.c) says where they meet. So a stay between the nth and the next call
+lies between their lines. It gets the time of the line before it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from fpstate.errors import FpstateError
 from fpstate.lab.emulator import CpuLog, Stay, Watched, Where
@@ -21,6 +22,7 @@ _HEAD = re.compile(r"\s*(.*)-(\d+) +\[(\d+)\] +\S+ +(\d+\.\d+): ([^ :]+):?")
 _NEXT = re.compile(r"next_comm=(.*) next_pid=(\d+) ")
 _RETURNERS, _RESTORER = ("do_notify_resume", "exit_to_user_mode_prepare"), "fpsimd_restore_current_state"
 """What sees to FP state on the way to user mode (arch/arm64/kernel/signal.c v6.1, entry-common.c later)."""
+_WITHOUT = "--no-emulator captures without it"
 _TURNS = {"sched_switch", "fpsimd_preserve_current_state", "signal_deliver", "sched_process_exit"}
 _WRITERS = {"sched_process_exit": "trace_event_raw_event_sched_process_template"}
 
@@ -29,6 +31,10 @@ def addresses(kernel: Kernel, symbols: Symbols, recipe: Recipe) -> tuple[list[in
     """Return the addresses to watch, and what they stand for."""
     places = {name: symbols.address(function) for name, function in _writers(recipe).items()}
     found = {name: address for name, address in places.items() if address is not None}
+    if MARK not in found:
+        raise FpstateError(
+            f"the kernel has no function {MARK}", expected="it, to line up the emulator's log", hint=_WITHOUT
+        )
     checks = [a for caller in _RETURNERS for a in decisions(kernel, symbols, caller, _RESTORER)]
     turns = frozenset(i for i, name in enumerate(found) if name in _TURNS)
     watched = Watched(tuple(found), frozenset(range(len(found), len(found) + len(checks))), turns)
@@ -36,7 +42,7 @@ def addresses(kernel: Kernel, symbols: Symbols, recipe: Recipe) -> tuple[list[in
 
 
 def _writers(recipe: Recipe) -> dict[str, str]:
-    """Return the kernel function to watch for each name of a line: the function itself, or the one that writes an event.
+    """Return the kernel function to watch for each name of a line: the function itself, or the event's writer.
 
     Probes have none: their line follows one that has.
     """
@@ -51,7 +57,8 @@ class _Cpu:
 
     lines: list[int] = field(default_factory=list)
     watched: list[tuple[int, int]] = field(default_factory=list)  # (place in `lines`, writer)
-    who: list[str] = field(default_factory=list)  # the thread that runs after each line, as comm-tid
+    tids: list[str] = field(default_factory=list)  # the thread that runs after each line
+    who: list[str] = field(default_factory=list)  # the same, as comm-tid
     times: list[str] = field(default_factory=list)
     mark: int = -1  # place in `watched`
 
@@ -91,16 +98,15 @@ def _by_cpu(trace: list[str], n: int, numbers: dict[str, int]) -> list[_Cpu]:
             now = found[2]
             comms[now] = found[1]
         else:
-            now = cpu.who[-1] if cpu.who else tid
+            now = cpu.tids[-1] if cpu.tids else tid
         if name in numbers:
             if name == MARK:
                 cpu.mark = len(cpu.watched)
             cpu.watched.append((len(cpu.lines), numbers[name]))
         cpu.lines.append(i)
         cpu.times.append(time)
-        cpu.who.append(now)
-    for cpu in cpus:
-        cpu.who = [f"{comms.get(tid, '<...>'):>16}-{tid:<7}" for tid in cpu.who]
+        cpu.tids.append(now)
+        cpu.who.append(f"{comms.get(now, '<...>'):>16}-{now:<7}")
     return cpus
 
 
@@ -111,19 +117,19 @@ def _meet(log: CpuLog, cpu: _Cpu, mark: int) -> int:
         raise FpstateError(
             f"CPU {log.cpu} has {int(cpu.mark >= 0)} marks in the trace and {len(marks)} in the emulator's log",
             expected="one of each",
-            hint="capture again with a longer time",
+            hint=_WITHOUT,
         )
     return marks[0] - cpu.mark
 
 
 def _check(trace: list[str], log: CpuLog, cpu: _Cpu, first: int, names: list[str]) -> None:
-    """Raise FpstateError unless each line has its call. An interrupt may swap two within the same stay in the kernel."""
+    """Raise FpstateError unless each line has its call; an interrupt may swap two between the same stays."""
     lines = [number for _, number in cpu.watched]
     calls = log.called[first : first + len(lines)] if first >= 0 else []
     if lines == calls:
         return
     borders = [0, *sorted({n - first for n, _ in log.stays if 0 < n - first < len(lines)}), len(lines)]
-    for a, b in zip(borders, borders[1:], strict=False):
+    for a, b in pairwise(borders):
         if lines[a:b] == calls[a:b] or (b < len(lines) and Counter(lines[a:b]) == Counter(calls[a:b])):
             continue
         if b == len(lines) and not Counter(lines[a:b]) - Counter(log.called[first + a : first + b + 8]):
@@ -134,17 +140,12 @@ def _check(trace: list[str], log: CpuLog, cpu: _Cpu, first: int, names: list[str
         raise FpstateError(
             f"the emulator's log does not fit the trace on CPU {log.cpu}: `{trace[at].strip()}`",
             expected=f"a line of {seen}",
-            hint="capture again; if it happens again, use --no-emulator",
+            hint=_WITHOUT,
         )
 
 
 def _line(cpu: _Cpu, at: int, number: int, stay: Stay) -> str:
     """Return the line of a stay: like the kernel's own, with the thread the CPU runs."""
-    fp, sve = int(stay.fp or stay.sve), int(stay.sve)
-    fields = {
-        Where.USER: f"fp={fp} sve={sve}",
-        Where.GUEST: f"fp={fp} sve={sve} traps={stay.traps}",
-        Where.ALMOST_USER: "",
-    }
-    what = f"{stay.where.value}: {fields[stay.where]}".rstrip()
+    fields = f" fp={int(stay.fp or stay.sve)} sve={int(stay.sve)} traps={stay.traps}"
+    what = f"{stay.where.value}:{'' if stay.where is Where.ALMOST_USER else fields}"
     return f"{cpu.who[at]} [{number:03}] ..... {cpu.times[at]:>12}: {what}"

@@ -16,7 +16,7 @@ from fpstate.lab.payload import payload
 
 QEMU = "qemu-system-aarch64"
 MODES = {"vhe": "", "nvhe": "kvm-arm.mode=nvhe", "hvhe": "arm64_sw.hvhe=1 id_aa64mmfr1.vh=0"}
-"""Kernel command lines (Documentation/admin-guide/kernel-parameters.txt): hvhe is nVHE's code in the VHE form of EL2."""
+"""Kernel command lines (Documentation/admin-guide/kernel-parameters.txt). hvhe: nVHE's code in the VHE form of EL2."""
 
 _EXTRA = {"max": "max,pauth-impdef=on"}  # its own pointer authentication is an order of magnitude slower to emulate
 _SAID = re.compile(r"(VHE|hVHE|Hyp|Protected nVHE|Protected hVHE) mode initialized successfully")
@@ -112,7 +112,13 @@ def run(
     """
     (folder / "Image").write_bytes(kernel.image)
     (folder / "initrd").write_bytes(initramfs(payload(), "\n".join(plan) + "\n", modules or {}))
-    words = [QEMU, "-M", "virt,virtualization=on,gic-version=3", "-cpu", _EXTRA.get(machine.cpu_model, machine.cpu_model)]
+    words = [
+        QEMU,
+        "-M",
+        "virt,virtualization=on,gic-version=3",
+        "-cpu",
+        _EXTRA.get(machine.cpu_model, machine.cpu_model),
+    ]
     words += ["-smp", str(machine.cpus), "-m", "1536", "-nodefaults", "-display", "none", "-no-reboot"]
     words += ["-serial", "file:console", "-kernel", "Image", "-initrd", "initrd"]
     words += ["-append", f"console=ttyAMA0 quiet nokaslr panic=-1 rdinit=/init {MODES[machine.mode or 'vhe']}".strip()]

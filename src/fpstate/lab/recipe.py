@@ -40,7 +40,7 @@ FUNCTIONS = (
     "kvm_arch_vcpu_ctxsync_fp",
     "do_sve_acc",
 )
-"""Functions of arch/arm64/kernel/fpsimd.c and arch/arm64/kvm/fpsimd.c (v6.1; those that a kernel lacks are left out)."""
+"""Functions of arch/arm64/kernel/fpsimd.c and arch/arm64/kvm/fpsimd.c (v6.1); those a kernel lacks are left out."""
 
 SAVERS = ("fpsimd_save", "fpsimd_save_user_state")
 """Functions that choose how to store the registers; the second is the first's name since v6.8 (2632e2521769)."""
@@ -51,7 +51,7 @@ PROBES = {"hw_save": "fpsimd_save_state", "hw_sve_save": "sve_save_state"}
 
 @dataclass(frozen=True)
 class Recipe:
-    """What one kernel can record: `events` as SYSTEM/NAME, `functions`, `probes` (name to SYMBOL+OFFSET), and the rest."""
+    """What one kernel can record: events as SYSTEM/NAME, functions, probes as SYMBOL+OFFSET; and what it cannot."""
 
     events: tuple[str, ...]
     functions: tuple[str, ...]
@@ -70,37 +70,44 @@ class Recipe:
         return lines + [f"write {t}/events/kprobes/{name}/enable 1" for name in self.probes]
 
 
+_FIND_CALL = r"""
+addr() { sed -n "s/^\([0-9a-f]*\) . $1\$/0x\1/p" /proc/kallsyms | head -1; }
+call() { objdump -d --start-address=$(addr $1) --stop-address=$(($(addr $1) + 2048)) /proc/kcore |
+    sed -n "s/^ *\([0-9a-f]*\):.*[[:space:]]bl[[:space:]]*$(addr $2).*/0x\1/p" | head -1; }
+""".strip().splitlines()
+"""Shell functions: the address of a symbol, and of the call of one function in another, in the kernel as it runs."""
+
+
 def commands(recipe: Recipe | None, seconds: float) -> list[str]:
     """Return shell lines that record the same with trace-cmd, then with perf.
 
-    Without a `recipe` (of a known kernel) the probes are placed by lines that look the calls up on that machine.
+    Without a `recipe` (of a known kernel) lines of shell find the places of the probes on the machine itself.
     """
     known = recipe or Recipe(EVENTS, FUNCTIONS, dict.fromkeys(PROBES, ""), ())
     lines = ["# On the machine to record, as root, with the virtual machines running."]
+    if recipe is None:
+        lines += [
+            "",
+            "# The probes go to the calls that store the registers, found in this kernel's own text.",
+            *_FIND_CALL,
+        ]
     for name, place in known.probes.items():
-        lines += _place_of(name) if not place else [f"{name}={place}"]
-    probes = [f'echo "p:{name} ${name}" >> {TRACING}/kprobe_events' for name in known.probes]
-    lines += ["", *probes, ""]
-    words = [f"-e {name.replace('/', ':')}" for name in known.events] + [f"-e kprobes:{name}" for name in known.probes]
-    words += [f"-l {name}" for name in known.functions]
-    lines += ["# trace-cmd:", *_folded(["trace-cmd record -C mono -b 40960 -p function", *words, f"sleep {seconds:g}"])]
-    lines += ["trace-cmd report -l trace.dat > trace.txt", ""]
-    perf = ["-e " + name.replace("/", ":") for name in known.events] + [f"-e kprobes:{name}" for name in known.probes]
-    lines += ["# perf, with a probe for each function:"]
-    lines += [f"for f in {' '.join(known.functions)}; do perf probe -q -a $f; done"]
-    perf += ["-e 'probe:*'"]
-    lines += _folded(["perf record -a -k CLOCK_MONOTONIC -m 4096", *perf, f"-- sleep {seconds:g}"])
-    return [*lines, "perf script --ns > trace.txt"]
-
-
-def _place_of(name: str) -> list[str]:
-    """Return a line that finds the call in the running kernel's own text."""
-    return [
-        f"# {name}: the address of the call to {PROBES[name]} in fpsimd_save, from the kernel as it runs:",
-        f"{name}=fpsimd_save+$(gdb -batch -ex 'disassemble /r fpsimd_save' /usr/lib/debug/boot/vmlinux-$(uname -r)"
-        " /proc/kcore |",
-        f"    sed -n 's/.*<+\\([0-9]*\\)>:.*bl.*<{PROBES[name]}>.*/\\1/p' | head -1)",
+        saver, callee = SAVERS[0], PROBES[name]
+        found = place or f"{saver}+$(($(call {saver} {callee}) - $(addr {saver})))"
+        lines.append(f'echo "p:{name} {found}" >> {TRACING}/kprobe_events')
+    events = [f"-e {name.replace('/', ':')}" for name in known.events] + [f"-e kprobes:{name}" for name in known.probes]
+    lines += ["", "# With trace-cmd:"]
+    functions = [f"-l {name}" for name in known.functions]
+    record = f"trace-cmd record -C mono -b {BUFFER_KB} -p function"
+    lines += [
+        *_folded([record, *events, *functions, f"sleep {seconds:g}"]),
+        "trace-cmd report trace.dat > trace.txt",
+        "",
     ]
+    lines += ["# Or with perf, which needs a probe for each function:"]
+    lines += _folded(["for f in", *known.functions, "; do perf probe -q --add $f; done"])
+    lines += _folded(["perf record -a -k CLOCK_MONOTONIC -m 4096", *events, "-e 'probe:*'", f"-- sleep {seconds:g}"])
+    return [*lines, "perf script --ns > trace.txt"]
 
 
 def _folded(words: list[str], width: int = 110) -> list[str]:

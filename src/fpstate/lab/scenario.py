@@ -124,7 +124,9 @@ def _value(content: dict[str, Any], key: str, kind: type | tuple[type, ...], whe
     value = content.get(key, otherwise)
     if not isinstance(value, kind) or isinstance(value, bool):
         kinds = kind if isinstance(kind, tuple) else (kind,)
-        names = " or ".join({"str": "text", "list": "a list", "float": "fraction"}.get(k.__name__, "a whole number") for k in kinds)
+        names = " or ".join(
+            {"str": "text", "list": "a list", "float": "fraction"}.get(k.__name__, "a whole number") for k in kinds
+        )
         raise FpstateError(f"{key} is {value!r}", expected=names, where=where)
     return value
 

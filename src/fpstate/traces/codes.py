@@ -24,9 +24,9 @@ NEON_END = 16
 CTXSYNC = 17
 FUNCTION = 18  # only a wrapper: the function's name follows
 LOST = 19  # a: events lost on this CPU, 0 when unknown
-USER_RUN = 20  # seen by an emulator: a return to user mode. a: RUN_FP, RUN_SVE: what was used there
+USER_RUN = 20  # seen by an emulator: a return to user mode. a: RUN_FP, RUN_SVE: what was used there; b: FP, SVE traps
 ALMOST_USER = 22  # the same: the kernel had seen to FP state for user mode, and then did something else first
-GUEST_RUN = 21  # the same for a guest, before its exit. b: its FP traps
+GUEST_RUN = 21  # the same for a guest, before its exit
 FIRST_TRUTH = 64
 
 RUN_FP, RUN_SVE = 1, 2

@@ -306,11 +306,11 @@ def _caller(b: Bytes, i: int, e: int) -> int:
 
 @inline
 def _run(b: Bytes, i: int, e: int) -> Fields:
-    """Parse `fp=1 sve=0` or `fp=1 sve=0 traps=1`."""
+    """Parse `fp=1 sve=0 traps=1`."""
     fp, sve, traps = _field(b, i, e, RUN_FP), _field(b, i, e, RUN_SVE), _field(b, i, e, RUN_TRAPS)
-    if fp < 0 or fp > 1 or sve < 0 or sve > 1:
+    if fp < 0 or fp > 1 or sve < 0 or sve > 1 or traps < 0:
         return _bad()
-    return _plain(fp * codes.RUN_FP | sve * codes.RUN_SVE, min(max(traps, 0), codes.MAX_TRAPS))
+    return _plain(fp * codes.RUN_FP | sve * codes.RUN_SVE, min(traps, codes.MAX_TRAPS))
 
 
 @inline
