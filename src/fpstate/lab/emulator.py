@@ -61,13 +61,16 @@ class CpuLog:
 class Watched:
     """What the numbers of the plugin's lines stand for: `names[i]` writes lines of that name to the trace.
 
-    `checks` decide, on the way to user mode, whether FP state is loaded; they write nothing, and have no name. After
-    one of `turns` the kernel is not on its way to user mode any more.
+    On the way to user mode the kernel goes through its thread flags until none is left to serve. `passes` begin each
+    time, with flags just read; `checks` decide whether FP state is loaded. Neither writes lines. After one of `turns`
+    the kernel is not on its way to user mode any more; one of `stales` may have changed flags that a pass has read.
     """
 
     names: tuple[str, ...]
+    passes: frozenset[int]
     checks: frozenset[int]
     turns: frozenset[int]
+    stales: frozenset[int]
 
 
 def read_logs(paths: Iterable[Path], cpus: int, watched: Watched) -> list[CpuLog]:
@@ -85,14 +88,16 @@ def read_log(text: bytes, watched: Watched) -> CpuLog | None:
     stay: Stay | None = None  # the one the CPU is in
     left: Stay | None = None  # the one an exception has just ended, until its class is known
     exception = 0
-    checked = False
+    fresh = checked = False
     for token in _TOKEN.finditer(text):
         kind = token.lastgroup
         if kind == "called":
             number = int(token["called"])
-            if number in watched.checks:
-                checked = True
+            if number >= len(watched.names):
+                fresh = fresh or number in watched.passes
+                checked = checked or (fresh and number in watched.checks)
                 continue
+            fresh = fresh and number not in watched.stales
             if checked and number in watched.turns:
                 log.stays.append((len(log.called), Stay(Where.ALMOST_USER)))
                 checked = False

@@ -120,26 +120,36 @@ def calls(kernel: Kernel, symbols: Symbols, caller: str, callee: str) -> list[in
 
 
 def decisions(kernel: Kernel, symbols: Symbols, caller: str, callee: str) -> list[int]:
-    """Return the addresses of the branches in `caller` that decide whether it calls `callee`.
+    """Return the addresses of the conditional branches in `caller` that decide whether it calls `callee`.
 
-    They are the conditional branches to the call, and one just before it (Arm ARM, C4.1.66).
+    They lead into the straight line of code that ends in the call, or stand just before it (Arm ARM, C4.1.66).
     """
     base, start = symbols.base(), symbols.address(caller)
-    found: list[int] = []
     if base is None or start is None:
-        return found
-    places = calls(kernel, symbols, caller, callee)
+        return []
     words = struct.unpack_from(f"<{(symbols.end(start) - start) // 4}I", kernel.image, start - base)
-    for i, word in enumerate(words):
-        if word & 0x7E000000 == 0x36000000:
-            distance = (word >> 5 & 0x3FFF) - ((word >> 18 & 1) << 14)
-        elif word & 0x7E000000 == 0x34000000 or word & 0xFF000010 == 0x54000000:
-            distance = (word >> 5 & 0x7FFFF) - ((word >> 23 & 1) << 19)
-        else:
-            continue
-        if 4 * (i + distance) in places or 4 * (i + 1) in places:
-            found.append(start + 4 * i)
-    return found
+    found = set()
+    for offset in calls(kernel, symbols, caller, callee):
+        call = first = offset // 4
+        while first and not _is_branch(words[first - 1]):
+            first -= 1
+        targets = {i: i + distance for i, word in enumerate(words) if (distance := _conditional(word)) is not None}
+        found |= {i for i, target in targets.items() if first <= target <= call or i == first - 1}
+    return [start + 4 * i for i in sorted(found)]
+
+
+def _is_branch(word: int) -> bool:
+    """Tell whether a word is in the group of branches and system instructions, but none of the latter."""
+    return word & 0x1C000000 == 0x14000000 and word & 0xFFC00000 != 0xD5000000
+
+
+def _conditional(word: int) -> int | None:
+    """Return how many words a conditional branch skips; None for any other instruction."""
+    if word & 0x7E000000 == 0x36000000:  # TBZ, TBNZ
+        return (word >> 5 & 0x3FFF) - ((word >> 18 & 1) << 14)
+    if word & 0x7E000000 == 0x34000000 or word & 0xFF000010 == 0x54000000:  # CBZ, CBNZ; B.cond
+        return (word >> 5 & 0x7FFFF) - ((word >> 23 & 1) << 19)
+    return None
 
 
 def recipe_for(kernel: Kernel, symbols: Symbols, functions: set[str], events: set[str]) -> Recipe:

@@ -20,10 +20,12 @@ from fpstate.lab.recipe import Recipe
 MARK = "tracing_mark_write"
 _HEAD = re.compile(r"\s*(.*)-(\d+) +\[(\d+)\] +\S+ +(\d+\.\d+): ([^ :]+):?")
 _NEXT = re.compile(r"next_comm=(.*) next_pid=(\d+) ")
-_RETURNERS, _RESTORER = ("do_notify_resume", "exit_to_user_mode_prepare"), "fpsimd_restore_current_state"
+_RETURNERS = ("do_notify_resume", "exit_to_user_mode_prepare")
+_RESCHEDULER, _RESTORER = "schedule", "fpsimd_restore_current_state"
 """What sees to FP state on the way to user mode (arch/arm64/kernel/signal.c v6.1, entry-common.c later)."""
 _WITHOUT = "--no-emulator captures without it"
 _TURNS = {"sched_switch", "fpsimd_preserve_current_state", "signal_deliver", "sched_process_exit"}
+_STALES = {"sched_switch", "kernel_neon_begin"}
 _WRITERS = {"sched_process_exit": "trace_event_raw_event_sched_process_template"}
 
 
@@ -35,10 +37,15 @@ def addresses(kernel: Kernel, symbols: Symbols, recipe: Recipe) -> tuple[list[in
         raise FpstateError(
             f"the kernel has no function {MARK}", expected="it, to line up the emulator's log", hint=_WITHOUT
         )
-    checks = [a for caller in _RETURNERS for a in decisions(kernel, symbols, caller, _RESTORER)]
-    turns = frozenset(i for i, name in enumerate(found) if name in _TURNS)
-    watched = Watched(tuple(found), frozenset(range(len(found), len(found) + len(checks))), turns)
-    return [*found.values(), *checks], watched
+    passes, checks = (_deciding(kernel, symbols, callee) for callee in (_RESCHEDULER, _RESTORER))
+    n, k = len(found), len(found) + len(passes)
+    turns, stales = (frozenset(i for i, name in enumerate(found) if name in names) for names in (_TURNS, _STALES))
+    watched = Watched(tuple(found), frozenset(range(n, k)), frozenset(range(k, k + len(checks))), turns, stales)
+    return [*found.values(), *passes, *checks], watched
+
+
+def _deciding(kernel: Kernel, symbols: Symbols, callee: str) -> list[int]:
+    return [address for caller in _RETURNERS for address in decisions(kernel, symbols, caller, callee)]
 
 
 def _writers(recipe: Recipe) -> dict[str, str]:
