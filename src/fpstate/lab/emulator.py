@@ -64,6 +64,7 @@ class Watched:
     On the way to user mode the kernel goes through its thread flags until none is left to serve. `passes` begin each
     time, with flags just read; `checks` decide whether FP state is loaded. Neither writes lines. After one of `turns`
     the kernel is not on its way to user mode any more; one of `stales` may have changed flags that a pass has read.
+    What such a pass had read shows only in whether it calls the `restorer`.
     """
 
     names: tuple[str, ...]
@@ -71,6 +72,7 @@ class Watched:
     checks: frozenset[int]
     turns: frozenset[int]
     stales: frozenset[int]
+    restorer: int  # -1: not watched
 
 
 def read_logs(paths: Iterable[Path], cpus: int, watched: Watched) -> list[CpuLog]:
@@ -98,6 +100,7 @@ def read_log(text: bytes, watched: Watched) -> CpuLog | None:
                 checked = checked or (fresh and number in watched.checks)
                 continue
             fresh = fresh and number not in watched.stales
+            checked = checked or number == watched.restorer
             if checked and number in watched.turns:
                 log.stays.append((len(log.called), Stay(Where.ALMOST_USER)))
                 checked = False

@@ -40,7 +40,10 @@ def addresses(kernel: Kernel, symbols: Symbols, recipe: Recipe) -> tuple[list[in
     passes, checks = (_deciding(kernel, symbols, callee) for callee in (_RESCHEDULER, _RESTORER))
     n, k = len(found), len(found) + len(passes)
     turns, stales = (frozenset(i for i, name in enumerate(found) if name in names) for names in (_TURNS, _STALES))
-    watched = Watched(tuple(found), frozenset(range(n, k)), frozenset(range(k, k + len(checks))), turns, stales)
+    restorer = list(found).index(_RESTORER) if _RESTORER in found else -1
+    watched = Watched(
+        tuple(found), frozenset(range(n, k)), frozenset(range(k, k + len(checks))), turns, stales, restorer
+    )
     return [*found.values(), *passes, *checks], watched
 
 
