@@ -16,6 +16,7 @@ from fpstate.lab.recipe import EVENTS, FUNCTIONS, PROBES, SAVERS, Recipe
 
 _MAGIC = b"ARM\x64"  # at 56 of an Image (Documentation/arm64/booting.rst)
 _VERSION = re.compile(rb"Linux version (\S+) [^\0\n]*")
+_MODULES = ("lib/modules", "usr/lib/modules")
 _NEEDED = ("KVM", "FUNCTION_TRACER", "DYNAMIC_FTRACE", "FTRACE_SYSCALLS", "BLK_DEV_INITRD", "KALLSYMS")
 _IMAGE_ALIGNED = 1 << 21  # Documentation/arm64/booting.rst
 _B_OR_BL, _BRANCH = 0x7C000000, 0x14000000  # Arm ARM, C4.1.66: bit 31 tells BL from B
@@ -39,7 +40,7 @@ class Kernel:
 def read_kernel(path: Path, modules: Path | None = None) -> Kernel:
     """Return the kernel in an Image, an Image.gz or an EFI zboot image (vmlinuz.efi), with gzip inside.
 
-    Modules are looked for where a package has them, at ../lib/modules/VERSION, unless given. A config beside the image
+    Modules are looked for where a package has them, at ../lib/modules/VERSION (or below usr), unless given. A config beside the image
     (config-VERSION, or .config of a build tree) must have what a capture needs. Raise FpstateError if it is unusable.
     """
     try:
@@ -53,8 +54,9 @@ def read_kernel(path: Path, modules: Path | None = None) -> Kernel:
         )
     name = version[1].decode("ascii", "replace")
     _check_config(path, name)
-    beside = path.resolve().parent.parent / "lib/modules" / name
-    return Kernel(image, name, str(path), modules or (beside if beside.is_dir() else None))
+    root = path.resolve().parent.parent
+    beside = [folder for part in _MODULES if (folder := root / part / name).is_dir()]
+    return Kernel(image, name, str(path), modules or next(iter(beside), None))
 
 
 def _unpacked(data: bytes) -> bytes:

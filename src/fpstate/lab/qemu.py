@@ -19,7 +19,7 @@ MODES = {"vhe": "", "nvhe": "kvm-arm.mode=nvhe", "hvhe": "arm64_sw.hvhe=1 id_aa6
 """Kernel command lines (Documentation/admin-guide/kernel-parameters.txt). hvhe: nVHE's code in the VHE form of EL2."""
 
 _EXTRA = {"max": "max,pauth-impdef=on"}  # its own pointer authentication is an order of magnitude slower to emulate
-_SAID = re.compile(r"(VHE|hVHE|Hyp|Protected nVHE|Protected hVHE) mode initialized successfully")
+_SAID = re.compile(r"(\w+) mode initialized successfully")  # arch/arm64/kvm/arm.c: VHE, hVHE, nVHE, or Hyp for nVHE
 _SLOW_START = 180  # seconds a boot may take on a busy machine
 
 
@@ -93,7 +93,7 @@ def check_machine(machine: Machine) -> None:
 def mode_of(messages_of_kernel: str) -> str:
     """Return the mode KVM says it runs in, one of MODES; empty when it does not run."""
     said = _SAID.findall(messages_of_kernel)
-    return {"VHE": "vhe", "hVHE": "hvhe", "Hyp": "nvhe"}.get(said[-1].split()[-1], "nvhe") if said else ""
+    return {"VHE": "vhe", "hVHE": "hvhe", "nVHE": "nvhe", "Hyp": "nvhe"}.get(said[-1], "") if said else ""
 
 
 def run(
@@ -129,8 +129,9 @@ def run(
     done = Run(folder, _messages(folder / "log"))
     if not any(message.what == "finished" for message in done.messages):
         console = [line for line in (said + done.text("console")).splitlines() if line.strip()]
+        panic = [line for line in console if "panic" in line]
         raise FpstateError(
-            "the emulated machine did not finish: " + (" | ".join(console[-4:]) or "it said nothing"),
+            "the emulated machine did not finish: " + (" | ".join(panic or console[-3:]) or "it said nothing"),
             expected="a kernel that boots on QEMU's virt machine with this CPU model",
             where=kernel.source,
         )
