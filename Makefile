@@ -47,6 +47,7 @@ PLUGIN_FLAGS := -O2 -Wall -Wextra -Werror -fPIC -shared -fvisibility=hidden -Wl,
 payload:
 	cd $(PAYLOAD) && aarch64-linux-gnu-gcc $(ARM64_FLAGS) -o payload-arm64 sys.c init.c tasks.c vmm.c
 	cd $(PAYLOAD) && gcc $(PLUGIN_FLAGS) -o plugin-x86_64.so plugin.c
+	cd $(PAYLOAD) && LC_ALL=C sha256sum *.[ch] > sources.sha256
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -73,7 +73,9 @@ def _capture(
     json: bool,
 ) -> None:
     from fpstate.errors import FpstateError
+    from fpstate.lab.apt import fetch_kernel
     from fpstate.lab.capture import capture, write_trace
+    from fpstate.lab.kernel import read_kernel
     from fpstate.lab.qemu import Machine, check_machine
     from fpstate.lab.scenario import check_cpus, check_seconds, find_scenario, scenario_names
 
@@ -84,11 +86,12 @@ def _capture(
     machine = Machine(cpu_model or scenario.cpu_model, cpus or scenario.cpus, mode or "")
     check_cpus(scenario, cpus if cpus is not None else scenario.cpus)
     check_seconds(scenario.seconds if seconds is None else seconds)
-    check_machine(machine)
     if output is not None and not output.parent.is_dir():
         raise FpstateError("there is no such folder", expected="a file in a folder", where=str(output))
+    own = _own_kernel(*kernel)
+    check_machine(machine)
     with _telling() as tell:
-        image = _kernel(*kernel, tell)
+        image = own or read_kernel(fetch_kernel(tell))
         made = capture(
             scenario,
             image,
@@ -106,14 +109,15 @@ def _capture(
         raise typer.Exit(3)
 
 
-def _kernel(image: Path | None, modules: Path | None, tell: Callable[[str], None]) -> Kernel:
+def _own_kernel(image: Path | None, modules: Path | None) -> Kernel | None:
     from fpstate.errors import FpstateError
-    from fpstate.lab.apt import fetch_kernel
     from fpstate.lab.kernel import read_kernel
 
     if modules is not None and not modules.is_dir():
         raise FpstateError("there is no such folder", expected="a folder of kernel modules", where=str(modules))
-    return read_kernel(image or fetch_kernel(tell), modules)
+    if modules is not None and image is None:
+        raise FpstateError("modules without their kernel", expected="--kernel IMAGE with --modules", where=str(modules))
+    return read_kernel(image, modules) if image else None
 
 
 @contextmanager
@@ -213,11 +217,11 @@ def _commands(image: Path | None, modules: Path | None, seconds: float | None, j
     from fpstate.lab.recipe import commands
 
     recipe = None
-    if image is not None:
+    if own := _own_kernel(image, modules):
         from fpstate.lab.capture import known
 
         with _telling() as tell:
-            recipe = known(_kernel(image, modules, tell), tell).recipe
+            recipe = known(own, tell).recipe
     lines = commands(recipe, 10 if seconds is None else seconds)
     if json:
         print_json("fpstate.capture/1", {"commands": lines})

@@ -40,8 +40,9 @@ class Kernel:
 def read_kernel(path: Path, modules: Path | None = None) -> Kernel:
     """Return the kernel in an Image, an Image.gz or an EFI zboot image (vmlinuz.efi), with gzip inside.
 
-    Modules are looked for where a package has them, at ../lib/modules/VERSION (or below usr), unless given. A config beside the image
-    (config-VERSION, or .config of a build tree) must have what a capture needs. Raise FpstateError if it is unusable.
+    Modules are looked for where a package has them, at ../lib/modules/VERSION (or below usr), unless given. A config
+    beside the image (config-VERSION, or .config of a build tree) must have what a capture needs. Raise FpstateError if
+    it is unusable.
     """
     try:
         image = _unpacked(path.read_bytes())

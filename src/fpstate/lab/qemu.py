@@ -84,10 +84,10 @@ def _ask(*words: str) -> str:
 
 def check_machine(machine: Machine) -> None:
     """Raise FpstateError for a CPU model or mode that there is not."""
-    if machine.cpu_model not in cpu_models():
-        raise unknown_name("CPU model", machine.cpu_model, cpu_models())
     if machine.mode and machine.mode not in MODES:
         raise unknown_name("mode", machine.mode, MODES)
+    if machine.cpu_model not in cpu_models():
+        raise unknown_name("CPU model", machine.cpu_model, cpu_models())
 
 
 def mode_of(messages_of_kernel: str) -> str:
