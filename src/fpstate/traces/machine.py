@@ -35,14 +35,15 @@ GUESS = 10_000  # ns: what QUICKEST is before it was seen
 
 (
     KIND, TID, OWNER, PARENT, NAME, USER, MODE, SINCE, RESCHED, CHILD, FLUSHED, VCPU, RUN, LOAD, GUEST, FIRST,
-    SEEN,
-) = range(17)  # fmt: skip
+    SVE, SEEN,
+) = range(18)  # fmt: skip
 """Columns of `Machine.context`: IDLE, USER (any thread) or VCPU; thread id; owner; who forked it, or -1; number of its
 comm, or -1; it did what only a user task does; one of the modes; when it became PENDING; it became so on a line with
 need-resched set (1), or by being switched to (2); a fork that began, or -1; EXEC was already seen for the exec under
 way; its vCPU, or -1; in KVM_RUN; NOT_LOADED, LOADED or PUT; in the guest; guest FP use seen next is certain, since it
-did not own the registers; what an emulator saw of the guest run under way: 0 nothing yet, 1 no use of FP, 2 use."""
-_CONTEXT_COLUMNS = 17
+did not own the registers; it trapped for SVE, and uses it as soon as it is back in user mode; what an
+emulator saw of the guest run under way: 0 nothing yet, 1 no use of FP, 2 use."""
+_CONTEXT_COLUMNS = 18
 
 CURRENT, PREVIOUS, SWITCHED, LEAVING, IDLE, DYING = range(6)
 """Columns of `Machine.cpu`: the context that runs, or -1; the one switched away from, while its lines may still come,
@@ -161,6 +162,9 @@ def to_user(m: Machine, x: int) -> None:
     if m.facts[USER_RUNS]:
         return
     emit(m, Event.RET_TO_USER, x, -1)
+    if m.context[x, SVE]:
+        m.context[x, SVE] = 0
+        emit(m, Event.USER_SVE, x, -1)
     emit(m, Event.USER_FP_MAYBE, x, -1)
 
 

@@ -60,6 +60,7 @@ from fpstate.traces.machine import (
     RUN,
     SIGNALS,
     SINCE,
+    SVE,
     SWITCHED,
     SYSCALLS,
     TID,
@@ -79,6 +80,7 @@ from fpstate.traces.trace import Kind
 from fpstate.world.events import Event, Truth
 
 BIND: Final = int(Truth.FPSIMD_BIND_STATE_TO_CPU)
+SVE_ACCESS: Final = int(Truth.DO_SVE_ACC)
 KTHREADD: Final = 2
 SIGRETURN_ARM64: Final = 139
 SIGRETURN_X86: Final = 15
@@ -219,12 +221,15 @@ def _sys_exit(m: Machine, x: int, need_resched: bool) -> None:
 
 
 @inline
-def _saw_user(m: Machine, x: int, fp: bool) -> None:
+def _saw_user(m: Machine, x: int, used: int) -> None:
     """user_run: an emulator saw `x` return to user mode."""
     m.context[x, USER] = 1
     emit(m, Event.RET_TO_USER, x, -1)
-    if fp:
+    if used & codes.RUN_SVE:
+        emit(m, Event.USER_SVE, x, -1)
+    elif used:
         emit(m, Event.USER_FP, x, -1)
+    m.context[x, SVE] = 0
     make_pending(m, x, 0)
 
 
@@ -339,6 +344,17 @@ def _lost(m: Machine, c: int) -> None:
 
 
 @inline
+def _sve_trap(m: Machine, x: int, need_resched: bool) -> None:
+    """do_sve_acc: user mode used SVE and trapped; it will use it again, without a trap, once it is back there."""
+    to_user(m, x)
+    emit(m, Event.USER_SVE, x, -1)
+    emit(m, SVE_ACCESS, x, -1)
+    m.context[x, USER] = 1
+    m.context[x, SVE] = 1
+    make_pending(m, x, 1 if need_resched else 0)
+
+
+@inline
 def _rare(m: Machine, x: int, line: Line) -> None:
     """Lines that come seldom."""
     code = line.code
@@ -369,7 +385,9 @@ def _rare(m: Machine, x: int, line: Line) -> None:
 @inline
 def _often(m: Machine, c: int, x: int, line: Line) -> None:
     code = line.code
-    if code >= codes.FIRST_TRUTH:
+    if code == SVE_ACCESS:
+        _sve_trap(m, x, (line.flags & codes.NEED_RESCHED) != 0)
+    elif code >= codes.FIRST_TRUTH:
         m.facts[BINDS] |= code == BIND
         emit(m, code, x, -1)
     elif code == codes.SWITCH:
@@ -388,7 +406,7 @@ def _often(m: Machine, c: int, x: int, line: Line) -> None:
     elif code == codes.KVM_USERSPACE_EXIT:
         leave_run(m, x)
     elif code == codes.USER_RUN:
-        _saw_user(m, x, line.a != 0)
+        _saw_user(m, x, line.a)
     elif code == codes.GUEST_RUN:
         saw_guest(m, x, line.a != 0, line.b)
     elif code == codes.ALMOST_USER:
