@@ -227,7 +227,7 @@ def _saw_user(m: Machine, x: int, used: int) -> None:
     emit(m, Event.RET_TO_USER, x, -1)
     if used & codes.RUN_SVE:
         emit(m, Event.USER_SVE, x, -1)
-    elif used:
+    if used:
         emit(m, Event.USER_FP, x, -1)
     m.context[x, SVE] = 0
     make_pending(m, x, 0)
