@@ -6,7 +6,7 @@ from fpstate.world.events import Truth
 
 IGNORED = 0
 SWITCH = 1  # a: previous thread id, b: next thread id, other: next comm
-SYS_ENTER = 2  # a: number, b: KVM_RUN_CALL, or of a ptrace call that writes FP registers the thread id, or 0
+SYS_ENTER = 2  # a: number, b: 1 when it is KVM_RUN, or minus the thread id whose FP registers ptrace writes
 SYS_EXIT = 3  # a: number
 FORK = 4  # b: child's thread id, other: child's comm
 EXEC = 5  # b: thread id before, other: name of the program
@@ -30,7 +30,6 @@ GUEST_RUN = 21  # the same for a guest, before its exit
 FIRST_TRUTH = 64
 
 RUN_FP, RUN_SVE = 1, 2
-KVM_RUN_CALL = -1
 
 STEP_DEAD, STEP_TAKEDOWN, STEP_BRINGUP = 1, 2, 3
 CALLER_FORK, CALLER_SIGNAL = 1, 2

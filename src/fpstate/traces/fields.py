@@ -215,8 +215,8 @@ def _syscall(b: Bytes, i: int, e: int, enter: bool) -> Fields:
     if not enter:
         return _plain(nr, 0)
     if _second_is_kvm_run(b, k, e):
-        return _plain(nr, codes.KVM_RUN_CALL)
-    return _plain(nr, _written_tracee(b, k, e) if nr == PTRACE else 0)
+        return _plain(nr, 1)
+    return _plain(nr, -_written_tracee(b, k, e) if nr == PTRACE else 0)
 
 
 @inline

@@ -202,10 +202,10 @@ def _sys_enter(m: Machine, c: int, x: int, nr: int, what: int) -> None:
     to_user(m, x)
     emit(m, Event.SYSCALL, x, -1)
     m.context[x, MODE] = KERNEL
-    if what == codes.KVM_RUN_CALL:
+    if what == 1:
         begin_run(m, x)
-    elif what > 0 and not m.facts[X86]:
-        emit(m, Event.PTRACE_WRITE, x, context_of(m, what, c))
+    elif what < 0 and not m.facts[X86]:
+        emit(m, Event.PTRACE_WRITE, x, context_of(m, -what, c))
     if nr == (SIGRETURN_X86 if m.facts[X86] else SIGRETURN_ARM64):
         emit(m, Event.SIGRETURN, x, -1)
 
