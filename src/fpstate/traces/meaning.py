@@ -20,6 +20,7 @@ from fpstate.traces.guests import (
     leave_run,
     load,
     put,
+    saw_guest,
 )
 from fpstate.traces.machine import (
     BINDS,
@@ -193,7 +194,7 @@ def _thread_switch(m: Machine, c: int, x: int) -> None:
 
 
 @inline
-def _sys_enter(m: Machine, x: int, nr: int, kvm_run: bool) -> None:
+def _sys_enter(m: Machine, c: int, x: int, nr: int, what: int) -> None:
     m.facts[SYSCALLS] = 1
     m.context[x, USER] = 1
     if m.context[x, RUN]:
@@ -201,8 +202,10 @@ def _sys_enter(m: Machine, x: int, nr: int, kvm_run: bool) -> None:
     to_user(m, x)
     emit(m, Event.SYSCALL, x, -1)
     m.context[x, MODE] = KERNEL
-    if kvm_run:
+    if what == 1:
         begin_run(m, x)
+    elif what < 0 and not m.facts[X86]:
+        emit(m, Event.PTRACE_WRITE, x, context_of(m, -what, c))
     if nr == (SIGRETURN_X86 if m.facts[X86] else SIGRETURN_ARM64):
         emit(m, Event.SIGRETURN, x, -1)
 
@@ -215,6 +218,19 @@ def _sys_exit(m: Machine, x: int, need_resched: bool) -> None:
         end_run(m, x, not m.facts[EXITS])
     m.context[x, CHILD] = -1
     make_pending(m, x, 1 if need_resched else 0)
+
+
+@inline
+def _saw_user(m: Machine, x: int, used: int) -> None:
+    """user_run: an emulator saw `x` return to user mode."""
+    m.context[x, USER] = 1
+    emit(m, Event.RET_TO_USER, x, -1)
+    if used & codes.RUN_SVE:
+        emit(m, Event.USER_SVE, x, -1)
+    if used:
+        emit(m, Event.USER_FP, x, -1)
+    m.context[x, SVE] = 0
+    make_pending(m, x, 0)
 
 
 @inline
@@ -380,7 +396,7 @@ def _often(m: Machine, c: int, x: int, line: Line) -> None:
         m.facts[BINDS_TRACED] = 1
         _thread_switch(m, c, x)
     elif code == codes.SYS_ENTER:
-        _sys_enter(m, x, line.a, line.b != 0)
+        _sys_enter(m, c, x, line.a, line.b)
     elif code == codes.SYS_EXIT:
         _sys_exit(m, x, (line.flags & codes.NEED_RESCHED) != 0)
     elif code == codes.KVM_ENTRY:
@@ -389,6 +405,12 @@ def _often(m: Machine, c: int, x: int, line: Line) -> None:
         exit_guest(m, x)
     elif code == codes.KVM_USERSPACE_EXIT:
         leave_run(m, x)
+    elif code == codes.USER_RUN:
+        _saw_user(m, x, line.a)
+    elif code == codes.GUEST_RUN:
+        saw_guest(m, x, line.a != 0, line.b)
+    elif code == codes.ALMOST_USER:
+        emit(m, Event.RET_TO_USER, x, -1)
     elif code == codes.CTXSYNC:
         guest_stopped(m, c, x)
     else:
