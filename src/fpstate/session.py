@@ -28,6 +28,8 @@ CPU_OPS = {"zero_sve": W.ZERO_SVE, "drop_sve": W.DROP_SVE, "force_fpexc": W.FORC
 OPS = PLAIN_OPS | SVE_OPS
 PARTS = {"zcr": ZCR, "za": ZA, "fpmr": FPMR, "fpexc": FPEXC}
 MODE_FIELDS = ("sm", "za")
+GATES = ("guest_fp_trap", "guest_sve_trap", "user_fp_trap", "user_sme_trap")
+"""Traps that kernel code itself can run into. User SVE is enabled apart from the kernel's (CPACR_EL1.ZEN)."""
 TOUCHES_REGISTERS = (
     S.SAVE, S.LOAD, S.CLEAR, W.SAVE_SVE, W.LOAD_SVE, W.ZERO_SVE, W.SAVE_CLASS, W.LOAD_CLASS, W.SET_VL, W.SET_SVCR,
 )  # fmt: skip
@@ -284,7 +286,7 @@ class Session:
             raise Refused(f"sets cpu.{name}; SVCR is changed by set_svcr and smstop")
         f = self.field(role, name)
         self.decision.writes[role, name] = self.encode(role, f, value)
-        if "barriers" in self.catalogue.features and role == "cpu" and name.endswith("_trap"):
+        if "barriers" in self.catalogue.features and role == "cpu" and name in GATES:
             self.unsynchronised |= value is False and bool(self.read(role, name))
         self.known[role, name] = value
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -9,7 +12,7 @@ from fpstate.costs import load_profile
 from fpstate.errors import FpstateError
 from fpstate.policies.catalogue import find_policy, policies
 from fpstate.replay.compare import compare
-from fpstate.replay.validate import around, validate
+from fpstate.replay.validate import around, policy_of_kernel, validate
 from fpstate.traces.samples import open_trace
 from fpstate.traces.trace import Trace
 from fpstate.world.events import MAYBE, Event, Truth
@@ -104,3 +107,40 @@ def test_a_trace_without_ground_truth_is_refused() -> None:
     bare: Trace = tiny.trace(tiny.START)
     with pytest.raises(FpstateError, match="no ground truth"):
         validate(bare, find_policy("linux-6.14"))
+
+
+def test_sve_is_predicted_exactly() -> None:
+    """Each SVE trap and each save in SVE form of the recorded 6.1 kernel is predicted; other hosts are not it."""
+    trace = open_trace("sve.vhe")
+    name = policy_of_kernel(trace)
+    assert name == "linux-6.1.y"
+    result = validate(trace, find_policy(name))
+    assert result.exact, result.first
+    assert result.observed["do_sve_acc"] == 236
+    assert result.observed["hw_sve_save"] == 175
+    assert result.predicted == result.observed
+    assert not validate(trace, find_policy("linux-6.14")).exact
+    assert not validate(trace, find_policy("linux-4.18")).exact
+
+
+def test_a_return_without_the_reload_it_would_need_did_not_happen() -> None:
+    """It is inferred from silence; still a policy that forgets to mark foreign is caught."""
+    trace = open_trace("sve.vhe")
+
+    class NeverForeign(find_policy("linux-6.1.y")):  # type: ignore[misc]
+        name = "never-foreign"
+
+        def thread_switch(self, cpu: Any, task: Any, then: Any) -> None:
+            self.fpsimd_save(cpu, task)
+            then.foreign = False
+
+    assert not validate(trace, NeverForeign).exact
+
+
+@pytest.mark.parametrize(
+    ("kernel", "policy"), [("6.1.0-55-arm64", "linux-6.1.y"), ("6.12.9", "linux-6.14"), ("4.9.1", "trap-per-entry")]
+)
+def test_a_recording_is_held_against_its_own_kernel(kernel: str, policy: str) -> None:
+    trace = open_trace("contended.vhe")
+    named = replace(trace, header=replace(trace.header, kernel=kernel))
+    assert policy_of_kernel(named) == policy

@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 
 def command(
     trace: Annotated[str, typer.Argument(help="A trace that holds what the kernel did (function tracer lines).")],
-    policy: Annotated[str, typer.Option("--policy", "-p", help="A policy by name, or FILE.py:CLASS.")] = "linux-6.14",
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            "--policy", "-p", help="A policy by name, or FILE.py:CLASS.  [default: that of the kernel recorded]"
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON (schema fpstate.validate/1).")] = False,
 ) -> None:
     """Predict from scheduling, system calls and KVM events what the kernel did about FP state, and compare in order.
@@ -24,12 +29,13 @@ def command(
     """
     from fpstate.cli.output import compiling_notice, print_json
     from fpstate.policies.catalogue import find_policy
-    from fpstate.replay.validate import validate
+    from fpstate.replay.validate import policy_of_kernel, validate
     from fpstate.traces.samples import open_trace
 
-    chosen = find_policy(policy)
+    asked = find_policy(policy) if policy is not None else None
     compiling_notice()
     read = open_trace(trace)
+    chosen = asked or find_policy(policy_of_kernel(read))
     result = validate(read, chosen)
     if json:
         header = read.header

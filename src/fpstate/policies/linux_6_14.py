@@ -1,4 +1,4 @@
-"""linux-6.14 and linux-6.1.y: all host state is saved and marked foreign when a vCPU is loaded."""
+"""linux-6.14, linux-6.6.y and linux-6.1.y: all host state is saved and marked foreign when a vCPU is loaded."""
 
 from __future__ import annotations
 
@@ -44,9 +44,10 @@ class SaveAtLoad(BindableHost):
 
     def guest_fp_trap(self, cpu: Cpu, task: DeferredHost.Task, vcpu: Policy.Vcpu) -> None:
         cpu.guest_fp_trap = False  # kvm_hyp_handle_fpsimd
-        cpu.isb()
         if self.guest_sve:
             cpu.guest_sve_trap = False
+        cpu.isb()
+        if self.guest_sve:
             cpu.set_vl(vcpu)
             cpu.load_sve(vcpu)
             cpu.load_part("zcr", vcpu)
@@ -85,6 +86,17 @@ class Linux614(PreemptibleHost, SaveAtLoad):
     name = "linux-6.14"
     source = 'fbc7e61195e2 "KVM: arm64: Unconditionally save+flush host FPSIMD/SVE/SME state" (v6.14)'
     supports = frozenset({"sve", "guest-sve", "sme", "fpmr", "aarch32", "nvhe", "barriers"})
+
+    class Cpu(SaveAtLoad.Cpu, FormatHost.Cpu):
+        pass
+
+
+class Linux66y(FormatHost, SaveAtLoad):
+    """The stable kernels 6.6.85 and later: the same on the host layer of v6.2, where kernel NEON is not preempted."""
+
+    name = "linux-6.6.y"
+    source = "fbc7e61195e2 as of stable 6.6.85"
+    supports = frozenset({"sve", "guest-sve", "sme", "aarch32", "nvhe", "barriers"})
 
     class Cpu(SaveAtLoad.Cpu, FormatHost.Cpu):
         pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,6 +34,17 @@ CHECKED = (
     Truth.GUEST_FP_TRAP,
 )
 BY_NAME = {t.name.lower(): t for t in CHECKED}
+KERNELS = (
+    ((6, 8), "linux-6.14"),
+    ((6, 2), "linux-6.6.y"),
+    ((6, 1), "linux-6.1.y"),
+    ((5, 17), "linux-5.17"),
+    ((5, 13), "linux-5.13"),
+    ((5, 2), "linux-5.2"),
+    ((4, 18), "linux-4.18"),
+    ((4, 15), "linux-4.15"),
+)
+"""From which kernel version on a policy holds, latest first."""
 MAKES_KNOWN = (Event.RET_TO_USER, Event.SIGRETURN, Event.EXEC, Event.VCPU_LOAD)
 """After these, whether a task's registers are live no longer depends on what was before the trace."""
 
@@ -105,6 +117,20 @@ def validate(trace: Trace, policy: type[Policy]) -> Validation:
     excluded = max(len(predicted) - len(kept_p), len(observed) - len(kept_o))
     missed, extra, first = differences(trace, kept_p, kept_o)
     return Validation(_by_name(kept_p), _by_name(kept_o), _by_name(missed), _by_name(extra), excluded, first)
+
+
+def policy_of_kernel(trace: Trace) -> str:
+    """Return the name of the policy that the recorded kernel has, by its version.
+
+    Stable kernels are taken to be recent: 6.1 and later ones have the change of v6.14. A recording that does not say
+    its kernel is taken to be of 6.14, or of 6.1 if it shows that system calls drop SVE: a task trapped more than once.
+    """
+    found = re.match(r"(\d+)\.(\d+)", trace.header.kernel)
+    if found:
+        version = int(found[1]), int(found[2])
+        return next((name for since, name in KERNELS if version >= since), "trap-per-entry")
+    trapped = trace.subject[trace.event == Truth.DO_SVE_ACC]
+    return "linux-6.1.y" if len(np.unique(trapped)) < len(trapped) else "linux-6.14"
 
 
 def known_from(trace: Trace) -> NDArray[np.int64]:

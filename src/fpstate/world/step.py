@@ -277,9 +277,8 @@ def run_ops(w: World, rows: Ints, r: int, c: int, t: int, s: int, cpus: int, n: 
                 w[regs] = w[a]
                 w[regs + 1] = w[a + 1]
                 counts[N_LOAD_HOST + kind] += 1
-                if len(w) > size:  # writing a V register zeroes the rest of its Z register
-                    w[regs + size] = 0
-                    w[regs + size + 1] = W.ZEROS
+                if len(w) > size:
+                    W.written_narrow(w, c, cpus, n)
         elif op > OOPS:
             verdict = W.wide_op(w, rows[r, R_OPS + 1 + i], (a - base) // X_SIZE, c, cpus, n)
             if verdict:
@@ -296,8 +295,7 @@ def run_ops(w: World, rows: Ints, r: int, c: int, t: int, s: int, cpus: int, n: 
                 w[regs + 1] = w[xa + X_INIT]
                 counts[N_CLEAR] += 1
                 if len(w) > size:
-                    w[regs + size] = 0
-                    w[regs + size + 1] = W.ZEROS
+                    W.written_narrow(w, c, cpus, n)
             elif op == OVERWRITE or (w[a] == x + 1 and w[a + 1] == w[xa + X_VER] - 1):
                 w[a] = x + 1
                 w[a + 1] = w[xa + X_VER]

@@ -172,6 +172,13 @@ def copy(w: World, to: int, source: int) -> None:
 
 
 @inline
+def written_narrow(w: World, c: int, cpus: int, n: int) -> None:
+    """Note that all V registers were written: that zeroes the rest of Z0-Z31, and leaves P and FFR as they were."""
+    at = registers(Z, c, cpus, n)
+    put(w, at, 0, ZEROS if w[at] == 0 and w[at + 1] == ZEROS else 0)
+
+
+@inline
 def enter_mode(w: World, mode: int, c: int, cpus: int, n: int) -> None:
     """Write SVCR of CPU `c`: bit 0 SM, bit 1 ZA. What changes loses its registers, as the architecture says."""
     before = w[c * C_SIZE + C_WORD] >> MODE_SHIFT & 3
@@ -406,7 +413,10 @@ def lose_all(w: World, c: int, cpus: int, n: int) -> None:
 def wide_after(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int, features: int) -> int:
     """Do what an event does to the further classes after kernel code has handled it; return what went wrong."""
     if e == _NEON or e == _SOFTIRQ or e == _EFI:
-        put(w, registers(Z, c, cpus, n), 0, ZEROS if e != _EFI else 0)
+        if e == _EFI:
+            put(w, registers(Z, c, cpus, n), 0, 0)
+        else:
+            written_narrow(w, c, cpus, n)
         if w[c * C_SIZE + C_WORD] & SM:
             return WRONG_MODE
     elif e == _PM_ENTER:
