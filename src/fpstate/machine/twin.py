@@ -1,0 +1,410 @@
+"""The world beside the machine: every event happens to both, and what registers really hold must agree with the world.
+
+This is the machine's only contact with the world. The policy's rows are found and run as everywhere else; each of their
+operations is also carried out on real register contents, and after each one, and at each use of FP by a task or guest,
+the contents of the place concerned are held against what the world says lies there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fpstate.jit import bare
+from fpstate.machine.engine import V_BYTES, Engine, image_pointers
+from fpstate.machine.memory import Ram
+from fpstate.rows import Rows
+from fpstate.traces.trace import Kind
+from fpstate.world import order as O
+from fpstate.world import step as S
+from fpstate.world.events import Event
+from fpstate.world.state import (
+    C_REGS,
+    C_SIZE,
+    C_STASH,
+    C_WORD,
+    GUEST_TRAP,
+    USER_TRAP,
+    X_IMAGE,
+    X_INIT,
+    X_KERNEL,
+    X_KVER,
+    X_SIZE,
+    X_VER,
+    World,
+    context_base,
+    kernel_owner,
+    new_world,
+    softirq_owner,
+)
+
+ZEROS: Final = bytes(V_BYTES)
+NOBODYS: Final = bytes.fromhex("0badc0de") * 128 + bytes(16)
+"""What registers hold that were lost, or that nobody has written yet."""
+
+_SLOT = 544  # bytes from one image in RAM to the next
+_UNKNOWN: Final = -2
+_SLOW: Final = -3
+_USER_FP, _GUEST_FP = int(Event.USER_FP), int(Event.GUEST_FP)
+
+
+class Difference(Exception):  # noqa: N818
+    """The machine and the world disagree on what a place holds."""
+
+
+# The world's functions as the machine calls them.
+
+
+@bare
+def _quick(
+    w: World, handlers: S.Ints, index: S.Ints, rows: S.Ints, e: int, c: int, t: int, s: int, cpus: int, n: int,
+    counts: S.Counts, asked: S.Counts,
+) -> int:  # fmt: skip
+    """Let an event happen that moves no values; return its row (-1: none), or why it must be done step by step."""
+    if (S.MIND_BEFORE | S.MIND_AFTER) >> e & 1:
+        return _SLOW
+    r = S.find_row(w, handlers, index, e, c, t, s, cpus, n, asked)
+    if r < 0:
+        return r
+    if rows[r, S.R_OPS]:
+        return _SLOW
+    S.run_row(w, rows, r, c, t, s, cpus, n, counts)
+    return r
+
+
+@bare
+def _find(
+    w: World, handlers: S.Ints, index: S.Ints, e: int, c: int, t: int, s: int, cpus: int, n: int, asked: S.Counts
+) -> int:
+    return S.find_row(w, handlers, index, e, c, t, s, cpus, n, asked)
+
+
+@bare
+def _run(w: World, rows: S.Ints, r: int, c: int, t: int, s: int, cpus: int, n: int, counts: S.Counts) -> int:
+    return S.run_row(w, rows, r, c, t, s, cpus, n, counts)
+
+
+@bare
+def _operate(w: World, rows: S.Ints, r: int, c: int, t: int, s: int, cpus: int, n: int, counts: S.Counts) -> int:
+    return S.run_ops(w, rows, r, c, t, s, cpus, n, counts)
+
+
+@bare
+def _use(
+    w: World, handlers: S.Ints, index: S.Ints, rows: S.Ints, guest: bool, c: int, t: int, s: int, cpus: int, n: int,
+    counts: S.Counts, asked: S.Counts,
+) -> int:  # fmt: skip
+    return S.use(w, handlers, index, rows, guest, c, t, s, cpus, n, counts, asked)
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """The first time a context read a value that is not its latest: where in the log, what it should have found."""
+
+    context: int
+    at: int  # number of the use in the log
+    expected: bytes
+    got: bytes
+    owner: int  # of what it found
+
+    def register(self) -> tuple[str, int, int]:
+        """Return name, expected and found value of the first register that differs."""
+        for i in range(32):
+            a, b = self.expected[16 * i : 16 * i + 16], self.got[16 * i : 16 * i + 16]
+            if a != b:
+                return f"v{i}", int.from_bytes(a, "little"), int.from_bytes(b, "little")
+        for i, name in enumerate(("fpsr", "fpcr")):
+            a, b = (image[512 + 4 * i : 516 + 4 * i] for image in (self.expected, self.got))
+            if a != b:
+                return name, int.from_bytes(a, "little"), int.from_bytes(b, "little")
+        return "", 0, 0
+
+
+class Twin:
+    """A world of contexts `kinds` on `engines`, and the real contents of all its places.
+
+    `log` lists what happened: (time, CPU, event, subject, object). `wrong` holds the first wrong value each context read.
+    """
+
+    def __init__(self, rows: Rows, kinds: NDArray[np.uint8], engines: list[Engine], ram: Ram) -> None:
+        self.rows = rows
+        self.engines = engines
+        self.ram = ram
+        self.cpus, self.n = len(engines), len(kinds)
+        self.base = context_base(self.cpus)
+        self.world: World = new_world(self.cpus, kinds == Kind.VCPU, rows.fields.words)
+        rows.clear_mm(self.world, self.cpus, (kinds == Kind.IDLE) | (kinds == Kind.KTHREAD))
+        self.counts = np.zeros(S.N_COUNTS, np.int64)
+        self.asked = np.zeros(O.ASKED_SIZE, np.int64)
+        self.log: list[tuple[int, int, int, int, int]] = []
+        self.now = 0
+        self.wrong: dict[int, Wrong] = {}
+        self.wrong_uses = 0
+        self.verdicts: list[tuple[int, int]] = []  # (number in the log, verdict) of all that went wrong
+        self.saves, self.loads, self.traps = ([0] * self.n for _ in range(3))
+        self.used: list[int] = []  # rows used since it was last cleared
+        self.frames: dict[int, bytes] = {}  # signal frames of tasks
+        self.pieces: dict[int, tuple[S.Ints, list[tuple[int, int]]]] = {}
+        offset = ram.take(_SLOT * (2 * self.n + self.cpus))
+        self.offsets = {self.base + x * X_SIZE + X_IMAGE: offset + _SLOT * x for x in range(self.n)}
+        self.offsets |= {self.base + x * X_SIZE + X_KERNEL: offset + _SLOT * (self.n + x) for x in range(self.n)}
+        self.offsets |= {c * C_SIZE + C_STASH: offset + _SLOT * (2 * self.n + c) for c in range(self.cpus)}
+        self.pointers = {a: image_pointers(ram.address + at) for a, at in self.offsets.items()}
+        self.known: dict[tuple[int, int], bytes] = {}  # what the value of an owner's version is
+        self.other: dict[tuple[int, int], list[bytes]] = {}  # the same where there are several
+        for x in range(self.n):
+            self.known[x + 1, 0] = self.known[x + 1, 1] = ZEROS
+            self.known[kernel_owner(x, self.n), 0] = ZEROS
+        for c, engine in enumerate(engines):
+            engine.set_fp_registers(NOBODYS)
+            ram.write(self.offsets[c * C_SIZE + C_STASH], NOBODYS)
+
+    # Events.
+
+    def event(self, e: int, c: int, t: int, s: int) -> int:
+        """Let event `e` happen on CPU `c` to task `t` and second participant `s` (n: none); return the verdict."""
+        self.note(e, c, t, s)
+        rows = self.rows
+        r = _quick(
+            self.world, rows.handlers, rows.index, rows.table, e, c, t, s, self.cpus, self.n, self.counts, self.asked
+        )
+        if r > -2:
+            if r >= 0:
+                self.used.append(r)
+            return S.OK
+        verdict = self.begin(e, c, t, s)
+        verdict = max(verdict, self.segment(e, c, t, s)[0])
+        return max(verdict, self.end(e, c, t, s))
+
+    def note(self, e: int, c: int, t: int, s: int) -> None:
+        """Write an event to the log."""
+        self.now += 100
+        self.log.append((self.now, c, e, t, s if s < self.n else -1))
+
+    def begin(self, e: int, c: int, t: int, s: int) -> int:
+        """Do what event `e` does to values before the policy handles it."""
+        w = self.world
+        if e == O.FORK:
+            S.copy_of_parent(w, t, s, self.cpus)
+        if not S.MIND_BEFORE >> e & 1:
+            return S.OK
+        whom = t if e in (O.EXEC, O.SIGRETURN) else s
+        old = self.latest(whom) if e in (O.PTRACE_WRITE, O.SETREG) else b""
+        verdict = S.before_row(w, e, c, t, s, self.cpus, self.n)
+        if e in (O.EXEC, O.RESET):
+            self.define(whom, ZEROS)
+        elif e == O.SIGRETURN:
+            self.define(whom, self.frames.get(t, ZEROS))
+        elif e in (O.PTRACE_WRITE, O.SETREG):
+            self.define(whom, self.edited(whom, old))
+        elif e == O.DOWN:
+            self.engines[c].set_fp_registers(NOBODYS)
+        if e == O.NEON_END:
+            self.check_registers(c)
+        return verdict
+
+    def segment(self, e: int, c: int, t: int, s: int) -> tuple[int, int]:
+        """Run one row of event or point `e`: the policy's decision, operation by operation; return verdict and next point."""
+        rows, w = self.rows, self.world
+        while True:
+            r = _find(w, rows.handlers, rows.index, e, c, t, s, self.cpus, self.n, self.asked)
+            if r != _UNKNOWN:
+                break
+            rows.learn(int(self.asked[0]), int(self.asked[1]))
+        if r < 0:
+            return S.OK, 0
+        self.used.append(r)
+        if r not in self.pieces:
+            self.pieces[r] = self._split(r)
+        single, ops = self.pieces[r]
+        verdict = S.OK
+        for i, (op, target) in enumerate(ops):
+            a = -1 if op == S.OOPS else int(S.place(w, target, c, t, s, self.cpus, self.n))
+            verdict = _operate(w, single, i, c, t, s, self.cpus, self.n, self.counts)
+            if verdict != S.OK:
+                break
+            self._carry_out(op, a, c, t)
+        _run(w, single, len(ops), c, t, s, self.cpus, self.n, self.counts)
+        return verdict, int(rows.table[r, S.R_NEXT])
+
+    def end(self, e: int, c: int, t: int, s: int) -> int:
+        """Do what event `e` does to values after the policy has handled it."""
+        if not S.MIND_AFTER >> e & 1:
+            return S.OK
+        w = self.world
+        verdict = S.after_row(w, e, c, t, s, self.cpus, self.n)
+        if e == O.FORK:
+            parent, child = (self.offsets[self.base + x * X_SIZE + X_IMAGE] for x in (t, s))
+            image = self.ram.map[parent : parent + V_BYTES]
+            self.ram.write(child, image)
+            self.define(s, self.latest(t))
+            label = self._label(self.base + s * X_SIZE + X_IMAGE)
+            if label[0] == s + 1:
+                self.known[label] = image
+        elif e == O.PM_ENTER:
+            self.engines[c].set_fp_registers(NOBODYS)
+        elif e == O.SIGNAL:
+            self.frames[t] = self.image(t)
+        return verdict
+
+    def _split(self, r: int) -> tuple[S.Ints, list[tuple[int, int]]]:
+        """Return row `r` as rows of one operation each and a last one for its words and pointers, and the operations."""
+        row = self.rows.table[r]
+        k = int(row[S.R_OPS])
+        ops = [(int(x) & 255, int(x) >> 8) for x in row[S.R_OPS + 1 : S.R_OPS + 1 + k]]
+        single = np.zeros((k + 1, S.R_SIZE), np.int32)
+        single[:k, S.R_OPS] = 1
+        single[:k, S.R_OPS + 1] = row[S.R_OPS + 1 : S.R_OPS + 1 + k]
+        single[k, : S.R_OPS] = row[: S.R_OPS]
+        return single, ops
+
+    def _carry_out(self, op: int, a: int, c: int, t: int) -> None:
+        """Do one operation with real contents, and compare the place it changed."""
+        engine = self.engines[c]
+        x = (a - self.base) // X_SIZE if a >= self.base else t
+        if op == S.SAVE:
+            engine.save_fp(self.pointers[a])
+            self.saves[x] += 1
+            self.check_place(a)
+        elif op == S.LOAD:
+            engine.load_fp(self.pointers[a])
+            self.loads[x] += 1
+            self.check_registers(c)
+        elif op == S.CLEAR:
+            engine.set_fp_registers(ZEROS)
+            self.check_registers(c)
+        elif op == S.OVERWRITE:
+            self.ram.write(self.offsets[a], self.latest(x))
+            self.check_place(a)
+        elif op == S.EDIT:
+            image = self.edited(x, self.image(x))
+            self.ram.write(self.offsets[a], image)
+            label = self._label(a)
+            if label != (x + 1, self.version(x)):  # the world leaves a stale image stale; here a register of it is new
+                self.other.setdefault(label, []).append(image)
+            self.check_place(a)
+
+    # Uses of FP.
+
+    def use(self, guest: bool, c: int, t: int, s: int) -> int:
+        """Let a task or guest begin to use FP on CPU `c`; return the verdict. If the trap is armed it is served first."""
+        trap = GUEST_TRAP if guest else USER_TRAP
+        x = s if guest else t
+        rows, w = self.rows, self.world
+        self.note(_GUEST_FP if guest else _USER_FP, c, t, s)
+        if w[c * C_SIZE + C_WORD] & trap:
+            e = O.GUEST_TRAPS if guest else O.USER_TRAPS
+            verdict = self.segment(e, c, t, s)[0]
+            self.counts[S.N_GUEST_TRAP if guest else S.N_USER_TRAP] += 1
+            self.traps[x] += 1
+            if w[c * C_SIZE + C_WORD] & trap:
+                self.verdicts.append((len(self.log) - 1, S.TRAP_NOT_SERVED))
+                return S.TRAP_NOT_SERVED
+            if verdict != S.OK:
+                self.verdicts.append((len(self.log) - 1, verdict))
+        got = self.check_registers(c)
+        owner = int(w[c * C_SIZE + C_REGS])
+        expected = self.latest(x)
+        verdict = _use(
+            w, rows.handlers, rows.index, rows.table, guest, c, t, s, self.cpus, self.n, self.counts, self.asked
+        )
+        if (verdict == S.OK) and got != expected:
+            raise Difference(f"the world says that context {x} finds its latest value on CPU {c}, the machine does not")
+        if verdict != S.OK:
+            self.wrong_uses += 1
+            self.verdicts.append((len(self.log) - 1, verdict))
+            if got != expected and x not in self.wrong:
+                self.wrong[x] = Wrong(x, len(self.log) - 1, expected, got, owner)
+        return verdict
+
+    def wrote(self, c: int, x: int) -> None:
+        """Take what context `x` has left in the registers of CPU `c` as its latest value."""
+        self.define(x, self.engines[c].fp())
+
+    def kernel_wrote(self, c: int, t: int, *, softirq: bool) -> None:
+        """Take what kernel-mode code of thread `t`, or a softirq, has left in the registers as its latest value."""
+        value = self.engines[c].fp()
+        if softirq:
+            values = self.other.setdefault((softirq_owner(self.n), 0), [])
+            if value not in values:
+                values.append(value)
+        else:
+            version = int(self.world[self.base + t * X_SIZE + X_KVER])
+            self.known[kernel_owner(t, self.n), version] = value
+
+    # Values.
+
+    def version(self, x: int) -> int:
+        """Return the number of the latest version of context `x`."""
+        return int(self.world[self.base + x * X_SIZE + X_VER])
+
+    def latest(self, x: int) -> bytes:
+        """Return the latest value of context `x`."""
+        return self.known[x + 1, self.version(x)]
+
+    def define(self, x: int, value: bytes) -> None:
+        """Say what the latest version of context `x` is."""
+        self.known[x + 1, self.version(x)] = value
+        if len(self.known) > 16 * len(self.offsets) + 64:
+            self._forget()
+
+    def image(self, x: int) -> bytes:
+        """Return what the image of context `x` really holds."""
+        at = self.offsets[self.base + x * X_SIZE + X_IMAGE]
+        return self.ram.map[at : at + V_BYTES]
+
+    def edited(self, x: int, value: bytes) -> bytes:
+        """Return a value with V0 replaced, as ptrace or KVM_SET_ONE_REG of one register does."""
+        low = x << 48 | 0xED17 << 16
+        return low.to_bytes(8, "little") + (low ^ (1 << 64) - 1).to_bytes(8, "little") + value[16:]
+
+    def _label(self, place: int) -> tuple[int, int]:
+        return int(self.world[place]), int(self.world[place + 1])
+
+    def check_registers(self, c: int) -> bytes:
+        """Hold the registers of CPU `c` against what the world says is in them; return them."""
+        real = self.engines[c].fp()
+        self._compare(real, c * C_SIZE + C_REGS, f"the registers of CPU {c}")
+        return real
+
+    def check_place(self, a: int) -> None:
+        """Hold the image at place `a` against what the world says is in it."""
+        at = self.offsets[a]
+        what = f"the image of context {(a - self.base) // X_SIZE}" if a >= self.base else f"stash of CPU {a // C_SIZE}"
+        self._compare(self.ram.map[at : at + V_BYTES], a, what)
+
+    def _compare(self, real: bytes, place: int, what: str) -> None:
+        owner, version = label = self._label(place)
+        expected = NOBODYS if owner == 0 else self.known.get(label)
+        if real == expected or real in self.other.get(label, ()):
+            return
+        said = f"version {version} of owner {owner}" if owner else "nobody's value"
+        latest = owner and owner <= self.n and version == self.version(owner - 1)
+        shown = "unknown" if expected is None else _first_difference(expected, real)
+        raise Difference(
+            f"machine and world differ after event {len(self.log)}: by the world {what} hold {said}"
+            f"{' (its latest)' if latest else ''}; {shown}"
+        )
+
+    def _forget(self) -> None:
+        """Forget values that no place holds any more."""
+        records = self.world[self.base : self.base + self.n * X_SIZE].reshape(self.n, X_SIZE)
+        places = [*self.offsets, *(c * C_SIZE + C_REGS for c in range(self.cpus))]
+        kept = {self._label(a) for a in places}
+        for x in range(self.n):
+            kept |= {(x + 1, int(records[x, X_VER])), (x + 1, int(records[x, X_INIT]))}
+            kept.add((kernel_owner(x, self.n), int(records[x, X_KVER])))
+        self.known = {label: value for label, value in self.known.items() if label in kept}
+
+
+def _first_difference(expected: bytes, real: bytes) -> str:
+    name, a, b = Wrong(0, 0, expected, real, 0).register()
+    return f"{name}: by the world {a:#034x}, in the machine {b:#034x}"
+
+
+def words_of(image: bytes) -> list[Any]:
+    """Return V0-V31 of an image as integers."""
+    return [int.from_bytes(image[16 * i : 16 * i + 16], "little") for i in range(32)]
