@@ -8,7 +8,7 @@ the contents of the place concerned are held against what the world says lies th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from fpstate.rows import Rows
 from fpstate.traces.trace import Kind
 from fpstate.world import order as O
 from fpstate.world import step as S
-from fpstate.world.events import Event
+from fpstate.world.events import Event, Truth
 from fpstate.world.state import (
     C_REGS,
     C_SIZE,
@@ -49,6 +49,7 @@ _SLOT = 544  # bytes from one image in RAM to the next
 _UNKNOWN: Final = -2
 _SLOW: Final = -3
 _USER_FP, _GUEST_FP = int(Event.USER_FP), int(Event.GUEST_FP)
+_TRUTHS: Final = {truth.name.lower(): int(truth) for truth in Truth}
 
 
 class Difference(Exception):  # noqa: N818
@@ -137,6 +138,7 @@ class Twin:
         self.base = context_base(self.cpus)
         self.world: World = new_world(self.cpus, kinds == Kind.VCPU, rows.fields.words)
         rows.clear_mm(self.world, self.cpus, (kinds == Kind.IDLE) | (kinds == Kind.KTHREAD))
+        self.start = self.world.copy()
         self.counts = np.zeros(S.N_COUNTS, np.int64)
         self.asked = np.zeros(O.ASKED_SIZE, np.int64)
         self.log: list[tuple[int, int, int, int, int]] = []
@@ -147,6 +149,7 @@ class Twin:
         self.saves, self.loads, self.traps = ([0] * self.n for _ in range(3))
         self.used: list[int] = []  # rows used since it was last cleared
         self.frames: dict[int, bytes] = {}  # signal frames of tasks
+        self.truths: dict[int, list[int]] = {}  # of each row
         self.pieces: dict[int, tuple[S.Ints, list[tuple[int, int]]]] = {}
         offset = ram.take(_SLOT * (2 * self.n + self.cpus))
         self.offsets = {self.base + x * X_SIZE + X_IMAGE: offset + _SLOT * x for x in range(self.n)}
@@ -167,22 +170,33 @@ class Twin:
     def event(self, e: int, c: int, t: int, s: int) -> int:
         """Let event `e` happen on CPU `c` to task `t` and second participant `s` (n: none); return the verdict."""
         self.note(e, c, t, s)
+        at = len(self.log) - 1
         rows = self.rows
         r = _quick(
             self.world, rows.handlers, rows.index, rows.table, e, c, t, s, self.cpus, self.n, self.counts, self.asked
         )
         if r > -2:
             if r >= 0:
-                self.used.append(r)
+                self._used(r, c, t)
             return S.OK
         verdict = self.begin(e, c, t, s)
         verdict = max(verdict, self.segment(e, c, t, s)[0])
-        return max(verdict, self.end(e, c, t, s))
+        verdict = max(verdict, self.end(e, c, t, s))
+        if verdict != S.OK:
+            self.verdicts.append((at, verdict))
+        return verdict
 
     def note(self, e: int, c: int, t: int, s: int) -> None:
         """Write an event to the log."""
         self.now += 100
         self.log.append((self.now, c, e, t, s if s < self.n else -1))
+
+    def _used(self, r: int, c: int, t: int) -> None:
+        """Note that row `r` is used, and write to the log what a function tracer would show of it."""
+        self.used.append(r)
+        if r not in self.truths:
+            self.truths[r] = [found for entry in self.rows.traces[r] for found in _truth(*entry)]
+        self.log += [(self.now, c, truth, t, -1) for truth in self.truths[r]]
 
     def begin(self, e: int, c: int, t: int, s: int) -> int:
         """Do what event `e` does to values before the policy handles it."""
@@ -216,7 +230,7 @@ class Twin:
             rows.learn(int(self.asked[0]), int(self.asked[1]))
         if r < 0:
             return S.OK, 0
-        self.used.append(r)
+        self._used(r, c, t)
         if r not in self.pieces:
             self.pieces[r] = self._split(r)
         single, ops = self.pieces[r]
@@ -295,16 +309,17 @@ class Twin:
         x = s if guest else t
         rows, w = self.rows, self.world
         self.note(_GUEST_FP if guest else _USER_FP, c, t, s)
+        at = len(self.log) - 1
         if w[c * C_SIZE + C_WORD] & trap:
             e = O.GUEST_TRAPS if guest else O.USER_TRAPS
             verdict = self.segment(e, c, t, s)[0]
             self.counts[S.N_GUEST_TRAP if guest else S.N_USER_TRAP] += 1
             self.traps[x] += 1
             if w[c * C_SIZE + C_WORD] & trap:
-                self.verdicts.append((len(self.log) - 1, S.TRAP_NOT_SERVED))
+                self.verdicts.append((at, S.TRAP_NOT_SERVED))
                 return S.TRAP_NOT_SERVED
             if verdict != S.OK:
-                self.verdicts.append((len(self.log) - 1, verdict))
+                self.verdicts.append((at, verdict))
         got = self.check_registers(c)
         owner = int(w[c * C_SIZE + C_REGS])
         expected = self.latest(x)
@@ -315,9 +330,9 @@ class Twin:
             raise Difference(f"the world says that context {x} finds its latest value on CPU {c}, the machine does not")
         if verdict != S.OK:
             self.wrong_uses += 1
-            self.verdicts.append((len(self.log) - 1, verdict))
+            self.verdicts.append((at, verdict))
             if got != expected and x not in self.wrong:
-                self.wrong[x] = Wrong(x, len(self.log) - 1, expected, got, owner)
+                self.wrong[x] = Wrong(x, at, expected, got, owner)
         return verdict
 
     def wrote(self, c: int, x: int) -> None:
@@ -334,6 +349,12 @@ class Twin:
         else:
             version = int(self.world[self.base + t * X_SIZE + X_KVER])
             self.known[kernel_owner(t, self.n), version] = value
+
+    def kernel_keeps(self, c: int, t: int) -> bool:
+        """Tell whether the registers of CPU `c` still hold what kernel-mode code of thread `t` left there."""
+        self.check_registers(c)
+        version = int(self.world[self.base + t * X_SIZE + X_KVER])
+        return self._label(c * C_SIZE + C_REGS) == (kernel_owner(t, self.n), version)
 
     # Values.
 
@@ -400,11 +421,13 @@ class Twin:
         self.known = {label: value for label, value in self.known.items() if label in kept}
 
 
+def _truth(function: str, op: int) -> list[int]:
+    """Return what a tracer shows of a kernel function that begins (`op` 0), or asks for an operation, as `Truth`."""
+    if op == S.SAVE and function == "fpsimd_save":
+        return [int(Truth.HW_SAVE)]
+    return [_TRUTHS[function]] if op == 0 and function in _TRUTHS else []
+
+
 def _first_difference(expected: bytes, real: bytes) -> str:
     name, a, b = Wrong(0, 0, expected, real, 0).register()
     return f"{name}: by the world {a:#034x}, in the machine {b:#034x}"
-
-
-def words_of(image: bytes) -> list[Any]:
-    """Return V0-V31 of an image as integers."""
-    return [int.from_bytes(image[16 * i : 16 * i + 16], "little") for i in range(32)]
