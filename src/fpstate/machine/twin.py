@@ -7,6 +7,7 @@ the contents of the place concerned are held against what the world says lies th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -130,8 +131,17 @@ class Twin:
     `log` lists what happened: (time, CPU, event, subject, object). `wrong` holds the first wrong value each context read.
     """
 
-    def __init__(self, rows: Rows, kinds: NDArray[np.uint8], engines: list[Engine], ram: Ram) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        kinds: NDArray[np.uint8],
+        engines: list[Engine],
+        ram: Ram,
+        initial: Callable[[int], bytes] = lambda _: ZEROS,
+    ) -> None:
+        """Begin with nobody's values in all registers. `initial` gives the initial state of a context, as Linux zeros."""
         self.rows = rows
+        self.initial = initial
         self.engines = engines
         self.ram = ram
         self.cpus, self.n = len(engines), len(kinds)
@@ -159,7 +169,8 @@ class Twin:
         self.known: dict[tuple[int, int], bytes] = {}  # what the value of an owner's version is
         self.other: dict[tuple[int, int], list[bytes]] = {}  # the same where there are several
         for x in range(self.n):
-            self.known[x + 1, 0] = self.known[x + 1, 1] = ZEROS
+            self.known[x + 1, 0] = self.known[x + 1, 1] = initial(x)
+            ram.write(self.offsets[self.base + x * X_SIZE + X_IMAGE], initial(x))
             self.known[kernel_owner(x, self.n), 0] = ZEROS
         for c, engine in enumerate(engines):
             engine.set_fp_registers(NOBODYS)
@@ -209,7 +220,7 @@ class Twin:
         old = self.latest(whom) if e in (O.PTRACE_WRITE, O.SETREG) else b""
         verdict = S.before_row(w, e, c, t, s, self.cpus, self.n)
         if e in (O.EXEC, O.RESET):
-            self.define(whom, ZEROS)
+            self.define(whom, self.initial(whom))
         elif e == O.SIGRETURN:
             self.define(whom, self.frames.get(t, ZEROS))
         elif e in (O.PTRACE_WRITE, O.SETREG):
@@ -288,7 +299,7 @@ class Twin:
             self.loads[x] += 1
             self.check_registers(c)
         elif op == S.CLEAR:
-            engine.set_fp_registers(ZEROS)
+            engine.set_fp_registers(self.known[x + 1, int(self.world[self.base + x * X_SIZE + X_INIT])])
             self.check_registers(c)
         elif op == S.OVERWRITE:
             self.ram.write(self.offsets[a], self.latest(x))

@@ -1,8 +1,8 @@
 /* The register-pattern checker, after the manner of the kernel's fp-stress tests: 40 generations of a pattern. */
 #include "lib.h"
 
-void pattern_fill(long, long, uint64_t whose, uint64_t g0, uint64_t g);
-long pattern_check(uint64_t *found, long, uint64_t whose, uint64_t g0, uint64_t g);
+void pattern_fill(long, long, uint64_t whose, uint64_t g);
+long pattern_check(uint64_t *found, long, uint64_t whose, uint64_t g);
 
 int main(void)
 {
@@ -13,12 +13,12 @@ int main(void)
     for (uint64_t g = 1; g <= 40; g++) {
         long wrong;
 
-        pattern_fill(0, 0, whose, g, g);
+        pattern_fill(0, 0, whose, g);
         if (g % 2)
             pause((unsigned)g / 2);
         for (volatile int wait = 0; wait < 300; wait++)
             ;
-        wrong = pattern_check(found, 0, whose, g, g);
+        wrong = pattern_check(found, 0, whose, g);
         if (wrong >= 0) {
             put("fpregs generation ");
             put_hex(g);
