@@ -45,7 +45,7 @@ def command(
     from fpstate.errors import FpstateError
     from fpstate.machine.elf import bundled_names, find_program
     from fpstate.machine.engine import unicorn
-    from fpstate.machine.run import all_bundled, check_limits, deal, run
+    from fpstate.machine.run import all_bundled, check_limits, deal, handles_guests, run
     from fpstate.machine.host import Settings
     from fpstate.machine.twin import Difference
     from fpstate.traces.parquet import write_parquet
@@ -57,7 +57,9 @@ def command(
     found = [find_program(name) for name in programs] if programs else all_bundled()
     ours = [p for p in found if p.name in bundled_names()] if programs else found
     as_tasks = found if tasks is None else deal(found, tasks)
-    as_guests = ours if vcpus is None else deal(found, vcpus)
+    if vcpus and not handles_guests(chosen):
+        raise FpstateError(f"the policy '{chosen.name}' handles no guests", expected="--vcpus 0, or another policy")
+    as_guests = (ours if handles_guests(chosen) else []) if vcpus is None else deal(found, vcpus)
     if not as_tasks and not as_guests:
         raise FpstateError("there is nothing to run", expected="--tasks or --vcpus of at least 1")
     _notice()

@@ -21,6 +21,7 @@ from fpstate.rows import Rows
 from fpstate.traces.trace import Kind
 from fpstate.world import order as O
 from fpstate.world import step as S
+from fpstate.world.events import Event
 
 STACK = 64 << 10
 HASH_BYTES = 128  # what one hash in the kernel takes in
@@ -118,6 +119,8 @@ class Host:
         self.rows, self.settings, self.machine = rows, settings, machine
         self.ram, self.engines = machine.ram, machine.engines[: settings.cpus]
         self.random = random.Random(settings.seed)  # noqa: S311 - repeatable, not secret
+        self.neon = rows.handler(Event.KERNEL_NEON_BEGIN) is not None  # else the kernel may not touch FP registers
+        self.softirqs = settings.softirq if self.neon else 0.0
         self.tasks: list[Task] = []
         self.vcpus: list[Vcpu] = []
         self.turns = 0
@@ -186,7 +189,7 @@ class Host:
         task = self.current[c]
         if task is None:
             return
-        if self.random.random() < self.settings.softirq:
+        if self.random.random() < self.softirqs:
             self.softirq(c, task)
         if task.hashing:
             self.hash_end(c, task)
@@ -225,7 +228,7 @@ class Host:
         if task is not None:
             task.running, task.cpu = True, c
             if task.in_run:
-                if self.random.random() < self.settings.softirq:
+                if self.random.random() < self.softirqs:
                     self.softirq(c, task)
                 self.event(O.LOAD, c, task, task.vcpu)
 
@@ -355,7 +358,7 @@ class Host:
         elif number == YIELD:
             engine.set_x(0, 0)
             self.left[c] = 0
-        elif number == HASH:
+        elif number == HASH and self.neon:
             self.hash_begin(c, task)
             if self.rows.policy.preemptible_neon and self.random.random() < 0.5:
                 self.left[c] = 0  # preempted between the halves

@@ -214,6 +214,11 @@ def deal(programs: Sequence[Program], count: int) -> list[Program]:
     return [programs[i % len(programs)] for i in range(count)]
 
 
+def handles_guests(policy: type[Policy]) -> bool:
+    """Tell whether a policy has handlers for vCPUs."""
+    return any(hasattr(policy, handler) for handler in ("run_enter", "vcpu_load", "guest_enter"))
+
+
 def all_bundled() -> list[Program]:
     """Return the bundled programs."""
     return [bundled(name) for name in bundled_names()]
