@@ -48,7 +48,7 @@ NOBODYS: Final = bytes.fromhex("0badc0de") * 128 + bytes(16)
 
 _SLOT = 544  # bytes from one image in RAM to the next
 _UNKNOWN: Final = -2
-_SLOW: Final = -3
+_MIND: Final = S.MIND_BEFORE | S.MIND_AFTER
 _USER_FP, _GUEST_FP = int(Event.USER_FP), int(Event.GUEST_FP)
 _TRUTHS: Final = {truth.name.lower(): int(truth) for truth in Truth}
 
@@ -59,39 +59,44 @@ class Difference(Exception):  # noqa: N818
 
 # The world's functions as the machine calls them.
 
+Steps = NDArray[np.int64]  # of a row, one line an operation: what, where, and the label then at the place it changed
+
 
 @bare
-def _quick(
+def _decide(
     w: World, handlers: S.Ints, index: S.Ints, rows: S.Ints, e: int, c: int, t: int, s: int, cpus: int, n: int,
-    counts: S.Counts, asked: S.Counts,
+    counts: S.Counts, asked: S.Counts, one: S.Ints, steps: Steps,
 ) -> int:  # fmt: skip
-    """Let an event happen that moves no values; return its row (-1: none), or why it must be done step by step."""
-    if (S.MIND_BEFORE | S.MIND_AFTER) >> e & 1:
-        return _SLOW
+    """Find and run a row, operation by operation, writing each into `steps`; return its number as `find_row` does.
+
+    `one` has room for two rows. `asked[3]` gets how many operations were run, `asked[4]` what went wrong.
+    """
     r = S.find_row(w, handlers, index, e, c, t, s, cpus, n, asked)
+    asked[3] = 0
+    asked[4] = S.OK
     if r < 0:
         return r
-    if rows[r, S.R_OPS]:
-        return _SLOW
-    S.run_row(w, rows, r, c, t, s, cpus, n, counts)
+    for i in range(rows[r, S.R_OPS]):
+        one[0, S.R_OPS] = 1
+        one[0, S.R_OPS + 1] = rows[r, S.R_OPS + 1 + i]
+        op = rows[r, S.R_OPS + 1 + i] & 255
+        a = -1
+        if op != S.OOPS:
+            a = S.place(w, rows[r, S.R_OPS + 1 + i] >> 8, c, t, s, cpus, n)
+        verdict = S.run_ops(w, one, 0, c, t, s, cpus, n, counts)
+        if verdict != S.OK:
+            asked[4] = verdict
+            break
+        changed = c * C_SIZE + C_REGS if op == S.LOAD or op == S.CLEAR else a
+        steps[i, 0] = op
+        steps[i, 1] = a
+        steps[i, 2] = w[changed]
+        steps[i, 3] = w[changed + 1]
+        asked[3] += 1
+    for i in range(S.R_OPS):
+        one[1, i] = rows[r, i]
+    S.run_row(w, one, 1, c, t, s, cpus, n, counts)
     return r
-
-
-@bare
-def _find(
-    w: World, handlers: S.Ints, index: S.Ints, e: int, c: int, t: int, s: int, cpus: int, n: int, asked: S.Counts
-) -> int:
-    return S.find_row(w, handlers, index, e, c, t, s, cpus, n, asked)
-
-
-@bare
-def _run(w: World, rows: S.Ints, r: int, c: int, t: int, s: int, cpus: int, n: int, counts: S.Counts) -> int:
-    return S.run_row(w, rows, r, c, t, s, cpus, n, counts)
-
-
-@bare
-def _operate(w: World, rows: S.Ints, r: int, c: int, t: int, s: int, cpus: int, n: int, counts: S.Counts) -> int:
-    return S.run_ops(w, rows, r, c, t, s, cpus, n, counts)
 
 
 @bare
@@ -160,7 +165,8 @@ class Twin:
         self.used: list[int] = []  # rows used since it was last cleared
         self.frames: dict[int, bytes] = {}  # signal frames of tasks
         self.truths: dict[int, list[int]] = {}  # of each row
-        self.pieces: dict[int, tuple[S.Ints, list[tuple[int, int]]]] = {}
+        self._one = np.zeros((2, S.R_SIZE), np.int32)
+        self._steps: Steps = np.zeros((S.MAX_OPS, 4), np.int64)
         offset = ram.take(_SLOT * (2 * self.n + self.cpus))
         self.offsets = {self.base + x * X_SIZE + X_IMAGE: offset + _SLOT * x for x in range(self.n)}
         self.offsets |= {self.base + x * X_SIZE + X_KERNEL: offset + _SLOT * (self.n + x) for x in range(self.n)}
@@ -182,14 +188,11 @@ class Twin:
         """Let event `e` happen on CPU `c` to task `t` and second participant `s` (n: none); return the verdict."""
         self.note(e, c, t, s)
         at = len(self.log) - 1
-        rows = self.rows
-        r = _quick(
-            self.world, rows.handlers, rows.index, rows.table, e, c, t, s, self.cpus, self.n, self.counts, self.asked
-        )
-        if r > -2:
-            if r >= 0:
-                self._used(r, c, t)
-            return S.OK
+        if not _MIND >> e & 1:
+            verdict = self.segment(e, c, t, s)[0]
+            if verdict != S.OK:
+                self.verdicts.append((at, verdict))
+            return verdict
         verdict = self.begin(e, c, t, s)
         verdict = max(verdict, self.segment(e, c, t, s)[0])
         verdict = max(verdict, self.end(e, c, t, s))
@@ -207,7 +210,8 @@ class Twin:
         self.used.append(r)
         if r not in self.truths:
             self.truths[r] = [found for entry in self.rows.traces[r] for found in _truth(*entry)]
-        self.log += [(self.now, c, truth, t, -1) for truth in self.truths[r]]
+        for truth in self.truths[r]:
+            self.log.append((self.now, c, truth, t, -1))
 
     def begin(self, e: int, c: int, t: int, s: int) -> int:
         """Do what event `e` does to values before the policy handles it."""
@@ -233,27 +237,23 @@ class Twin:
 
     def segment(self, e: int, c: int, t: int, s: int) -> tuple[int, int]:
         """Run one row of event or point `e`: the policy's decision, operation by operation; return verdict and next point."""
-        rows, w = self.rows, self.world
+        rows, asked = self.rows, self.asked
         while True:
-            r = _find(w, rows.handlers, rows.index, e, c, t, s, self.cpus, self.n, self.asked)
+            r = _decide(
+                self.world, rows.handlers, rows.index, rows.table, e, c, t, s, self.cpus, self.n, self.counts, asked,
+                self._one, self._steps,
+            )  # fmt: skip
             if r != _UNKNOWN:
                 break
-            rows.learn(int(self.asked[0]), int(self.asked[1]))
+            rows.learn(int(asked[0]), int(asked[1]))
         if r < 0:
             return S.OK, 0
         self._used(r, c, t)
-        if r not in self.pieces:
-            self.pieces[r] = self._split(r)
-        single, ops = self.pieces[r]
-        verdict = S.OK
-        for i, (op, target) in enumerate(ops):
-            a = -1 if op == S.OOPS else int(S.place(w, target, c, t, s, self.cpus, self.n))
-            verdict = _operate(w, single, i, c, t, s, self.cpus, self.n, self.counts)
-            if verdict != S.OK:
-                break
-            self._carry_out(op, a, c, t)
-        _run(w, single, len(ops), c, t, s, self.cpus, self.n, self.counts)
-        return verdict, int(rows.table[r, S.R_NEXT])
+        done = int(asked[3])
+        if done:
+            for op, a, owner, version in self._steps[:done].tolist():
+                self._carry_out(op, a, (owner, version), c, t)
+        return int(asked[4]), int(rows.table[r, S.R_NEXT]) if rows.interruptible else 0
 
     def end(self, e: int, c: int, t: int, s: int) -> int:
         """Do what event `e` does to values after the policy has handled it."""
@@ -275,42 +275,30 @@ class Twin:
             self.frames[t] = self.image(t)
         return verdict
 
-    def _split(self, r: int) -> tuple[S.Ints, list[tuple[int, int]]]:
-        """Return row `r` as rows of one operation each and a last one for its words and pointers, and the operations."""
-        row = self.rows.table[r]
-        k = int(row[S.R_OPS])
-        ops = [(int(x) & 255, int(x) >> 8) for x in row[S.R_OPS + 1 : S.R_OPS + 1 + k]]
-        single = np.zeros((k + 1, S.R_SIZE), np.int32)
-        single[:k, S.R_OPS] = 1
-        single[:k, S.R_OPS + 1] = row[S.R_OPS + 1 : S.R_OPS + 1 + k]
-        single[k, : S.R_OPS] = row[: S.R_OPS]
-        return single, ops
-
-    def _carry_out(self, op: int, a: int, c: int, t: int) -> None:
-        """Do one operation with real contents, and compare the place it changed."""
+    def _carry_out(self, op: int, a: int, label: tuple[int, int], c: int, t: int) -> None:
+        """Do one operation with real contents; the place it changed must hold what `label` says."""
         engine = self.engines[c]
         x = (a - self.base) // X_SIZE if a >= self.base else t
         if op == S.SAVE:
             engine.save_fp(self.pointers[a])
             self.saves[x] += 1
-            self.check_place(a)
         elif op == S.LOAD:
             engine.load_fp(self.pointers[a])
             self.loads[x] += 1
-            self.check_registers(c)
         elif op == S.CLEAR:
             engine.set_fp_registers(self.known[x + 1, int(self.world[self.base + x * X_SIZE + X_INIT])])
-            self.check_registers(c)
         elif op == S.OVERWRITE:
             self.ram.write(self.offsets[a], self.latest(x))
-            self.check_place(a)
         elif op == S.EDIT:
             image = self.edited(x, self.image(x))
             self.ram.write(self.offsets[a], image)
-            label = self._label(a)
             if label != (x + 1, self.version(x)):  # the world leaves a stale image stale; here a register of it is new
                 self.other.setdefault(label, []).append(image)
-            self.check_place(a)
+        if op in (S.LOAD, S.CLEAR):
+            self._compare(engine.fp(), label, c * C_SIZE + C_REGS)
+        else:
+            at = self.offsets[a]
+            self._compare(self.ram.map[at : at + V_BYTES], label, a)
 
     # Uses of FP.
 
@@ -399,27 +387,28 @@ class Twin:
     def check_registers(self, c: int) -> bytes:
         """Hold the registers of CPU `c` against what the world says is in them; return them."""
         real = self.engines[c].fp()
-        self._compare(real, c * C_SIZE + C_REGS, f"the registers of CPU {c}")
+        place = c * C_SIZE + C_REGS
+        self._compare(real, self._label(place), place)
         return real
 
-    def check_place(self, a: int) -> None:
-        """Hold the image at place `a` against what the world says is in it."""
-        at = self.offsets[a]
-        what = f"the image of context {(a - self.base) // X_SIZE}" if a >= self.base else f"stash of CPU {a // C_SIZE}"
-        self._compare(self.ram.map[at : at + V_BYTES], a, what)
-
-    def _compare(self, real: bytes, place: int, what: str) -> None:
-        owner, version = label = self._label(place)
-        expected = NOBODYS if owner == 0 else self.known.get(label)
+    def _compare(self, real: bytes, label: tuple[int, int], place: int) -> None:
+        expected = self.known.get(label) if label[0] else NOBODYS
         if real == expected or real in self.other.get(label, ()):
             return
+        owner, version = label
         said = f"version {version} of owner {owner}" if owner else "nobody's value"
-        latest = owner and owner <= self.n and version == self.version(owner - 1)
+        latest = " (its latest)" if owner and owner <= self.n and version == self.version(owner - 1) else ""
         shown = "unknown" if expected is None else _first_difference(expected, real)
         raise Difference(
-            f"machine and world differ after event {len(self.log)}: by the world {what} hold {said}"
-            f"{' (its latest)' if latest else ''}; {shown}"
+            f"machine and world differ after event {len(self.log)}: by the world {self._place_name(place)} hold "
+            f"{said}{latest}; {shown}"
         )
+
+    def _place_name(self, place: int) -> str:
+        if place >= self.base:
+            return f"the image of context {(place - self.base) // X_SIZE} should"
+        c = place // C_SIZE
+        return f"the registers of CPU {c}" if place % C_SIZE == C_REGS else f"the stash of CPU {c} should"
 
     def _forget(self) -> None:
         """Forget values that no place holds any more."""
