@@ -2,8 +2,8 @@
 
     python benchmarks/bench_run.py [--short]
 
-Both sides run in one process by turns, so ratios hold where times do not. Bare Unicorn runs the same ELF file in a plain
-engine, with one hook that serves system calls: once in one piece, and once in slices of 10,000 instructions as the machine.
+Both sides run in one process by turns, so ratios hold where times do not. Bare Unicorn runs the same code in a plain
+engine, with one hook that serves system calls: once in one piece, and once in slices of 10,000 instructions.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Bare:
         uc.reg_write(A.UC_ARM64_REG_X0, 0)
 
     def run(self, count: int) -> float:
-        """Run the program from its entry to its end in slices of `count` instructions (0: one piece); return seconds."""
+        """Run the program to its end in slices of `count` instructions (0: one piece); return seconds."""
         uc = self.uc
         for s in self.program.segments:
             if s.writable:
@@ -165,8 +165,8 @@ def main() -> None:
         guest_speed(name, counted_loop(body, 50_000 if short else 300_000), 3 if short else 7)
     for name in ("mandelbrot", "matrix"):
         guest_speed(name, bundled(name), 5 if short else 40)
-    for what, body in (("no FP in the guest", 0xD503201F), ("FP used in each run, registers stay live", FADD)):
-        exit_and_entry(what, body, 500 if short else 5000)
+    for what, word in (("no FP in the guest", 0xD503201F), ("FP used in each run, registers stay live", FADD)):
+        exit_and_entry(what, word, 500 if short else 5000)
 
 
 if __name__ == "__main__":

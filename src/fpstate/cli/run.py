@@ -13,21 +13,43 @@ if TYPE_CHECKING:
 
 def command(
     programs: Annotated[
-        list[str] | None, typer.Argument(metavar="[PROGRAM]...", help="Bundled programs by name, or static ELF files; all bundled ones if none.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[PROGRAM]...", help="Bundled programs by name, or static ELF files; all bundled ones if none."
+        ),
     ] = None,
-    policy: Annotated[str, typer.Option("--policy", "-p", help="A policy by name, FILE.py:CLASS, or the id of a bug for its faulty one.")] = "linux-6.14",
-    cpus: Annotated[int | None, typer.Option(help="CPUs, each with one register file.  [default: 2]", show_default=False)] = None,
+    policy: Annotated[
+        str,
+        typer.Option("--policy", "-p", help="A policy by name, FILE.py:CLASS, or the id of a bug for its faulty one."),
+    ] = "linux-6.14",
+    cpus: Annotated[
+        int | None, typer.Option(help="CPUs, each with one register file.  [default: 2]", show_default=False)
+    ] = None,
     vcpus: Annotated[
-        int | None, typer.Option(help="vCPUs, each with a VMM task; programs are dealt to them in turn.  [default: one for each bundled program]", show_default=False)
+        int | None,
+        typer.Option(
+            help="vCPUs, each with a VMM task; dealt programs in turn.  [default: one for each bundled program]",
+            show_default=False,
+        ),
     ] = None,
     tasks: Annotated[
-        int | None, typer.Option(help="Tasks; programs are dealt to them in turn.  [default: one for each program]", show_default=False)
+        int | None,
+        typer.Option(
+            help="Tasks; programs are dealt to them in turn.  [default: one for each program]", show_default=False
+        ),
     ] = None,
     slice_: Annotated[int, typer.Option("--slice", help="Time slice, in instructions.")] = 10_000,
     seed: Annotated[int, typer.Option(help="Decides all that is random: the same seed gives the same run.")] = 1,
-    softirq: Annotated[float, typer.Option(help="Probability of a softirq that uses NEON, at each entry of the kernel.", min=0, max=1)] = 0.1,
+    softirq: Annotated[
+        float, typer.Option(help="Probability of a softirq that uses NEON, at each entry of the kernel.", min=0, max=1)
+    ] = 0.1,
     trace: Annotated[str | None, typer.Option(metavar="OUT", help="Write what happened as a trace (Parquet).")] = None,
-    path: Annotated[str | None, typer.Option(metavar="CODE", help="Drive the machine along a path of `check`, with its --cpus, --tasks, --vcpus.")] = None,
+    path: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CODE", help="Drive the machine along a path of `check`, with its --cpus, --tasks, --vcpus."
+        ),
+    ] = None,
     kthreads: Annotated[int, typer.Option(help="With --path: as for `check`.")] = 0,
     events: Annotated[str, typer.Option(help="With --path: as for `check`.")] = "all",
     json: Annotated[bool, typer.Option("--json", help="Print JSON (schema fpstate.run/1).")] = False,
@@ -40,13 +62,13 @@ def command(
 
     chosen = _policy(policy)
     if path is not None:
-        _follow(policy, chosen, path, (cpus, tasks, vcpus, kthreads, events), programs, trace, json)
+        _follow(chosen, path, (cpus, tasks, vcpus, kthreads, events), programs, trace, json)
         return
     from fpstate.errors import FpstateError
-    from fpstate.machine.elf import bundled_names, find_program
+    from fpstate.machine.elf import find_program
     from fpstate.machine.engine import unicorn
-    from fpstate.machine.run import all_bundled, check_limits, deal, handles_guests, run
     from fpstate.machine.host import Settings
+    from fpstate.machine.run import all_bundled, check_limits, deal, handles_guests, run
     from fpstate.machine.twin import Difference
     from fpstate.traces.parquet import write_parquet
 
@@ -55,7 +77,7 @@ def command(
     unicorn()
     check_limits(cpus=2 if cpus is None else cpus, tasks=tasks or 0, vcpus=vcpus or 0, slice=slice_)
     found = [find_program(name) for name in programs] if programs else all_bundled()
-    ours = [p for p in found if p.name in bundled_names()] if programs else found
+    ours = [p for p in found if p in all_bundled()]
     as_tasks = found if tasks is None else deal(found, tasks)
     if vcpus and not handles_guests(chosen):
         raise FpstateError(f"the policy '{chosen.name}' handles no guests", expected="--vcpus 0, or another policy")
@@ -65,7 +87,10 @@ def command(
     _notice()
     try:
         result, recorded = run(
-            chosen, tasks=as_tasks, guests=as_guests, settings=Settings(2 if cpus is None else cpus, slice_, seed, softirq)
+            chosen,
+            tasks=as_tasks,
+            guests=as_guests,
+            settings=Settings(2 if cpus is None else cpus, slice_, seed, softirq),
         )
     except Difference as difference:
         typer.echo(f"fpstate: stopped: {difference}", err=True)
@@ -91,7 +116,7 @@ def _policy(name: str) -> type[Policy]:
 def _notice() -> None:
     from fpstate.cli.output import compiling_notice
 
-    compiling_notice("machine")
+    compiling_notice()
 
 
 def _show(result: Result, trace: str | None) -> None:
@@ -139,7 +164,8 @@ def _show(result: Result, trace: str | None) -> None:
 def _first_wrong(p: Outcome) -> str:
     w = p.first_wrong
     assert w is not None
-    return f"{p.name}: first wrong value: {w.register} holds {w.got} of {w.owner}, expected {w.expected} (CPU {w.cpu}, row {w.event})"
+    where = f"(CPU {w.cpu}, row {w.event})"
+    return f"{p.name}: first wrong value: {w.register} holds {w.got} of {w.owner}, expected {w.expected} {where}"
 
 
 def _verdict(p: Outcome) -> str:
@@ -151,7 +177,7 @@ def _cut(text: str) -> str:
 
 
 def _follow(
-    name: str, policy: type[Policy], code: str, scope: tuple[int | None, int | None, int | None, int, str],
+    policy: type[Policy], code: str, scope: tuple[int | None, int | None, int | None, int, str],
     programs: list[str] | None, trace: str | None, json: bool,
 ) -> None:  # fmt: skip
     from fpstate.cli.check import make_scope, path_table, shortened
@@ -161,7 +187,9 @@ def _follow(
     from fpstate.machine.twin import Difference
 
     if programs or trace is not None:
-        raise FpstateError("--path is given with programs or --trace", expected="--path alone: it runs a pattern checker")
+        raise FpstateError(
+            "--path is given with programs or --trace", expected="--path alone: it runs a pattern checker"
+        )
     _notice()
     try:
         result = follow_path(policy, make_scope(policy, *scope), code)
@@ -178,5 +206,3 @@ def _follow(
         if result.wrong:
             out.print(f"{result.wrong}\ndecided at {shortened(result.blame)}", highlight=False)
     raise typer.Exit(1 if result.wrong else 0)
-
-

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+import shlex
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fpstate.errors import FpstateError, unknown_name
@@ -36,6 +37,7 @@ class Program:
     headers: int
     header_count: int
     symbols: dict[str, int]
+    arguments: tuple[str, ...] = ()
 
     @property
     def end(self) -> int:
@@ -63,15 +65,19 @@ def bundled(name: str) -> Program:
 
 
 def find_program(name: str) -> Program:
-    """Return a bundled program by its name, or the one in a user's own file. FpstateError when it is neither."""
-    path = Path(name)
+    """Return a bundled program by its name, or the one in a user's own file, with arguments behind it.
+
+    Raise FpstateError when it is neither.
+    """
+    file, *arguments = [name] if Path(name).is_file() else shlex.split(name) or [""]
+    path, name = Path(file), file
     if name in bundled_names() and not path.is_file():
         return bundled(name)
     if not path.is_file():
         error = unknown_name("program", name, bundled_names())
         error.expected += ", or the path of an ELF file"
         raise error
-    return read_program(path, path.stem)
+    return replace(read_program(path, path.stem), arguments=tuple(arguments))
 
 
 def read_program(path: Path, name: str) -> Program:
@@ -108,7 +114,7 @@ def read_program(path: Path, name: str) -> Program:
                     raise refused("is cut short: a segment ends behind the end of the file")
                 if s["p_filesz"] > length:
                     raise refused("is damaged: a segment is larger in the file than in memory")
-                if not (LOWEST <= start and start + length <= HIGHEST):
+                if not (start >= LOWEST and start + length <= HIGHEST):
                     raise refused(f"lies at {start:#x}", f"link it between {LOWEST:#x} and {HIGHEST:#x}")
                 if flags & 3 == 3:
                     raise refused(f"has code at {start:#x} that can be written", "link it with -Wl,-z,separate-code")

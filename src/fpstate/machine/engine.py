@@ -46,7 +46,9 @@ def unicorn() -> Any:
         given = "this command needs unicorn and pyelftools, which are not installed"
         raise FpstateError(given, hint="pip install 'fpstate[run]'") from None
     if not unicorn.__version__.startswith("2.1.") or unicorn.__version__ < "2.1.4":
-        raise FpstateError(f"unicorn {unicorn.__version__} is installed", expected="2.1.4", hint="pip install 'fpstate[run]'")
+        raise FpstateError(
+            f"unicorn {unicorn.__version__} is installed", expected="2.1.4", hint="pip install 'fpstate[run]'"
+        )
     return unicorn
 
 
@@ -84,7 +86,7 @@ class Engine:
         uc.ctl_set_tlb_mode(constants.UC_TLB_VIRTUAL)
         uc.mem_map_ptr(RAM_BASE, ram.size, package.UC_PROT_ALL, ram.address)
         self._flush = constants.UC_CTL_TLB_FLUSH | constants.UC_CTL_IO_WRITE << 30
-        self._stop = lambda: uclib.uc_emu_stop(uc._uch)
+        self._handle = uc._uch
         self._error = package.UcError
         general = [names.UC_ARM64_REG_X0 + i for i in range(29)]
         general += [names.UC_ARM64_REG_X29, names.UC_ARM64_REG_X30, names.UC_ARM64_REG_SP, names.UC_ARM64_REG_PC]
@@ -119,7 +121,7 @@ class Engine:
         """
         libc = ctypes.CDLL(None)
         libc.malloc_usable_size.argtypes, libc.malloc_usable_size.restype = [ctypes.c_void_p], ctypes.c_size_t
-        at = self.uc._uch.value
+        at = self._handle.value
         size = libc.malloc_usable_size(at)
         space = Space(ram)
         space.map(0x10000, 4)
@@ -141,10 +143,8 @@ class Engine:
 
     def _fill(self, _uc: object, address: int, access: int, entry: Any, _data: object) -> bool:
         page = address >> 12
-        if access == FETCH and not self.fp_on:
-            found = self.space.masked.get(page)
-        else:
-            found = self.space.pages.get(page)
+        space = self.space
+        found = (space.masked if access == FETCH and not self.fp_on else space.pages).get(page)
         if found is None or (access == FETCH and not found[1] & EXECUTE):
             self.fault, self.fault_is_fetch = address, access == FETCH
             return False
@@ -154,7 +154,7 @@ class Engine:
     def _interrupt(self, _uc: object, number: int, _data: object) -> None:
         if number == 2:
             self.stop = Stop.SVC
-            self._stop()
+            self.lib.uc_emu_stop(self._handle)
             return
         pc = self.pc()
         word = self.space.word(pc)
@@ -170,7 +170,7 @@ class Engine:
             self.set_pc(pc + 4)
         else:
             self.stop = Stop.CRASH
-        self._stop()
+        self.lib.uc_emu_stop(self._handle)
 
     def _is_masked(self, pc: int) -> bool:
         """Tell whether the word at `pc` is an FP instruction, hidden in the masked page."""
@@ -186,7 +186,7 @@ class Engine:
         """Prepare to run code of `space`; unless `fp_on`, its first use of FP calls `on_fp`."""
         if space is not self.space or fp_on is not self.fp_on:
             self.space, self.fp_on = space, fp_on
-            self.lib.uc_ctl(self.uc._uch, self._flush)
+            self.lib.uc_ctl(self._handle, self._flush)
         if privileged is not self.privileged:
             self.put_away()  # its PSTATE goes now
             self.privileged = privileged
@@ -198,7 +198,7 @@ class Engine:
         """Let FP instructions execute, or trap."""
         if on is not self.fp_on:
             self.fp_on = on
-            self.lib.uc_ctl(self.uc._uch, self._flush)
+            self.lib.uc_ctl(self._handle, self._flush)
 
     def run(self, limit: int) -> int:
         """Run from PC for at most `limit` instructions; return how many were executed. `stop` says why it stopped."""
@@ -220,23 +220,23 @@ class Engine:
 
     def pc(self) -> int:
         """Return the program counter."""
-        self.lib.uc_reg_read(self.uc._uch, self._pc_id, self._one_pointer)
+        self.lib.uc_reg_read(self._handle, self._pc_id, self._one_pointer)
         return self._one.value
 
     def set_pc(self, value: int) -> None:
         """Set the program counter."""
         self._one.value = value
-        self.lib.uc_reg_write(self.uc._uch, self._pc_id, self._one_pointer)
+        self.lib.uc_reg_write(self._handle, self._pc_id, self._one_pointer)
 
     def x(self, n: int) -> int:
         """Return general register `n`."""
-        self.lib.uc_reg_read(self.uc._uch, self._general_ids[n], self._one_pointer)
+        self.lib.uc_reg_read(self._handle, self._general_ids[n], self._one_pointer)
         return self._one.value
 
     def set_x(self, n: int, value: int) -> None:
         """Set general register `n`."""
         self._one.value = value & (1 << 64) - 1
-        self.lib.uc_reg_write(self.uc._uch, self._general_ids[n], self._one_pointer)
+        self.lib.uc_reg_write(self._handle, self._general_ids[n], self._one_pointer)
 
     def bring(self, registers: Registers) -> None:
         """Make the engine hold these general registers, putting away those it held."""
@@ -244,31 +244,32 @@ class Engine:
             self.put_away()
             if registers.engine is not None:
                 registers.engine.put_away()
-            self.lib.uc_reg_write_batch(self.uc._uch, self._general_ids, registers.pointers, self._n_general)
+            self.lib.uc_reg_write_batch(self._handle, self._general_ids, registers.pointers, self._n_general)
             self.resident, registers.engine = registers, self
 
     def put_away(self) -> None:
         """Write the general registers back to whom they belong to."""
         if self.resident is not None:
-            self.lib.uc_reg_read_batch(self.uc._uch, self._general_ids, self.resident.pointers, self._n_general)
-            self.resident.engine = self.resident = None
+            self.lib.uc_reg_read_batch(self._handle, self._general_ids, self.resident.pointers, self._n_general)
+            self.resident.engine = None
+            self.resident = None
 
     # The FP registers.
 
     def fp(self) -> bytes:
         """Return V0-V31, FPSR and FPCR as an image."""
-        self.lib.uc_reg_read_batch(self.uc._uch, self._fp_ids, self._fp_pointers, self._n_fp)
+        self.lib.uc_reg_read_batch(self._handle, self._fp_ids, self._fp_pointers, self._n_fp)
         return bytes(self._fp_now)
 
     def set_fp_registers(self, image: bytes) -> None:
         """Set V0-V31, FPSR and FPCR."""
         ctypes.memmove(self._fp_now, image, V_BYTES)
-        self.lib.uc_reg_write_batch(self.uc._uch, self._fp_ids, self._fp_pointers, self._n_fp)
+        self.lib.uc_reg_write_batch(self._handle, self._fp_ids, self._fp_pointers, self._n_fp)
 
     def save_fp(self, pointers: Any) -> None:
         """Copy the FP registers to an image in RAM, given by its `image_pointers`."""
-        self.lib.uc_reg_read_batch(self.uc._uch, self._fp_ids, pointers, self._n_fp)
+        self.lib.uc_reg_read_batch(self._handle, self._fp_ids, pointers, self._n_fp)
 
     def load_fp(self, pointers: Any) -> None:
         """Copy an image in RAM to the FP registers."""
-        self.lib.uc_reg_write_batch(self.uc._uch, self._fp_ids, pointers, self._n_fp)
+        self.lib.uc_reg_write_batch(self._handle, self._fp_ids, pointers, self._n_fp)

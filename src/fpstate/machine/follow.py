@@ -1,4 +1,4 @@
-"""The machine driven along a path of the checker: each use of FP is real code that checks a pattern and writes the next.
+"""The machine driven along a path of the checker: each use of FP is real code that checks a pattern, and writes one.
 
 The checker's own walk gives each step; the machine does the same event, and its world must be the checker's, word for
 word, after every step.
@@ -180,7 +180,7 @@ class Follower:
         return max(verdict, self._finish(e, c, t, s))
 
     def _finish(self, e: int, c: int, t: int, s: int) -> int:
-        """What follows an event's handler: its own effect on values, on general registers, and kernel-mode NEON."""
+        """Do what follows an event's handler: its effect on values, on general registers, and kernel-mode NEON."""
         twin = self.twin
         verdict = twin.end(e, c, t, s)
         if e == O.NEON_BEGIN:
@@ -271,7 +271,7 @@ class Follower:
         self.reads.append(Read(self.number, self.names[t], what, f"{wanted:#034x}", f"{got:#034x}", not name))
 
     def _neon_end(self, c: int, t: int) -> int:
-        """The second half of a hash in the kernel, whose registers must have come through."""
+        """Do the second half of a hash in the kernel, whose registers must have come through."""
         engine = self.machine.engines[c]
         kept, before = self.twin.kernel_keeps(c, t), engine.fp()
         result = self._hash(c, "hash_end", 64, 64)
@@ -302,10 +302,10 @@ class Follower:
         return tuple(self.registers[x].values)
 
     def _set(self, x: int, values: tuple[int, ...]) -> None:
-        self.registers[x].values[:] = values
+        self.registers[x].values[:] = list(values)
 
     def _initial(self, x: int) -> bytes:
-        """Return the initial state of a context's present life: a pattern, not zeros, so that a leak of it can be seen."""
+        """Return the initial state of a context's present life: a pattern, not zeros, so that a leak is seen."""
         return pattern(x, self.lives[x] << 8)
 
     def _begin(self, x: int) -> None:
@@ -349,11 +349,15 @@ def follow_path(policy: type[Policy], scope: Scope, code: str) -> Followed:
             raise Difference(f"at step {len(choices) + 1} the checker says {verdict}, the machine {ours}")
         differ = np.flatnonzero(after != follower.twin.world)
         if len(differ):
-            raise Difference(f"after step {len(choices) + 1} the checker's world differs from the machine's at {differ}")
+            raise Difference(
+                f"after step {len(choices) + 1} the checker's world differs from the machine's at {differ}"
+            )
         walker.go(move, after)
         choices.append(int(word))
         if broken & wanted:
             told = P._told(walker, choices, broken & wanted, verdict)
-            return Followed(policy.name, scope, code, first_name(told.broken), told.steps, follower.reads, told.wrong, told.blame)
+            return Followed(
+                policy.name, scope, code, first_name(told.broken), told.steps, follower.reads, told.wrong, told.blame
+            )
     told = P._told(walker, choices, 0, S.OK)
     return Followed(policy.name, scope, code, "", told.steps, follower.reads, "", "")

@@ -143,7 +143,7 @@ class Host:
         space.map(STACK_TOP - STACK, STACK)
         registers = Registers(USER_PSTATE)
         registers.values[PC] = program.entry
-        registers.values[SP] = initial_stack(space, program, self.settings.seed)
+        registers.values[SP] = initial_stack(space, program)
         task = Task(0, program, space, registers, limit)
         self.tasks.append(task)
         return task
@@ -162,7 +162,7 @@ class Host:
         return vmm
 
     def start(self) -> None:
-        """Number the contexts, name them, and make the world beside them."""
+        """Give the contexts numbers and names, and make the world beside them."""
         cpus = self.settings.cpus
         self.names = [f"idle{c}" for c in range(cpus)] + _names(self.tasks)
         kinds = [Kind.IDLE] * cpus + [Kind.USER] * len(self.tasks) + [Kind.VCPU] * len(self.vcpus)
@@ -251,7 +251,7 @@ class Host:
         return engine.x(0)
 
     def softirq(self, c: int, task: Task) -> None:
-        """A softirq that uses NEON: it hashes a packet of random bytes."""
+        """Take a softirq that uses NEON: it hashes a packet of random bytes."""
         self.event(O.SOFTIRQ, c, task)
         self.kernel.write(KERNEL_BUFFER, self.random.randbytes(32))
         self.kernel_code(c, "hash_begin", KERNEL_BUFFER, 32)
@@ -259,7 +259,7 @@ class Host:
         self.event(O.SOFTIRQ_END, c, task)
 
     def hash_begin(self, c: int, task: Task) -> None:
-        """The first half of a hash over a task's buffer (x0: address), in the kernel on its behalf."""
+        """Do the first half of a hash over a task's buffer (x0: address), in the kernel on its behalf."""
         self.event(O.NEON_BEGIN, c, task)
         self._buffer(c, task)
         self.kernel_code(c, "hash_begin", KERNEL_BUFFER, HASH_BYTES // 2)
@@ -267,7 +267,7 @@ class Host:
         task.hashing = True
 
     def hash_end(self, c: int, task: Task) -> None:
-        """The second half: its result is in the task's x0. It is wrong if the registers were lost in between."""
+        """Do the second half: its result goes to the task's x0. It is wrong if the registers were lost in between."""
         engine, twin = self.engines[c], self.twin
         self._buffer(c, task)
         kept = twin.kernel_keeps(c, task.context)
@@ -339,7 +339,7 @@ class Host:
         self.end(c, task)
 
     def end(self, c: int, task: Task) -> None:
-        """A task dies: its vCPU, if it has one, never runs again."""
+        """Let a task die: its vCPU, if it has one, never runs again."""
         self.event(O.EXIT, c, task)
         task.state = State.DEAD
         self.engines[c].put_away()
@@ -368,14 +368,14 @@ class Host:
             self.kvm_run(c, task, task.vcpu)
         else:
             if task.linux is None:
-                task.linux = Linux(task.space, task.program, self.settings.seed)
+                task.linux = Linux(task.space)
             answer = task.linux.call(number, [engine.x(i) for i in range(6)], task.output, self.twin.now)
             engine.set_x(0, answer)
 
     # KVM.
 
     def kvm_run(self, c: int, task: Task, vcpu: Vcpu) -> None:
-        """The KVM_RUN ioctl: finish what the VMM was asked for, and enter the run loop."""
+        """Serve the KVM_RUN ioctl: finish what the VMM was asked for, and enter the run loop."""
         if vcpu.ended:
             self._tell(task, REASON_END)
             return
@@ -425,7 +425,7 @@ class Host:
             engine.set_x(0, -38)  # ENOSYS
 
     def mmio(self, c: int, task: Task, vcpu: Vcpu, engine: Engine) -> None:
-        """A guest's access to its device: decode the instruction, as ESR_EL2.ISS would have said, and ask the VMM."""
+        """Decode a guest's access to its device into what ESR_EL2.ISS would have said, and ask the VMM."""
         pc = engine.pc()
         word = vcpu.space.word(pc)
         size, register, is_write = 1 << (word >> 30), word & 31, not word >> 22 & 1
@@ -450,7 +450,9 @@ class Host:
         if vcpu.ended:
             self.engines[c].put_away()
 
-    def _tell(self, task: Task, reason: int, address: int = 0, data: int = 0, size: int = 0, write: bool = False) -> None:
+    def _tell(
+        self, task: Task, reason: int, address: int = 0, data: int = 0, size: int = 0, write: bool = False
+    ) -> None:
         words = (reason, address, data, size, int(write))
         task.space.write(RUN_PAGE, b"".join(w.to_bytes(8, "little") for w in words))
 

@@ -10,6 +10,7 @@ import ctypes
 import mmap
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fpstate.errors import FpstateError
 from fpstate.machine.elf import PAGE, Program
@@ -25,12 +26,13 @@ STACK_TOP = 0x7F000000
 KERNEL_BUFFER = 0x7000000
 
 
-def is_fp(words: np.ndarray[tuple[int], np.dtype[np.uint32]]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def is_fp(words: NDArray[np.uint32]) -> NDArray[np.bool_]:
     """Tell which A64 words CPACR_EL1.FPEN traps: SIMD and FP data processing, loads and stores, MRS/MSR FPCR, FPSR.
 
     Arm ARM (DDI 0487) C4.1: bits 27:26 of these groups are 11; FPCR and FPSR are S3_3_C4_C4_{0,1}.
     """
-    return ((words >> 26) & 3 == 3) | (words & 0xFFDFFFC0 == 0xD51B4400)
+    found: NDArray[np.bool_] = ((words >> 26) & 3 == 3) | (words & 0xFFDFFFC0 == 0xD51B4400)
+    return found
 
 
 class Ram:

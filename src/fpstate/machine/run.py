@@ -41,7 +41,7 @@ class Alone:
 
 @dataclass(frozen=True)
 class FirstWrong:
-    """The first wrong value a program read: which register, what it should have held, what it did, and whose that was."""
+    """The first wrong value a program read: which register, what it should have held, what it did, and whose it was."""
 
     register: str
     expected: str  # hexadecimal
@@ -53,7 +53,7 @@ class FirstWrong:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One program after a run. `ok`: its output is bit-identical to that of its run alone, and no value it read was wrong."""
+    """One program after a run. `ok`: its output is that of its run alone, and no value it read was wrong."""
 
     name: str
     kind: str  # "task", "guest" or "vmm"
@@ -124,7 +124,10 @@ class Laboratory:
 
     def host(self, rows: Rows, settings: Settings, tasks: Sequence[Program], guests: Sequence[Program]) -> Host:
         """Return a machine with programs ready to run; one is stopped when it takes far longer than alone."""
-        limits = [[2 * self.alone(p, guest=g)[0].instructions + 1_000_000 for p in ps] for g, ps in ((False, tasks), (True, guests))]
+        limits = [
+            [2 * self.alone(p, guest=g)[0].instructions + 1_000_000 for p in ps]
+            for g, ps in ((False, tasks), (True, guests))
+        ]
         host = Host(rows, settings, self.machine)
         for program, limit in zip(tasks, limits[0], strict=True):
             host.add_task(program, limit)
@@ -135,7 +138,7 @@ class Laboratory:
     def run(
         self, rows: Rows, settings: Settings, tasks: Sequence[Program], guests: Sequence[Program], *, paths: bool = True
     ) -> tuple[Result, Host]:
-        """Run programs as tasks and as guests under the policy of `rows`; `paths`: also tell how wrong values came about.
+        """Run programs as tasks and as guests under a policy's rows; `paths`: also tell how wrong values came about.
 
         Raise `twin.Difference` when machine and world disagree.
         """
@@ -179,7 +182,9 @@ class Laboratory:
     def _outcome(self, host: Host, runner: Task | Vcpu, kind: str, alone: Alone, paths: bool) -> Outcome:
         twin, x = host.twin, runner.context
         wrong = twin.wrong.get(x)
-        first, path, blame = None, [], ""
+        first: FirstWrong | None = None
+        path: list[Step] = []
+        blame = ""
         if wrong is not None:
             name, expected, got = wrong.register()
             owner = _owner(host, wrong.owner)

@@ -50,8 +50,8 @@ class Teller(P.Walker):
         """Let a logged event happen again; return its row."""
         rows = self.rows
         verdict = _happen(
-            self.world, rows.handlers, rows.index, rows.table, e, c, t, s if s >= 0 else self.n, self.scope.cpus, self.n,
-            self.counts, self.asked, e in _USES, e == _USES[1],
+            self.world, rows.handlers, rows.index, rows.table, e, c, t, s if s >= 0 else self.n, self.scope.cpus,
+            self.n, self.counts, self.asked, e in _USES, e == _USES[1],
         )  # fmt: skip
         assert verdict != S.NO_ROW, "the run has learned all rows of its log"
         return int(self.asked[2])
@@ -61,7 +61,9 @@ def story(host: Host, wrong: Wrong) -> tuple[list[P.Step], str]:
     """Return the steps that led to a wrong value, and where the policy decided wrongly."""
     log, x = host.twin.log, wrong.context
     _, last_cpu, *_ = log[wrong.at]
-    mine = [i for i in range(wrong.at) if log[i][2] in _USES and x == (log[i][4] if log[i][2] == _USES[1] else log[i][3])]
+    mine = [
+        i for i in range(wrong.at) if log[i][2] in _USES and x == (log[i][4] if log[i][2] == _USES[1] else log[i][3])
+    ]
     first = mine[-1] if mine else 0
     cpus = {last_cpu, log[first][1]}
     told = [

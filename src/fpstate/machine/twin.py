@@ -53,7 +53,7 @@ _USER_FP, _GUEST_FP = int(Event.USER_FP), int(Event.GUEST_FP)
 _TRUTHS: Final = {truth.name.lower(): int(truth) for truth in Truth}
 
 
-class Difference(Exception):  # noqa: N818
+class Difference(Exception):
     """The machine and the world disagree on what a place holds."""
 
 
@@ -133,7 +133,7 @@ class Wrong:
 class Twin:
     """A world of contexts `kinds` on `engines`, and the real contents of all its places.
 
-    `log` lists what happened: (time, CPU, event, subject, object). `wrong` holds the first wrong value each context read.
+    `log` lists what happened: (time, CPU, event, subject, object). `wrong` holds the first wrong value of each context.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class Twin:
         ram: Ram,
         initial: Callable[[int], bytes] = lambda _: ZEROS,
     ) -> None:
-        """Begin with nobody's values in all registers. `initial` gives the initial state of a context, as Linux zeros."""
+        """Begin with nobody's values in all registers. `initial` gives a context's initial state: zeros in Linux."""
         self.rows = rows
         self.initial = initial
         self.engines = engines
@@ -236,7 +236,7 @@ class Twin:
         return verdict
 
     def segment(self, e: int, c: int, t: int, s: int) -> tuple[int, int]:
-        """Run one row of event or point `e`: the policy's decision, operation by operation; return verdict and next point."""
+        """Run one row of event or point `e`, operation by operation; return verdict and next point."""
         rows, asked = self.rows, self.asked
         while True:
             r = _decide(
@@ -303,7 +303,7 @@ class Twin:
     # Uses of FP.
 
     def use(self, guest: bool, c: int, t: int, s: int) -> int:
-        """Let a task or guest begin to use FP on CPU `c`; return the verdict. If the trap is armed it is served first."""
+        """Let a task or guest begin to use FP on CPU `c`; return the verdict. An armed trap is served first."""
         trap = GUEST_TRAP if guest else USER_TRAP
         x = s if guest else t
         rows, w = self.rows, self.world
