@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet
 
-.PHONY: help demo test lint bench docs clean
+.PHONY: help demo test lint bench docs programs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make lint   check style, formatting and types"
 	@echo "make bench  run all benchmarks in full (BENCH_FLAGS=--short for a quick look)"
 	@echo "make docs   rewrite the generated tables in the documents"
+	@echo "make programs  build the machine's programs; needs gcc-aarch64-linux-gnu"
 	@echo "make clean  remove .venv and everything built"
 
 demo: .venv/stamp-core
@@ -34,8 +35,11 @@ bench: .venv/stamp-bench
 		echo "== $$script $(BENCH_FLAGS)"; $(BIN)/python "$$script" $(BENCH_FLAGS); \
 	done
 
-docs: .venv/stamp-core
+docs: .venv/stamp-dev
 	$(BIN)/python docs/generate.py
+
+programs:
+	src/fpstate/machine/programs/build.sh
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -67,7 +67,7 @@ def nbody() -> str:
 
 
 def fft() -> str:
-    """The convolution itself, in integers: the transform must come to the same after rounding."""
+    """Convolve in integers: the transform must come to the same after rounding."""
     n = 64
     x = [i * 3 % 17 - 8 for i in range(n)]
     y = [i * i % 23 - 11 for i in range(n)]

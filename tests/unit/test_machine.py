@@ -42,7 +42,7 @@ def test_every_program_has_a_known_answer() -> None:
 
 
 def program(*words: int) -> Program:
-    """A program of these words at 0x400000."""
+    """Return a program of these words at 0x400000."""
     code = b"".join(w.to_bytes(4, "little") for w in words)
     return Program("words", (Segment(0x400000, code, len(code), False, True),), 0x400000, 0, 0, {})
 

@@ -150,7 +150,7 @@ def _show(policy: str, result: Result) -> None:
         out.print("the bound on states was reached; raise --max-states or narrow the scope", highlight=False)
 
 
-def path_table(title: str, steps: Sequence[Step], cpus: int) -> Table:
+def path_table(title: str, steps: Sequence[Step], cpus: Sequence[int]) -> Table:
     """Return a path as a table: each event, what the policy did about it, and where that left registers and fields."""
     from rich.table import Table
 
@@ -158,21 +158,22 @@ def path_table(title: str, steps: Sequence[Step], cpus: int) -> Table:
     table.add_column("", justify="right")
     table.add_column("event", no_wrap=True)
     table.add_column("the policy does")
-    for c in range(cpus):
+    for c in cpus:
         table.add_column(f"CPU{c} registers")
     table.add_column("fields after it")
     for s in steps:
         who = f"{s.who}->{s.other}" if s.other else s.who
-        event = f"{s.event} {who}" + (f" (CPU{s.cpu})" if cpus > 1 else "")
+        event = f"{s.event} {who}" + (f" (CPU{s.cpu})" if len(cpus) > 1 else "")
         fields = "; ".join([*(f"CPU{c}: {text}" for c, text in enumerate(s.cpus) if text), *s.changed])
-        table.add_row(str(s.number), event, ", ".join(s.operations) or "-", *s.registers, fields)
+        registers = [s.registers[c] for c in cpus]
+        table.add_row(str(s.number), event, ", ".join(s.operations) or "-", *registers, fields)
     return table
 
 
 def _show_path(policy: str, path: Path, result: Result) -> None:
     from fpstate.cli.output import console
 
-    table = path_table(f"path {path.code}", path.steps, result.scope.cpus)
+    table = path_table(f"path {path.code}", path.steps, range(result.scope.cpus))
     out = console()
     out.print(table)
     if path.wrong:

@@ -155,7 +155,8 @@ def _show(result: Result, trace: str | None) -> None:
     told = next((p for p in result.programs if p.path and not p.identical), None)
     told = told or next((p for p in result.programs if p.path), None)
     if told:
-        out.print(path_table(f"how {told.name} came to read it", told.path, s.cpus))
+        involved = sorted({step.cpu for step in told.path})
+        out.print(path_table(f"how {told.name} came to read it", told.path, involved))
         out.print(f"decided at {shortened(told.blame)}", highlight=False)
     if trace is not None:
         out.print(f"written to {trace}: {result.events:,} rows", highlight=False)
@@ -200,7 +201,7 @@ def _follow(
         print_json("fpstate.run-path/1", result.to_json())
     else:
         out = console()
-        out.print(path_table(f"path {code}", result.steps, result.scope.cpus))
+        out.print(path_table(f"path {code}", result.steps, range(result.scope.cpus)))
         for read in result.reads:
             out.print(read.sentence(), highlight=False, style="" if read.ok else "red")
         if result.wrong:

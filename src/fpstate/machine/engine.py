@@ -14,13 +14,14 @@ from enum import IntEnum
 from typing import Any
 
 from fpstate.errors import FpstateError
-from fpstate.machine.memory import EXECUTE, RAM_BASE, UDF, Ram, Space
+from fpstate.machine.memory import EXECUTE, RAM_BASE, READ, UDF, WRITE, Ram, Space
 
 V_BYTES = 528
 """Bytes of an FP image: V0-V31, FPSR, FPCR, padding (struct user_fpsimd_state)."""
 
 USER_PSTATE, KERNEL_PSTATE = 0, 0x3C5  # EL0; EL1 with its own stack pointer, interrupts masked
 FETCH = 18  # UC_MEM_FETCH
+_NEEDS = {16: READ, 17: WRITE, FETCH: EXECUTE}  # UC_MEM_READ, UC_MEM_WRITE
 X, SP, PC, PSTATE, TPIDR = 0, 31, 32, 33, 34  # places in a set of general registers
 GENERAL = 35
 
@@ -126,7 +127,7 @@ class Engine:
         space = Space(ram)
         space.map(0x10000, 4)
         space.write(0x10000, b"\x1f\x20\x03\xd5" * 5 + b"\x01\x00\x00\xd4")  # five nop, svc
-        space.pages[0x10] = space.pages[0x10][0], EXECUTE | 1
+        space.pages[0x10] = space.pages[0x10][0], EXECUTE | READ
         found = set(range(0, size - 8, 8))
         for limit in (0x123456789, 0x234567891):
             self.enter(space, privileged=False, fp_on=True)
@@ -145,7 +146,7 @@ class Engine:
         page = address >> 12
         space = self.space
         found = (space.masked if access == FETCH and not self.fp_on else space.pages).get(page)
-        if found is None or (access == FETCH and not found[1] & EXECUTE):
+        if found is None or not found[1] & _NEEDS[access]:
             self.fault, self.fault_is_fetch = address, access == FETCH
             return False
         entry.paddr, entry.perms = found[0] + (address & 0xC00), found[1]  # its pages are of 1 KiB
@@ -202,7 +203,7 @@ class Engine:
 
     def run(self, limit: int) -> int:
         """Run from PC for at most `limit` instructions; return how many were executed. `stop` says why it stopped."""
-        self.stop = Stop.SLICE
+        self.stop, self.fault_is_fetch = Stop.SLICE, False
         uc = self.uc
         try:
             uc.emu_start(self.pc(), 0, 0, limit)

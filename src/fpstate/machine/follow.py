@@ -64,13 +64,15 @@ class Read:
     what: str  # "v3", "its signal frame: v0", "its hash"
     expected: str
     got: str
+    whose: str  # whose pattern that is, or ""
     ok: bool
 
     def sentence(self) -> str:
         """Return it as a line of text."""
         if self.ok:
             return f"step {self.step}: {self.who} finds its latest values"
-        return f"step {self.step}: {self.who}: {self.what} is {self.got}, expected {self.expected}"
+        whose = f" ({self.whose})" if self.whose else ""
+        return f"step {self.step}: {self.who}: {self.what} is {self.got}{whose}, expected {self.expected}"
 
 
 @dataclass(frozen=True)
@@ -261,14 +263,21 @@ class Follower:
         by_program = "" if found >> 63 else f"v{found}"
         if by_program != (name if name.startswith("v") else ""):
             raise Difference(f"the program finds {by_program or 'no register'} wrong, the machine {name or 'none'}")
-        self.reads.append(Read(self.number, self.names[x], name, f"{wanted:#034x}", f"{got:#034x}", not name))
+        self._note(self.names[x], name, wanted, got)
         return verdicts[0]
 
     def _frame(self, t: int) -> None:
         """Hold a signal frame, just built, against the task's latest value."""
         name, wanted, got = Wrong(t, 0, self.twin.latest(t), self.twin.frames[t], 0).register()
-        what = f"its signal frame: {name}"
-        self.reads.append(Read(self.number, self.names[t], what, f"{wanted:#034x}", f"{got:#034x}", not name))
+        self._note(self.names[t], f"its signal frame: {name}" if name else "", wanted, got)
+
+    def _note(self, who: str, what: str, wanted: int, got: int) -> None:
+        """Keep what a reading found; `what` is "" when all was right."""
+        low, high = got & (1 << 64) - 1, got >> 64
+        whose = ""
+        if low ^ high == (1 << 64) - 1 and low >> 48 < len(self.names):
+            whose = f"the pattern of {self.names[low >> 48]}, generation {low >> 16 & 0xFFFF}"
+        self.reads.append(Read(self.number, who, what, f"{wanted:#034x}", f"{got:#034x}", whose, not what))
 
     def _neon_end(self, c: int, t: int) -> int:
         """Do the second half of a hash in the kernel, whose registers must have come through."""
@@ -283,7 +292,7 @@ class Follower:
         if kept and not good:
             raise Difference(f"the hash in the kernel is {result:#x} although its registers were kept")
         who = f"kernel({self.names[t]})"
-        self.reads.append(Read(self.number, who, "its hash", f"{self.hash:#018x}", f"{result:#018x}", good))
+        self.reads.append(Read(self.number, who, "its hash", f"{self.hash:#018x}", f"{result:#018x}", "", good))
         return S.OK
 
     def _hash(self, c: int, name: str, at: int, size: int) -> int:

@@ -299,6 +299,8 @@ class Host:
         elif stop is Stop.WFI:
             self.left[c] = 0
         elif stop is not Stop.SLICE:
+            if stop is Stop.HVC:
+                engine.set_pc(engine.pc() - 4)
             self.kill(c, task, self._why(engine, task))
 
     def execute(self, c: int, task: Task, vcpu: Vcpu | None) -> Stop:

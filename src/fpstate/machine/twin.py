@@ -187,17 +187,16 @@ class Twin:
     def event(self, e: int, c: int, t: int, s: int) -> int:
         """Let event `e` happen on CPU `c` to task `t` and second participant `s` (n: none); return the verdict."""
         self.note(e, c, t, s)
-        at = len(self.log) - 1
         if not _MIND >> e & 1:
             verdict = self.segment(e, c, t, s)[0]
             if verdict != S.OK:
-                self.verdicts.append((at, verdict))
+                self.verdicts.append((len(self.log) - 1, verdict))
             return verdict
         verdict = self.begin(e, c, t, s)
         verdict = max(verdict, self.segment(e, c, t, s)[0])
         verdict = max(verdict, self.end(e, c, t, s))
         if verdict != S.OK:
-            self.verdicts.append((at, verdict))
+            self.verdicts.append((len(self.log) - 1, verdict))
         return verdict
 
     def note(self, e: int, c: int, t: int, s: int) -> None:
@@ -206,12 +205,14 @@ class Twin:
         self.log.append((self.now, c, e, t, s if s < self.n else -1))
 
     def _used(self, r: int, c: int, t: int) -> None:
-        """Note that row `r` is used, and write to the log what a function tracer would show of it."""
+        """Note that row `r` is used; write what a function tracer would show of it to the log, before its event."""
         self.used.append(r)
         if r not in self.truths:
             self.truths[r] = [found for entry in self.rows.traces[r] for found in _truth(*entry)]
-        for truth in self.truths[r]:
-            self.log.append((self.now, c, truth, t, -1))
+        if self.truths[r]:
+            event = self.log.pop()
+            self.log += [(event[0], c, truth, t, -1) for truth in self.truths[r]]
+            self.log.append(event)
 
     def begin(self, e: int, c: int, t: int, s: int) -> int:
         """Do what event `e` does to values before the policy handles it."""
@@ -308,17 +309,18 @@ class Twin:
         x = s if guest else t
         rows, w = self.rows, self.world
         self.note(_GUEST_FP if guest else _USER_FP, c, t, s)
-        at = len(self.log) - 1
         if w[c * C_SIZE + C_WORD] & trap:
             e = O.GUEST_TRAPS if guest else O.USER_TRAPS
             verdict = self.segment(e, c, t, s)[0]
             self.counts[S.N_GUEST_TRAP if guest else S.N_USER_TRAP] += 1
             self.traps[x] += 1
+            at = len(self.log) - 1
             if w[c * C_SIZE + C_WORD] & trap:
                 self.verdicts.append((at, S.TRAP_NOT_SERVED))
                 return S.TRAP_NOT_SERVED
             if verdict != S.OK:
                 self.verdicts.append((at, verdict))
+        at = len(self.log) - 1
         got = self.check_registers(c)
         owner = int(w[c * C_SIZE + C_REGS])
         expected = self.latest(x)
