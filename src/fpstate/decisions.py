@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fpstate.fields import Field
 from fpstate.policies.base import Policy
 from fpstate.rows import Rows
-from fpstate.session import OP_NAMES, ROLES, Decision
+from fpstate.session import ROLES, Decision, op_text
 from fpstate.world import step as S
 from fpstate.world.events import PARTICIPANTS, Event
 
@@ -109,8 +109,8 @@ def _actions(rows: Rows, event: Event, decision: Decision) -> Iterator[str]:
     for f in rows.fields.lists["Cpu"]:
         if f.pointer:
             names[S.ELSEWHERE + f.shift] = f"whom {f.name} names"
-    for op, target in decision.ops:
-        yield f"{OP_NAMES[op]} {names.get(target, 'nobody')}"
+    for op, target, part in decision.ops:
+        yield op_text(op | target << 8 | part << 12, names)
     vcpu = "vcpu" in PARTICIPANTS[event]
     for (role, name), code in decision.writes.items():
         yield f"{_word(event, role)}.{name} := {_value(event, rows.fields.of(role, vcpu)[name], code)}"

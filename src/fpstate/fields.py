@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from fpstate.errors import FpstateError
-from fpstate.policies.base import Bounded, Policy
+from fpstate.policies.base import Bounded, Policy, When
+
+RESERVED = {
+    "guest_fp_trap": 0, "user_fp_trap": 1, "user_sve_trap": 2, "guest_sve_trap": 3, "user_sme_trap": 4, "sm": 5,
+    "za": 6,
+}  # fmt: skip
+"""Fields of a CPU that are hardware: the world knows their bits (world.state)."""
 
 
 @dataclass(frozen=True)
@@ -23,48 +30,83 @@ class Field:
     start: int = 0
 
 
-def declared(owner: type, kind: str) -> list[Field]:
-    """Return the fields of a policy's nested class (`kind`: "Cpu", "Task", "Vcpu"), base classes first."""
+def declared(owner: type, kind: str, features: frozenset[str]) -> tuple[list[Field], dict[str, Any]]:
+    """Return the fields of a policy's nested class (`kind`: "Cpu", "Task", "Vcpu"), base classes first.
+
+    Also return the fields that exist only with features that are not among `features`, with the value each reads as.
+    """
     fields: dict[str, Field] = {}
-    shift, slots = 0, 0
+    absent: dict[str, Any] = {}
+    shift, slots = 0 if kind != "Cpu" else len(RESERVED) if features else 2, 0
     for cls in reversed(owner.__mro__):
+        _refuse_untyped(cls)
         for name, note in inspect.get_annotations(cls).items():
-            if name == "kernel" or name in fields:
+            if name == "kernel" or name in fields or name in absent:
                 continue
-            where = f"{cls.__module__}.{cls.__qualname__}.{name}"
+            called = f"{cls.__qualname__}.{name}"
+            where = _defined(cls, name)
             if not hasattr(owner, name):
-                raise FpstateError(f"field '{where}' has no starting value", expected=f"{name}: {note} = ...")
+                given = f"field '{called}' has no starting value"
+                raise FpstateError(given, expected=f"{name}: {note} = ...", where=where)
             start = getattr(owner, name)
+            if isinstance(start, When):
+                if start.feature not in features:
+                    absent[name] = start.start
+                    continue
+                start = start.start
             if start is None:
                 pointer = "cpu" if "Cpu" in str(note) else "context"
                 if (pointer == "context") != (kind == "Cpu") or slots == 2:
                     expected = "at most two pointers, to contexts on a Cpu, to CPUs on a Task or Vcpu"
-                    raise FpstateError(f"field '{where}' is not a pointer this place can hold", expected=expected)
+                    given = f"field '{called}' is not a pointer this place can hold"
+                    raise FpstateError(given, expected=expected, where=where)
                 fields[name] = Field(name, (), slots, 3 if pointer == "context" else 2, pointer)
                 slots += 1
                 continue
-            values = _values(start, where)
+            values = _values(start, called, where)
             bits = (len(values) - 1).bit_length()
-            fields[name] = Field(name, values, shift, bits, start=values.index(start))
-            shift += bits
-    return list(fields.values())
+            reserved = RESERVED.get(name) if kind == "Cpu" else None
+            at = shift if reserved is None else reserved
+            fields[name] = Field(name, values, at, bits, start=values.index(start))
+            shift += bits if reserved is None else 0
+    return list(fields.values()), absent
 
 
-def _values(start: object, where: str) -> tuple[Any, ...]:
+def _refuse_untyped(cls: type) -> None:
+    for name, value in vars(cls).items():
+        if not (name.startswith("_") or callable(value) or name in inspect.get_annotations(cls)) and cls is not object:
+            given = f"field '{cls.__qualname__}.{name}' has no type"
+            raise FpstateError(given, expected=f"{name}: {type(value).__name__} = ...", where=_defined(cls, name))
+
+
+def _defined(cls: type, name: str) -> str:
+    """Return file and line at which a class declares a field."""
+    try:
+        lines, first = inspect.getsourcelines(cls)
+        file = inspect.getsourcefile(cls)
+    except (OSError, TypeError):  # made without a file
+        return f"{cls.__module__}.{cls.__qualname__}"
+    declares = (first + i for i, text in enumerate(lines) if re.match(rf"\s*{name}\s*[:=]", text))
+    return f"{file}:{next(declares, first)}"
+
+
+def _values(start: object, called: str, where: str) -> tuple[Any, ...]:
     if isinstance(start, bool):
         return (False, True)
     if isinstance(start, Enum):
         return tuple(type(start))
     if isinstance(start, Bounded):
         if not (start.low <= start <= start.high < start.low + 256):
-            raise FpstateError(f"field '{where}' has an impossible range", expected="at most 256 values, start within")
+            expected = "at most 256 values, start within"
+            raise FpstateError(f"field '{called}' has an impossible range", expected=expected, where=where)
         return tuple(range(start.low, start.high + 1))
-    raise FpstateError(f"field '{where}' starts as {start!r}", expected="a bool, an Enum member, bounded(), or None")
+    expected = "a bool, an Enum member, bounded(), or None"
+    raise FpstateError(f"field '{called}' starts as {start!r}", expected=expected, where=where)
 
 
 def width(fields: list[Field]) -> int:
     """Return how many bits the word of these fields has."""
-    return sum(f.bits for f in fields if not f.pointer)
+    return max((f.shift + f.bits for f in fields if not f.pointer), default=0)
 
 
 def start_word(fields: list[Field]) -> int:
@@ -72,11 +114,19 @@ def start_word(fields: list[Field]) -> int:
     return sum(f.start << f.shift for f in fields if not f.pointer)
 
 
+def kind_of(role: str, second_is_vcpu: bool) -> str:
+    """Return the nested class ("Cpu", "Task", "Vcpu") of whoever has `role` ("cpu", "task", "second")."""
+    return "Cpu" if role == "cpu" else "Vcpu" if role == "second" and second_is_vcpu else "Task"
+
+
 class Fields:
     """The declared fields of a policy, by kind of entity."""
 
     def __init__(self, policy: type[Policy]) -> None:
-        self.lists = {kind: declared(getattr(policy, kind), kind) for kind in ("Cpu", "Task", "Vcpu")}
+        both = {kind: declared(getattr(policy, kind), kind, policy.features) for kind in ("Cpu", "Task", "Vcpu")}
+        self.lists = {kind: fields for kind, (fields, _) in both.items()}
+        self.absent = {kind: absent for kind, (_, absent) in both.items()}
+        self.features = policy.features
         self._by_name = {kind: {f.name: f for f in fields} for kind, fields in self.lists.items()}
         self.words = (
             start_word(self.lists["Cpu"]),
@@ -86,5 +136,4 @@ class Fields:
 
     def of(self, role: str, second_is_vcpu: bool) -> dict[str, Field]:
         """Return the fields of whoever has `role` ("cpu", "task", "second"), by name."""
-        kind = "Cpu" if role == "cpu" else "Vcpu" if role == "second" and second_is_vcpu else "Task"
-        return self._by_name[kind]
+        return self._by_name[kind_of(role, second_is_vcpu)]

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import signal
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +24,45 @@ from fpstate.fields import Field, Fields, width
 from fpstate.policies.base import Policy
 from fpstate.session import ROLES, Decision, Refused, Session
 from fpstate.world import step as S
-from fpstate.world.events import N_EVENTS, PARTICIPANTS, Event
-from fpstate.world.state import C_SIZE, X_SIZE, X_WORD, World
+from fpstate.world.events import N_EVENTS, NEEDS, PARTICIPANTS, Event
+from fpstate.world.state import (
+    F_AARCH32,
+    F_FPMR,
+    F_GUEST_SVE,
+    F_SME,
+    F_SVE,
+    X_SIZE,
+    X_WORD,
+    World,
+    context_base,
+    plane_size,
+)
 
-MAX_VIEW_BITS = 22
+MAX_VIEW_BITS = 34
+DIRECT_BITS = 20  # wider views are looked up by pages, made as they come up
 MAX_POINTS = 60
+HANDLER_SECONDS = 5  # a handler takes microseconds
 ASKED_AGAIN = 4  # how often a handler is asked again, to see that it does not depend on chance
 Choose = Callable[[str, Field], int]
+
+
+@contextmanager
+def _time_limit() -> Iterator[None]:
+    """Stop a handler that does not come to its end, where that can be done: on the main thread, with a timer."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise Refused(f"has not ended after {HANDLER_SECONDS} seconds")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, HANDLER_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _made(policy: type[Policy]) -> Policy:
@@ -49,6 +84,12 @@ def _made(policy: type[Policy]) -> Policy:
         raise FpstateError(given, expected="a class that takes no arguments") from error
 
 
+def features_of(policy: type[Policy]) -> int:
+    """Return the features of the world a policy is for, as the world's bits."""
+    bits = {"sve": F_SVE, "guest-sve": F_GUEST_SVE, "sme": F_SME, "fpmr": F_FPMR, "aarch32": F_AARCH32}
+    return sum(bits.get(feature, 0) for feature in policy.features)
+
+
 class Rows:
     """The rows of one policy, learned on demand, as arrays the engines run on.
 
@@ -65,6 +106,7 @@ class Rows:
         self.points: list[tuple[Event, tuple[int, ...]]] = []  # event, keys of the segments before; numbered from 1
         self.event_of_point = np.zeros(MAX_POINTS + 1, np.int32)
         self.handlers = np.full((N_EVENTS + MAX_POINTS + 1, S.H_SIZE), -1, np.int32)
+        self.handlers[0, S.H_FEATURES] = features_of(policy)
         self.table = np.zeros((64, S.R_SIZE), np.int32)
         self.traces: list[list[tuple[str, int]]] = []
         self.where: list[str] = []  # file and line of each row's first operation, or of its handler
@@ -76,18 +118,27 @@ class Rows:
         self.index = np.zeros(max(size, 1), np.int32)
 
     def handler(self, event: Event) -> Callable[..., object] | None:
-        """Return the policy's handler for `event`; without own ones, softirqs use those of kernel NEON in tasks."""
+        """Return the policy's handler for `event`, None if it has none or the world lacks the feature.
+
+        Without own ones, softirqs use those of kernel NEON in tasks.
+        """
+        needs = NEEDS.get(event, "")
+        if needs and needs not in self.policy.features:
+            return None
         name = event.name.lower()
         found = getattr(self.instance, name, None)
         if found is None and name.startswith("softirq"):
             found = getattr(self.instance, name.replace("softirq", "kernel"), None)
+        if found is None and name.startswith("efi_"):
+            return self.handler(Event[event.name.replace("EFI", "SOFTIRQ_NEON")])
         return found
 
     def clear_mm(self, world: World, cpus: int, no_user: NDArray[np.bool_]) -> None:
         """Clear the field `mm` of threads without user mode, if the policy declares it: it stands for `current->mm`."""
         for f in self.fields.lists["Task"]:
             if f.name == "mm":
-                words = world[cpus * C_SIZE :].reshape(-1, X_SIZE)[: len(no_user), X_WORD]
+                first = world[context_base(cpus) : plane_size(cpus, len(no_user))]
+                words = first.reshape(-1, X_SIZE)[: len(no_user), X_WORD]
                 words[no_user] &= ~(1 << f.shift)
 
     def _slots(self, event: Event) -> Iterator[tuple[int, str, Field | None, int]]:
@@ -113,6 +164,9 @@ class Rows:
         if bits > MAX_VIEW_BITS:
             what = f"policy '{self.policy.name}' shows {bits} bits to '{event.name.lower()}'"
             raise FpstateError(what, expected=f"at most {MAX_VIEW_BITS}", hint="declare fewer or narrower fields")
+        if bits > DIRECT_BITS:
+            row[S.H_PAGED] = 1
+            bits -= S.PAGE_BITS
         return 1 << bits
 
     def codes(self, event: Event, key: int) -> dict[tuple[str, str], int]:
@@ -140,10 +194,11 @@ class Rows:
         assert handler is not None
         session = Session(self.fields, event, views[0])
         try:
-            answer = handler(*session.entities.values())
-            if inspect.isgenerator(answer):
-                more = self._advance(session, answer, views)
-                return session.decision, more
+            with _time_limit():
+                answer = handler(*session.entities.values())
+                if inspect.isgenerator(answer):
+                    more = self._advance(session, answer, views)
+                    return session.decision, more
         except (Exception, SystemExit) as error:
             raise self._illegal(event, handler, error) from error
         if answer is not None:
@@ -217,8 +272,25 @@ class Rows:
         self.traces.append(decision.trace)
         self.where.append(decision.where or self._defined(event))
         self.names.append((e, key))
-        self.index[self.handlers[e, S.H_BASE] + key] = r + 1
+        entry = self._entry(e, key)
+        self.index[entry] = r + 1
         return r
+
+    def _entry(self, e: int, key: int) -> int:
+        """Return where in the index the row for `key` at `e` belongs; its page is made if need be."""
+        base = int(self.handlers[e, S.H_BASE])
+        if self.handlers[e, S.H_PAGED] != 1:
+            return base + key
+        high, low = key >> S.PAGE_BITS, key & (1 << S.PAGE_BITS) - 1
+        if not self.index[base + high]:
+            self.index[base + high] = len(self.index)
+            self.index = np.concatenate([self.index, np.zeros(1 << S.PAGE_BITS, np.int32)])
+        return int(self.index[base + high]) + low
+
+    def known(self, e: int, key: int) -> bool:
+        """Tell whether the row for `key` at `e` has been learned."""
+        entry = self._entry(e, key)
+        return bool(self.index[entry])
 
     def _defined(self, event: Event) -> str:
         """Return file and line of the handler of `event`."""
@@ -255,6 +327,6 @@ class Rows:
             if f.pointer:
                 row[S.R_PTRS] |= code + 1 << 6 * ROLES.index(role) + 3 * f.shift
         row[S.R_OPS] = len(decision.ops)
-        for i, (op, target) in enumerate(decision.ops):
-            row[S.R_OPS + 1 + i] = op | target << 8
+        for i, (op, target, part) in enumerate(decision.ops):
+            row[S.R_OPS + 1 + i] = op | target << 8 | part << 12
         return row

@@ -8,13 +8,42 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fpstate.errors import unknown_name
-from fpstate.fields import Field, Fields
+from fpstate.fields import Field, Fields, kind_of
 from fpstate.world import step as S
+from fpstate.world import wide as W
 from fpstate.world.events import PARTICIPANTS, Event
+from fpstate.world.state import FPEXC, FPMR, ZA, ZCR
 
 ROLES = ("cpu", "task", "second")
-OPS = {"save": S.SAVE, "load": S.LOAD, "clear": S.CLEAR, "overwrite": S.OVERWRITE, "edit": S.EDIT}
-OP_NAMES = {number: name for name, number in OPS.items()} | {S.OOPS: "oops"}
+PLAIN_OPS = {
+    "save": S.SAVE, "load": S.LOAD, "clear": S.CLEAR, "overwrite": S.OVERWRITE, "edit": S.EDIT, "fetch": S.FETCH,
+}  # fmt: skip
+SVE_OPS = {
+    "save_sve": W.SAVE_SVE, "load_sve": W.LOAD_SVE, "widen": W.WIDEN, "narrow": W.NARROW, "set_vl": W.SET_VL,
+    "alloc_sve": W.ALLOC_SVE, "free_sve": W.FREE_SVE, "overwrite_sve": W.OVERWRITE_SVE, "edit_sve": W.EDIT_SVE,
+    "frame_sve": W.FRAME_SVE, "alloc_za": W.ALLOC_ZA, "free_za": W.FREE_ZA,
+}  # fmt: skip
+PART_OPS = {"save_part": W.SAVE_CLASS, "load_part": W.LOAD_CLASS, "overwrite_part": W.OVERWRITE_CLASS}
+CPU_OPS = {"zero_sve": W.ZERO_SVE, "drop_sve": W.DROP_SVE, "force_fpexc": W.FORCE_FPEXC, "warn": W.WARN}
+OPS = PLAIN_OPS | SVE_OPS
+PARTS = {"zcr": ZCR, "za": ZA, "fpmr": FPMR, "fpexc": FPEXC}
+MODE_FIELDS = ("sm", "za")
+TOUCHES_REGISTERS = (
+    S.SAVE, S.LOAD, S.CLEAR, W.SAVE_SVE, W.LOAD_SVE, W.ZERO_SVE, W.SAVE_CLASS, W.LOAD_CLASS, W.SET_VL, W.SET_SVCR,
+)  # fmt: skip
+OP_NAMES = {number: name for name, number in (OPS | PART_OPS | CPU_OPS).items()}
+OP_NAMES |= {S.OOPS: "oops", W.SET_SVCR: "set_svcr", W.UNSYNCHRONISED: "touches FP registers before the ISB"}
+
+
+def op_text(code: int, names: dict[int, str]) -> str:
+    """Say what an operation of a row does; `names` are what to call its targets."""
+    op, target, part = code & 255, code >> 8 & 15, code >> 12
+    if op == W.SET_SVCR:
+        return f"set_svcr {('none', 'SM', 'ZA', 'SM and ZA')[part]}"
+    if op in CPU_OPS.values() or op == W.UNSYNCHRONISED:
+        return OP_NAMES[op]
+    which = next((f" {name}" for name, number in PARTS.items() if number == part), "") if part else ""
+    return f"{OP_NAMES[op].removesuffix('_part')}{which} {names.get(target, 'nobody')}"
 
 
 class Refused(Exception):
@@ -83,6 +112,37 @@ class CpuEntity(Entity):
         """Load from the stash."""
         self._session.operation(S.LOAD, S.STASH)
 
+    def save_part(self, part: str, context: object) -> None:
+        """Save one register class."""
+        self._part("save_part", part, context)
+
+    def load_part(self, part: str, context: object) -> None:
+        """Load one register class."""
+        self._part("load_part", part, context)
+
+    def overwrite_part(self, part: str, context: object) -> None:
+        """Write one register class in memory."""
+        self._part("overwrite_part", part, context)
+
+    def _part(self, name: str, part: str, context: object) -> None:
+        if part not in PARTS:
+            raise Refused(str(unknown_name("part of an image", part, PARTS)))
+        self._session.operation(PART_OPS[name], self._session.target(name, context), PARTS[part])
+
+    def set_svcr(self, sm: bool, za: bool) -> None:
+        """Write SVCR."""
+        self._session.operation(W.SET_SVCR, S.TASK, int(sm) | int(za) << 1)
+        self._session.know("sm", bool(sm))
+        self._session.know("za", bool(za))
+
+    def smstop(self) -> None:
+        """Leave streaming mode and disable ZA."""
+        self.set_svcr(False, False)
+
+    def isb(self) -> None:
+        """Synchronise trap settings."""
+        self._session.unsynchronised = False
+
     def called(self, function: str) -> None:
         """Enter a kernel function."""
         self._session.inside.append(function)
@@ -104,8 +164,18 @@ def _operation(name: str) -> Callable[[CpuEntity, object], None]:
     return ask
 
 
+def _on_cpu(name: str) -> Callable[[CpuEntity], None]:
+    def ask(self: CpuEntity) -> None:
+        self._session.operation(CPU_OPS[name], S.TASK)
+
+    ask.__name__ = name
+    return ask
+
+
 for _name in OPS:
     setattr(CpuEntity, _name, _operation(_name))
+for _name in CPU_OPS:
+    setattr(CpuEntity, _name, _on_cpu(_name))
 
 
 class KernelState:
@@ -121,7 +191,7 @@ class KernelState:
 class Decision:
     """What a handler asked for on one view."""
 
-    ops: list[tuple[int, int]] = field(default_factory=list)  # (operation, target)
+    ops: list[tuple[int, int, int]] = field(default_factory=list)  # (operation, target, register class or mode)
     writes: dict[tuple[str, str], int] = field(default_factory=dict)  # (role, field) -> code
     trace: list[tuple[str, int]] = field(default_factory=list)  # what a tracer sees: (kernel function, 0) where one
     # begins, (kernel function or "", operation) where one inside it asks for an operation
@@ -150,6 +220,7 @@ class Session:
         self.second_is_vcpu = words.get("second") == "vcpu"
         self.known: dict[tuple[str, str], Any] = {}
         self.inside: list[str] = []  # kernel functions entered and not left
+        self.unsynchronised = False  # a trap was lifted, and no ISB has come since
         self.segment = 0  # how many points of the handler lie behind
 
     def next_segment(self, choose: Callable[[str, Field], int]) -> None:
@@ -175,10 +246,17 @@ class Session:
         """Return what the handler sees in a field: the value of the view, or what the handler wrote."""
         if name == "kernel" and role in self.kernels:
             return self.kernels[role]
+        absent = self.absent(role)
+        if name in absent:
+            return absent[name]
         f = self.field(role, name)
         if (role, name) not in self.known:
             self.known[role, name] = self.decode(role, f, self.choose(role, f))
         return self.known[role, name]
+
+    def absent(self, role: str) -> dict[str, Any]:
+        """Return the fields of whoever has `role` that exist only with features this world has not."""
+        return self.catalogue.absent[kind_of(role, self.second_is_vcpu)]
 
     def decode(self, role: str, f: Field, code: int) -> Any:
         """Return the Python value that a code of the view stands for."""
@@ -197,9 +275,25 @@ class Session:
 
     def write(self, role: str, name: str, value: object) -> None:
         """Keep what the handler assigns to a field."""
+        absent = self.absent(role)
+        if name in absent:
+            if value == absent[name]:
+                return
+            raise Refused(f"sets {name} to {value!r}, a field of a feature that this world has not")
+        if name in MODE_FIELDS and role == "cpu":
+            raise Refused(f"sets cpu.{name}; SVCR is changed by set_svcr and smstop")
         f = self.field(role, name)
         self.decision.writes[role, name] = self.encode(role, f, value)
+        if "barriers" in self.catalogue.features and role == "cpu" and name.endswith("_trap"):
+            self.unsynchronised |= value is False and bool(self.read(role, name))
         self.known[role, name] = value
+
+    def know(self, name: str, value: bool) -> None:
+        """Keep what an operation has made of a hardware field of the CPU."""
+        if name in self.absent("cpu"):
+            return
+        self.decision.writes["cpu", name] = int(value)
+        self.known["cpu", name] = value
 
     def encode(self, role: str, f: Field, value: object) -> int:
         """Return the code of a value assigned; Refused if the field cannot hold it."""
@@ -227,10 +321,16 @@ class Session:
                 return code
         raise Refused(f"asks for the impossible: {what}({context!r}) needs a context")
 
-    def operation(self, op: int, target: int) -> None:
+    def operation(self, op: int, target: int, part: int = 0) -> None:
         """Keep an operation the handler asks for."""
         if len(self.decision.ops) == S.MAX_OPS:
             raise Refused(f"asks for more than {S.MAX_OPS} operations at one point")
+        if op > S.OOPS and op != W.WARN and not self.catalogue.features:
+            raise Refused(
+                f"asks for {OP_NAMES[op]} in a world that has FPSIMD registers only; test for the feature first"
+            )
+        if self.unsynchronised and op in TOUCHES_REGISTERS:
+            self.decision.ops.append((W.UNSYNCHRONISED, S.TASK, 0))
         self.decision.trace.append((self.inside[-1] if self.inside else "", op))
         self.decision.where = self.decision.where or _line_of_policy()
-        self.decision.ops.append((op, target))
+        self.decision.ops.append((op, target, part))

@@ -157,3 +157,12 @@ def test_compiled_and_interpreted_searches_agree() -> None:
         printed.append(done.stdout)
     assert printed[0] == printed[1]
     assert "violated" in printed[0]
+
+
+def test_a_flag_that_vouches_for_another_s_registers_is_found() -> None:
+    """What is wrong with defer-to-put before any kernel NEON: the host's books call the guest's registers its own."""
+    found = check(find_policy("defer-to-put"), Scope(1, 1, 1), properties=["false-native"])
+    assert (found.verdict, found.path.steps[-1].event if found.path else "") == (VIOLATED, "guest_exit")
+    assert check(find_policy("linux-4.18"), Scope(1, 2, 1), properties=["false-native"]).verdict == HOLDS
+    with pytest.raises(FpstateError, match="has none"):
+        check(find_policy("first-class"), Scope(1, 1, 1), properties=["false-native"])

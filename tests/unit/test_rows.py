@@ -214,3 +214,30 @@ def test_too_many_points_are_refused() -> None:
 
     with pytest.raises(FpstateError, match="too many points"):
         check(Endless, Scope(1, 1, 0, 0, ("base",)))
+
+
+class Untyped(Policy):
+    name = "untyped"
+
+    class Task(Policy.Task):
+        flag = False
+
+
+class Endless(Policy):
+    name = "endless"
+
+    def ret_to_user(self, cpu: Policy.Cpu, task: Policy.Task) -> None:
+        while True:
+            pass
+
+
+def test_a_field_without_a_type_is_refused_with_its_line() -> None:
+    with pytest.raises(FpstateError, match=r"test_rows.py:\d+: field 'Untyped.Task.flag' has no type"):
+        Rows(Untyped)
+
+
+def test_a_handler_that_does_not_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fpstate.rows.HANDLER_SECONDS", 0.1)
+    rows = Rows(Endless)
+    with pytest.raises(FpstateError, match="has not ended"):
+        rows.learn(Event.RET_TO_USER, 0)

@@ -148,7 +148,8 @@ def test_replay_of_a_run_counts_what_the_run_counted(laboratory: Laboratory, pol
     for maybe in (False, True):
         counts = replay(trace, Rows(find_policy(policy)), maybe=maybe).counts
         found = [
-            int(counts[a:b].sum()) for a, b in ((0, S.N_LOAD_HOST), (S.N_LOAD_HOST, S.N_CLEAR), (S.N_USER_TRAP, None))
+            int(counts[a:b].sum())
+            for a, b in ((0, S.N_LOAD_HOST), (S.N_LOAD_HOST, S.N_CLEAR), (S.N_USER_TRAP, S.N_SAVE_SVE))
         ]
         assert found == [result.saves, result.loads, result.traps]
 

@@ -18,6 +18,7 @@ from fpstate.check.scope import Scope, kinds_of
 from fpstate.fields import Fields, width
 from fpstate.jit import inline
 from fpstate.world import order as O
+from fpstate.world import wide as W
 from fpstate.world.state import (
     C_CURRENT,
     C_OFF,
@@ -26,6 +27,13 @@ from fpstate.world.state import (
     C_SIZE,
     C_STASH,
     C_WORD,
+    F_AARCH32,
+    F_FPMR,
+    F_GUEST_SVE,
+    F_SME,
+    F_SVE,
+    FPEXC,
+    FPMR,
     X_BIRTH,
     X_FRAME,
     X_IMAGE,
@@ -40,9 +48,19 @@ from fpstate.world.state import (
     X_SIZE,
     X_VER,
     X_WORD,
+    Z_DEAD,
+    Z_FRAME,
+    Z_STORE,
+    Z_SYSCALL,
+    Z_WIDE,
+    ZA,
+    ZA_SVCR,
+    ZCR,
     World,
+    Z,
     context_base,
     kernel_owner,
+    plane_size,
     softirq_owner,
 )
 
@@ -53,12 +71,16 @@ OWNER: Final = 2  # an owner number, or a context + 1
 CPU: Final = 3  # a CPU + 1, 0 none
 CONTEXT: Final = 4  # a context
 INITIAL: Final = 5  # a version: is it the latest?
+WIDE_LABEL: Final = 6  # a label in the plane of another class than V, with the versions of that plane
+KINDS: Final = 7
 
 F_PLACE: Final = 0  # columns of a plan: where in the world, bits, meaning, which word, shift
 F_BITS: Final = 1
 F_KIND: Final = 2
 F_WORD: Final = 3
 F_SHIFT: Final = 4
+F_PLANE: Final = 5  # of a wide label: where the contexts of its plane start, and whether initial values are zeros
+F_ZEROS: Final = 6
 
 Words = NDArray[np.uint64]
 
@@ -76,7 +98,9 @@ class Plan:
     bits: int
 
 
-def make_plan(scope: Scope, fields: Fields, *, kernel: bool, stash: bool, clear: bool, points: int, fold: bool) -> Plan:
+def make_plan(
+    scope: Scope, fields: Fields, *, kernel: bool, stash: bool, clear: bool, points: int, fold: bool, features: int = 0
+) -> Plan:
     """Return the plan for a scope and a policy's fields.
 
     `kernel`, `stash`, `clear` say whether the policy ever names kernel-mode state, the stash, or clears registers;
@@ -86,7 +110,7 @@ def make_plan(scope: Scope, fields: Fields, *, kernel: bool, stash: bool, clear:
     base = scope.cpus * C_SIZE
     hotplug, signals = (kinds_of(scope.events) >> k & 1 for k in (O.DOWN, O.SIGNAL))
     neon = kinds_of(scope.events) >> O.NEON_BEGIN & 1
-    owners_in_use = kernel_owner(n - 1, n) if neon else softirq_owner(n)
+    owners_in_use = kernel_owner(n - 1, n) if neon or features else softirq_owner(n)
     owner_bits = int(owners_in_use).bit_length()
     listed: list[tuple[int, int, int]] = []
     pointers = {k: sum(bool(f.pointer) for f in fields.lists[k]) for k in fields.lists}
@@ -121,16 +145,19 @@ def make_plan(scope: Scope, fields: Fields, *, kernel: bool, stash: bool, clear:
         if scope.cpus <= x < scope.cpus + scope.tasks:
             if scope.vcpus:
                 listed.append((at + X_RUNS, n.bit_length(), OWNER))
-            if signals:
+            if signals and not features:
                 listed.append((at + X_FRAME, 1, PLAIN))
+    if features:
+        listed += _wide_fields(scope, features, owner_bits, points)
     listed = sorted((f for f in listed if f[1]), key=lambda f: f[2])
-    table = np.zeros((len(listed) + 1, 5), np.int32)
-    table[0] = [1 + sum(f[2] <= kind for f in listed) for kind in range(5)]
+    table = np.zeros((len(listed) + 1, KINDS), np.int32)
+    table[0] = [1 + sum(f[2] <= kind for f in listed) for kind in range(KINDS)]
     word = shift = 0
     for i, (place, bits, kind) in enumerate(listed, 1):
         if shift + bits > 64:
             word, shift = word + 1, 0
-        table[i] = place, bits, kind, word, shift
+        plane = place // plane_size(scope.cpus, n)
+        table[i] = place, bits, kind, word, shift, plane * plane_size(scope.cpus, n) + base, plane == Z
         shift += bits
     maps = list(_renamings(scope)) if fold else [list(range(n))]
     places = np.array([[0, *(_moved(int(p), scope, m) for p in table[1:, F_PLACE])] for m in maps], np.int32)
@@ -138,6 +165,34 @@ def make_plan(scope: Scope, fields: Fields, *, kernel: bool, stash: bool, clear:
     cpus = np.array([[0, *(c + 1 for c in m[: scope.cpus])] for m in maps], np.int32)
     names = np.array([np.argsort(m) for m in maps], np.int32)
     return Plan(table, places, owners, cpus, names, word + 1, int(table[1:, F_BITS].sum()))
+
+
+def _wide_fields(scope: Scope, features: int, owner_bits: int, points: int) -> list[tuple[int, int, int]]:
+    """Return the fields of the planes beyond V's that a world with `features` needs: place, bits, meaning."""
+    n = scope.cpus + scope.tasks + scope.kthreads + scope.vcpus
+    classes = ((F_SVE, Z), (F_SVE, ZCR), (F_SME, ZA), (F_FPMR, FPMR), (F_AARCH32, FPEXC))
+    used = [k for feature, k in classes if features & feature]
+    listed = [(W.registers(k, c, scope.cpus, n), owner_bits + 1, WIDE_LABEL) for k in used for c in range(scope.cpus)]
+    for x in range(scope.cpus, n):
+        vcpu = x >= n - scope.vcpus
+        if not vcpu and x >= scope.cpus + scope.tasks:
+            continue
+        at = W.record(Z, x, scope.cpus, n)
+        if features & F_SVE and not vcpu:
+            listed += [(at + Z_DEAD, 1, PLAIN), (at + Z_SYSCALL, 1, PLAIN), (at + Z_FRAME, int(points > 0), PLAIN)]
+        elif not vcpu:
+            listed.append((at + Z_SYSCALL, 1, PLAIN))
+        if features & F_GUEST_SVE if vcpu else features & F_SVE:
+            listed += [(at + Z_WIDE, owner_bits + 1, LABEL), (at + Z_STORE, 2, PLAIN)]
+        if features & F_SME and not vcpu:
+            listed.append((W.record(ZA, x, scope.cpus, n) + ZA_SVCR, 2, PLAIN))
+        for k in used:
+            own = W.record(k, x, scope.cpus, n)
+            of_guests = k in (FPMR, FPEXC) or (k in (Z, ZCR) and features & F_GUEST_SVE)
+            of_tasks = k in (Z, ZA, FPMR)
+            if of_guests if vcpu else of_tasks:
+                listed += [(own + X_IMAGE, owner_bits + 1, WIDE_LABEL), (own + X_INIT, 1, INITIAL)]
+    return listed
 
 
 def _renamings(scope: Scope) -> list[list[int]]:
@@ -153,10 +208,12 @@ def _moved(place: int, scope: Scope, to: list[int]) -> int:
     """Return where the field that the packed state has for `place` is found when context x is called `to[x]`."""
     back = {new: old for old, new in enumerate(to)}
     base = scope.cpus * C_SIZE
+    size = plane_size(scope.cpus, len(to))
+    plane, place = place // size * size, place % size
     if place < base:
-        return back[place // C_SIZE] * C_SIZE + place % C_SIZE
+        return plane + back[place // C_SIZE] * C_SIZE + place % C_SIZE
     x = (place - base) // X_SIZE
-    return base + back[x] * X_SIZE + (place - base) % X_SIZE
+    return plane + base + back[x] * X_SIZE + (place - base) % X_SIZE
 
 
 def _owner(owner: int, n: int, to: list[int]) -> int:
@@ -178,7 +235,7 @@ def label_value(w: World, place: int, owners: NDArray[np.int32], p: int, n: int,
         if w[place + 1] == w[x + X_VER]:
             return int(owners[p, v]) << 1 | 1
         if w[place + 1] >= w[x + X_BIRTH]:
-            return int(owners[p, v]) << 1
+            return 0 if len(w) > plane_size(base // C_SIZE, n) else int(owners[p, v]) << 1
         return softirq_owner(n) << 1  # of another program, task or vCPU that had this record before
     if v != softirq_owner(n):
         t = base + (v - kernel_owner(0, n)) * X_SIZE
@@ -187,6 +244,24 @@ def label_value(w: World, place: int, owners: NDArray[np.int32], p: int, n: int,
         if in_section and w[place + 1] == w[t + X_KVER]:
             return int(owners[p, v]) << 1 | 1
     return softirq_owner(n) << 1  # nobody will miss these kernel values, nobody may see them
+
+
+@inline
+def wide_label_value(w: World, place: int, plane: int, owners: NDArray[np.int32], p: int, n: int, zeros: bool) -> int:
+    """Return what a label in another plane than V's packs to; zeros are owner 0's latest value.
+
+    `plane` is where that plane's contexts start, `zeros` whether initial values of its class are zeros. An old value of
+    its own is to its owner what a lost one is, and to others no more.
+    """
+    v = int(w[place])
+    if v == 0:
+        return int(w[place + 1])
+    if v > n:
+        return int(owners[p, v]) << 1  # the length a vCPU's image is laid out for
+    x = plane + (v - 1) * X_SIZE
+    if w[place + 1] == w[x + X_VER]:
+        return W.ZEROS if zeros and w[x + X_INIT] == w[x + X_VER] else int(owners[p, v]) << 1 | 1
+    return 0 if w[place + 1] >= w[x + X_BIRTH] else softirq_owner(n) << 1
 
 
 @inline
@@ -209,8 +284,10 @@ def pack(
             v = int(cpus[p, w[at]])
         elif f < fields[0, CONTEXT]:
             v = int(owners[p, w[at] + 1]) - 1
+        elif f < fields[0, INITIAL]:
+            v = 1 if w[at] == w[at + X_VER - X_INIT] else 0
         else:
-            v = 1 if w[at] == w[base + (at - base) // X_SIZE * X_SIZE + X_VER] else 0
+            v = wide_label_value(w, at, fields[f, F_PLANE], owners, p, n, fields[f, F_ZEROS] == 1)
         if fields[f, F_WORD] != word:
             out[word] = acc
             acc, word = np.uint64(0), word + 1
@@ -324,13 +401,20 @@ def unpack(words: Words, at: int, fields: NDArray[np.int32], w: World, n: int, b
         w[base + x * X_SIZE + X_KVER] = 1
         w[base + x * X_SIZE + X_INIT] = 0
         w[base + x * X_SIZE + X_BIRTH] = 0
+    size = plane_size(base // C_SIZE, n)
+    if len(w) > size:
+        for k in range(1, len(w) // size):
+            for x in range(n):
+                w[k * size + base + x * X_SIZE + X_VER] = 1
+                w[k * size + base + x * X_SIZE + X_INIT] = 0
+                w[k * size + base + x * X_SIZE + X_BIRTH] = 0
     for f in range(1, len(fields)):
         bits = np.uint64(fields[f, F_BITS])
         v = int(
             words[at + fields[f, F_WORD]] >> np.uint64(fields[f, F_SHIFT]) & ((np.uint64(1) << bits) - np.uint64(1))
         )
         place = fields[f, F_PLACE]
-        if fields[f, F_KIND] == LABEL:
+        if fields[f, F_KIND] == LABEL or fields[f, F_KIND] == WIDE_LABEL:
             w[place] = v >> 1
             w[place + 1] = v & 1
         else:

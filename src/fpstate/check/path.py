@@ -11,7 +11,7 @@ from fpstate.check.scope import KIND_NAMES, Scope, names_of
 from fpstate.check.search import SHARDS, Found, list_moves, try_move
 from fpstate.errors import FpstateError
 from fpstate.rows import Rows
-from fpstate.session import OP_NAMES
+from fpstate.session import op_text
 from fpstate.world import order as O
 from fpstate.world import step as S
 from fpstate.world.state import (
@@ -225,7 +225,7 @@ def _operations(walker: Walker, r: int, who: str, other: str) -> list[str]:
     names |= {S.SECOND_KERNEL: f"kernel({other})"}
     names |= {S.ELSEWHERE + i: f"whom {name} names" for i, name in enumerate(pointers)}
     ops = [int(row[S.R_OPS + 1 + i]) for i in range(int(row[S.R_OPS]))]
-    return [f"{OP_NAMES[op & 255]} {names.get(op >> 8, 'nobody')}" for op in ops]
+    return [op_text(op, names) for op in ops]
 
 
 def _fields(walker: Walker, world: World, kind: str, x: int) -> list[str]:

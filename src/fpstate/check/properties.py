@@ -25,10 +25,13 @@ PROPERTIES = {
         Property("integrity", search.INTEGRITY, "a context reads a register that is not its latest value"),
         Property("confidentiality", search.CONFIDENTIALITY, "a context can read another's value, or the kernel's"),
         Property("trap-sanity", search.TRAP_SANITY, "a trap fires that its handler does not serve"),
+        Property("vector-length", search.VECTOR_LENGTH, "SVE registers are moved or used at another's length"),
+        Property("mode-bits", search.MODE, "a context runs in a streaming or ZA mode that is not its own"),
         Property("memory-safety", search.MEMORY_SAFETY, "state is saved to, or loaded from, nobody or the dead"),
         Property("lost-update", search.LOST_UPDATE, "no place holds a context's latest value any more", False),
         Property("stale-pair", search.STALE_PAIR, "CPU and context name each other, the registers hold others", False),
         Property("dangling-pair", search.DANGLING, "a CPU and a context that no longer exists name each other", False),
+        Property("false-native", search.FALSE_NATIVE, "a task is not foreign, the registers are not its own", False),
         Property("transient-exposure", search.EXPOSURE, "another's values lie behind nothing but a trap", False),
     )
 }
@@ -49,5 +52,5 @@ def bits_of(names: Iterable[str]) -> int:
 
 def first_name(bits: int) -> str:
     """Return the gravest property among `bits`: a leak before a corruption, since every leak is one."""
-    order = ("memory-safety", "trap-sanity", "confidentiality", *PROPERTIES)
+    order = ("memory-safety", "trap-sanity", "vector-length", "mode-bits", "confidentiality", *PROPERTIES)
     return next(name for name in order if PROPERTIES[name].bit & bits)

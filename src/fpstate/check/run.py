@@ -12,11 +12,11 @@ from fpstate.check.packing import Plan, make_plan
 from fpstate.check.path import Path, follow, rebuild
 from fpstate.check.properties import DEFAULT, bits_of, first_name
 from fpstate.check.scope import Scope, build, kinds_of
-from fpstate.check.search import Found, Progress, Search
+from fpstate.check.search import FALSE_NATIVE, Found, Progress, Search
 from fpstate.decisions import all_decisions
 from fpstate.errors import FpstateError
 from fpstate.policies.base import Policy
-from fpstate.rows import MAX_POINTS, Rows
+from fpstate.rows import MAX_POINTS, Rows, features_of
 from fpstate.world import order as O
 from fpstate.world import step as S
 from fpstate.world.events import PARTICIPANTS
@@ -66,6 +66,9 @@ def check(
     wanted = bits_of(properties)
     rows = Rows(policy, interruptible=True)
     z, world = build(scope, rows)
+    if wanted & FALSE_NATIVE and not z[O.Z_FOREIGN]:
+        given = f"'false-native' asks about a task's flag 'foreign', and policy '{policy.name}' has none"
+        raise FpstateError(given, expected="another property; --property list shows them")
     plan = plan_for(scope, rows, fold=fold)
     began = time.perf_counter()
     found = Search(rows, plan, z, world, wanted=wanted, cores=cores).run(max_states, progress)
@@ -95,7 +98,7 @@ def plan_for(scope: Scope, rows: Rows, *, fold: bool) -> Plan:
         decisions = list(all_decisions(rows))
     except FpstateError:  # some view that never comes up asks for the impossible; then all may be touched
         decisions = []
-    targets = {(op, target) for d in decisions for op, target in d.ops}
+    targets = {(op, target) for d in decisions for op, target, _ in d.ops}
     pointers = {code for d in decisions for (role, _), code in d.writes.items() if role == "cpu"}
     kernel_names = {S.TASK_KERNEL, S.SECOND_KERNEL}
     return make_plan(
@@ -106,6 +109,7 @@ def plan_for(scope: Scope, rows: Rows, *, fold: bool) -> Plan:
         clear=not decisions or any(op == S.CLEAR for op, _ in targets),
         points=MAX_POINTS if any(_is_interruptible(rows.handler(e)) for e in PARTICIPANTS) else 0,
         fold=fold,
+        features=features_of(rows.policy),
     )
 
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from fpstate.errors import FpstateError, unknown_name
 from fpstate.policies.base import Policy
-from fpstate.rows import Rows
+from fpstate.rows import Rows, features_of
 from fpstate.traces.trace import Kind
 from fpstate.world import order as O
 from fpstate.world.events import Event
-from fpstate.world.state import World, new_world
+from fpstate.world.state import F_GUEST_SVE, F_SME, F_SVE, World, new_world
 
 KIND_NAMES = {k: "resume" if k == O.RESUME else Event(k).name.lower() for k in O.MOVES}
 GROUPS = {
@@ -25,6 +25,9 @@ GROUPS = {
     "lifecycle": (O.FORK, O.EXEC, O.EXIT),
     "signals": (O.SIGNAL, O.SIGRETURN),
     "ptrace": (O.PTRACE_WRITE,),
+    "sve": O.WIDE_MOVES[F_SVE],
+    "guest_sve": O.WIDE_MOVES[F_GUEST_SVE],
+    "sme": O.WIDE_MOVES[F_SME],
     "base": (O.SWITCH, O.RET, O.USER_FP, O.SYSCALL, O.RESUME),
 }
 """Names that stand for several events. "base" is always in."""
@@ -82,12 +85,16 @@ def build(scope: Scope, rows: Rows) -> tuple[O.Scope, World]:
     """Return a scope as the compiled code takes it, and the world it starts from."""
     z = np.zeros(O.Z_SIZE, np.int64)
     z[: O.Z_EVENTS] = scope.cpus, scope.tasks, scope.kthreads, scope.vcpus
-    z[O.Z_EVENTS] = kinds_of(scope.events)
+    features = features_of(rows.policy)
+    absent = (k for feature, kinds in O.WIDE_MOVES.items() if not features & feature for k in kinds)
+    z[O.Z_EVENTS] = kinds_of(scope.events) & ~sum(1 << k for k in absent)
+    z[O.Z_FEATURES] = features
     z[O.Z_PREEMPT_NEON] = rows.policy.preemptible_neon
+    z[O.Z_FOREIGN] = next((1 << f.shift for f in rows.fields.lists["Task"] if f.name == "foreign"), 0)
     kinds = [Kind.IDLE] * scope.cpus + [Kind.USER] * scope.tasks
     kinds += [Kind.KTHREAD] * scope.kthreads + [Kind.VCPU] * scope.vcpus
     kind = np.array(kinds, np.uint8)
-    world = new_world(scope.cpus, kind == Kind.VCPU, rows.fields.words)
+    world = new_world(scope.cpus, kind == Kind.VCPU, rows.fields.words, features)
     rows.clear_mm(world, scope.cpus, (kind == Kind.IDLE) | (kind == Kind.KTHREAD))
     z[O.Z_TASK_WORD], z[O.Z_VCPU_WORD] = rows.fields.words[1:]
     O.start(world, z)

@@ -19,6 +19,7 @@ from fpstate.jit import bare, inline
 from fpstate.rows import Rows
 from fpstate.world import order as O
 from fpstate.world import step as S
+from fpstate.world import wide as W
 from fpstate.world.state import (
     C_CURRENT,
     C_OFF,
@@ -33,11 +34,15 @@ from fpstate.world.state import (
     X_BIRTH,
     X_IMAGE,
     X_MODE,
+    X_POINT,
     X_PTR,
     X_RUNS,
     X_SIZE,
     X_VER,
+    X_WORD,
+    Z_WIDE,
     World,
+    Z,
     context_base,
     softirq_owner,
 )
@@ -53,7 +58,10 @@ LOST_UPDATE: Final = 16  # the rest are of states, not of moves
 STALE_PAIR: Final = 32
 DANGLING: Final = 64
 EXPOSURE: Final = 128
-OF_STATES: Final = LOST_UPDATE | STALE_PAIR | DANGLING | EXPOSURE
+FALSE_NATIVE: Final = 256
+VECTOR_LENGTH: Final = 512
+MODE: Final = 1024
+OF_STATES: Final = LOST_UPDATE | STALE_PAIR | DANGLING | EXPOSURE | FALSE_NATIVE
 
 # What an expansion answers.
 DONE: Final = 0
@@ -88,8 +96,16 @@ def what_breaks(verdict: int, found: int, x: int) -> int:
         return INTEGRITY | CONFIDENTIALITY
     if verdict == S.TRAP_NOT_SERVED:
         return TRAP_SANITY
-    if verdict == S.NULL_POINTER or verdict == S.USE_AFTER_FREE:
+    if verdict == S.NULL_POINTER or verdict == S.USE_AFTER_FREE or verdict == W.NO_STORAGE:
         return MEMORY_SAFETY
+    if verdict == W.VECTOR_LENGTH:
+        return VECTOR_LENGTH
+    if verdict == W.WRONG_MODE:
+        return MODE
+    if verdict == W.WARNED or verdict == W.KERNEL_TRAPS:
+        return TRAP_SANITY
+    if verdict >= W.CLASS_LEAKS:
+        return INTEGRITY | CONFIDENTIALITY
     return INTEGRITY
 
 
@@ -136,6 +152,10 @@ def somewhere(w: World, z: O.Scope, x: int) -> bool:
         at = base + y * X_SIZE + X_IMAGE
         if w[at] == x + 1 and w[at + 1] == latest:
             return True
+        if z[O.Z_FEATURES]:
+            at = W.record(Z, y, int(z[O.Z_CPUS]), n) + Z_WIDE
+            if w[at] == x + 1 and w[at + 1] == latest:
+                return True
     return False
 
 
@@ -166,6 +186,29 @@ def exposes(w: World, z: O.Scope, c: int) -> bool:
 
 
 @inline
+def falsely_native(w: World, z: O.Scope, c: int) -> bool:
+    """Tell whether the thread on CPU `c` is not marked foreign although the registers are not its own or its vCPU's.
+
+    Looked at outside handlers and guest runs, for policies with a flag `foreign`: it says that the registers hold what
+    the CPU's record names, and that this is the thread or the vCPU it has loaded.
+    """
+    base = context_base(z[O.Z_CPUS])
+    t = int(w[c * C_SIZE + C_CURRENT])
+    at = base + t * X_SIZE
+    mode = w[at + X_MODE]
+    if not z[O.Z_FOREIGN] or w[at + X_WORD] & z[O.Z_FOREIGN] or w[at + X_POINT] or t < z[O.Z_CPUS]:
+        return False
+    if mode != O.USER and mode != O.KERNEL and mode != O.RUN and mode != O.RUN_OUT:
+        return False
+    owner = int(w[c * C_SIZE + C_REGS])
+    if owner == 0 or owner > O.contexts(z) or w[c * C_SIZE + C_PTR] != owner:
+        return True
+    if owner != t + 1 and (mode != O.RUN or w[at + X_RUNS] != owner):
+        return True
+    return bool(w[c * C_SIZE + C_REGS + 1] != w[base + (owner - 1) * X_SIZE + X_VER])
+
+
+@inline
 def state_breaks(w: World, z: O.Scope, wanted: int) -> int:
     """Return the properties of states that world `w` breaks, as bits."""
     broken = 0
@@ -174,6 +217,8 @@ def state_breaks(w: World, z: O.Scope, wanted: int) -> int:
             broken |= pair_breaks(w, z, c)
             if wanted & EXPOSURE and exposes(w, z, c):
                 broken |= EXPOSURE
+            if wanted & FALSE_NATIVE and falsely_native(w, z, c):
+                broken |= FALSE_NATIVE
     if wanted & LOST_UPDATE:
         base = context_base(z[O.Z_CPUS])
         for x in range(z[O.Z_CPUS], O.contexts(z)):
@@ -495,7 +540,7 @@ class Search:
         return None
 
     def _known(self, s: Shard) -> bool:
-        return bool(self.rows.index[self.rows.handlers[s.asked[0], S.H_BASE] + s.asked[1]])
+        return self.rows.known(int(s.asked[0]), int(s.asked[1]))
 
     def _expand(self, s: Shard, goal: int) -> int:
         return s.expand(self.rows, self.plan, self.z, self.wanted, goal)

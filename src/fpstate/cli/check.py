@@ -55,7 +55,7 @@ def command(
     from fpstate.policies.catalogue import find_policy
 
     if events == "list" or properties == ["list"]:
-        _list(events == "list")
+        _list(events == "list", json)
         return
     chosen = find_policy(policy)
     scope = make_scope(chosen, cpus, tasks, vcpus, kthreads, events)
@@ -115,12 +115,18 @@ def _progress() -> Iterator[Callable[[int, int, int], None]]:
     sys.stderr.write("\r\x1b[K")
 
 
-def _list(events: bool) -> None:
+def _list(events: bool, json: bool) -> None:
     from rich.table import Table
 
     from fpstate.check.properties import PROPERTIES
     from fpstate.check.scope import GROUPS, KIND_NAMES
-    from fpstate.cli.output import console
+    from fpstate.cli.output import console, print_json
+
+    if json:
+        groups = {name: [KIND_NAMES[k] for k in kinds] for name, kinds in GROUPS.items()}
+        about = {p.name: {"broken_when": p.broken_when, "end_to_end": p.end_to_end} for p in PROPERTIES.values()}
+        print_json("fpstate.check-list/1", {"groups": groups} if events else {"properties": about})
+        return
 
     if events:
         table = Table("group", "events")

@@ -33,6 +33,7 @@ from fpstate.world.state import (
     X_INIT,
     X_KERNEL,
     X_KVER,
+    X_PTR,
     X_SIZE,
     X_VER,
     World,
@@ -82,12 +83,19 @@ def _decide(
         op = rows[r, S.R_OPS + 1 + i] & 255
         a = -1
         if op != S.OOPS:
-            a = S.place(w, rows[r, S.R_OPS + 1 + i] >> 8, c, t, s, cpus, n)
+            a = S.place(w, rows[r, S.R_OPS + 1 + i] >> 8 & 15, c, t, s, cpus, n)
+        fetched, before = 0, 0
+        if op == S.FETCH:  # from which CPU, plus one
+            fetched = w[a - X_IMAGE + X_PTR]
+            before = counts[S.N_SAVE_HOST] + counts[S.N_SAVE_GUEST]
         verdict = S.run_ops(w, one, 0, c, t, s, cpus, n, counts)
         if verdict != S.OK:
             asked[4] = verdict
             break
+        if op == S.FETCH and counts[S.N_SAVE_HOST] + counts[S.N_SAVE_GUEST] == before:
+            fetched, before = 0, 0
         changed = c * C_SIZE + C_REGS if op == S.LOAD or op == S.CLEAR else a
+        steps[i, 4] = fetched
         steps[i, 0] = op
         steps[i, 1] = a
         steps[i, 2] = w[changed]
@@ -166,7 +174,7 @@ class Twin:
         self.frames: dict[int, bytes] = {}  # signal frames of tasks
         self.truths: dict[int, list[int]] = {}  # of each row
         self._one = np.zeros((2, S.R_SIZE), np.int32)
-        self._steps: Steps = np.zeros((S.MAX_OPS, 4), np.int64)
+        self._steps: Steps = np.zeros((S.MAX_OPS, 5), np.int64)
         offset = ram.take(_SLOT * (2 * self.n + self.cpus))
         self.offsets = {self.base + x * X_SIZE + X_IMAGE: offset + _SLOT * x for x in range(self.n)}
         self.offsets |= {self.base + x * X_SIZE + X_KERNEL: offset + _SLOT * (self.n + x) for x in range(self.n)}
@@ -252,8 +260,11 @@ class Twin:
         self._used(r, c, t)
         done = int(asked[3])
         if done:
-            for op, a, owner, version in self._steps[:done].tolist():
-                self._carry_out(op, a, (owner, version), c, t)
+            for op, a, owner, version, other in self._steps[:done].tolist():
+                if op != S.FETCH:
+                    self._carry_out(op, a, (owner, version), c, t)
+                elif other:  # that CPU saved, if it had anything of it
+                    self._carry_out(S.SAVE, a, (owner, version), other - 1, t)
         return int(asked[4]), int(rows.table[r, S.R_NEXT]) if rows.interruptible else 0
 
     def end(self, e: int, c: int, t: int, s: int) -> int:

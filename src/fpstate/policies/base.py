@@ -17,8 +17,10 @@ Fields are declared in the nested classes `Cpu`, `Task` and `Vcpu`, each with it
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Concatenate, NoReturn, ParamSpec, TypeVar, cast
+
+from fpstate.errors import FpstateError, unknown_name
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -37,6 +39,30 @@ def bounded(low: int, high: int, start: int | None = None) -> int:
     value = Bounded(low if start is None else start)
     value.low, value.high = low, high
     return value
+
+
+class When:
+    """The starting value of a field that exists only in worlds with a feature."""
+
+    def __init__(self, feature: str, start: Any) -> None:
+        self.feature, self.start = feature, start
+
+
+def when(feature: str, start: R) -> R:
+    """Declare a field that exists only with a feature; without it, it always reads as `start`."""
+    return cast("R", When(feature, start))
+
+
+FEATURES = {
+    "sve": "tasks use SVE",
+    "guest-sve": "guests use SVE too",
+    "sme": "tasks use streaming mode and ZA",
+    "fpmr": "tasks and guests use FPMR",
+    "aarch32": "guests are 32-bit and own FPEXC32_EL2",
+    "nvhe": "the hypervisor runs at EL2 and the host below it",
+    "barriers": "a changed trap setting takes effect at the next ISB or exception return only",
+}
+"""What a world may have beside FPSIMD and VHE. A policy says which of them it supports."""
 
 
 def _only_in_a_handler() -> NoReturn:
@@ -59,6 +85,14 @@ class Policy:
     preemptible_neon: ClassVar[bool] = False
     """Kernel NEON sections can be preempted, and softirqs may use NEON inside them (Linux arm64 since v6.8)."""
 
+    features: ClassVar[frozenset[str]] = frozenset()
+    """The features of the world this class is for (`with_features`)."""
+    supports: ClassVar[frozenset[str]] = frozenset()
+    """The features this policy knows about, of FEATURES."""
+
+    sve = guest_sve = sme = fpmr = aarch32 = nvhe = barriers = False
+    """Whether this run has the feature (`with_features`), as kernel code asks by system_supports_sve() and the like."""
+
     class Cpu:
         """A CPU, as kernel code running on it sees it: its trap settings and per-CPU variables."""
 
@@ -66,6 +100,16 @@ class Policy:
         """The guest's next FP use traps to the hypervisor (CPTR_EL2.TFP; CPACR_EL1.FPEN clear on VHE)."""
         user_fp_trap: bool = False
         """User mode's next FP use traps to the kernel (CPACR_EL1.FPEN, CR0.TS)."""
+        user_sve_trap: bool = when("sve", True)
+        """User mode's next SVE use traps (CPACR_EL1.ZEN, EL0EN clear)."""
+        guest_sve_trap: bool = when("guest-sve", True)
+        """The guest's next SVE use traps (CPTR_EL2.TZ; CPACR_EL1.ZEN clear on VHE)."""
+        user_sme_trap: bool = when("sme", True)
+        """User mode's next SME instruction traps (CPACR_EL1.SMEN)."""
+        sm: bool = when("sme", False)
+        """SVCR.SM: the CPU is in streaming mode. Read it; `set_svcr` and `smstop` change it."""
+        za: bool = when("sme", False)
+        """SVCR.ZA."""
 
         def save(self, context: Context | None) -> None:
             """Copy the registers to the image of `context`."""
@@ -95,6 +139,105 @@ class Policy:
             """Change part of the image from outside; what was there must have been up to date."""
             _only_in_a_handler()
 
+        def fetch(self, context: Context) -> None:
+            """Interrupt the CPU that the first pointer of `context` names, if it is another one (IPI).
+
+            If that CPU's first pointer names `context`, it saves its registers to the image; both pointers become None.
+            """
+            _only_in_a_handler()
+
+        # With feature sve.
+
+        def save_sve(self, context: Context | None) -> None:
+            """Copy V and Z to the SVE form of the image, at the length in force (sve_save_state)."""
+            _only_in_a_handler()
+
+        def load_sve(self, context: Context | None) -> None:
+            """Copy the SVE form of the image to V and Z (sve_load_state)."""
+            _only_in_a_handler()
+
+        def widen(self, context: Context | None) -> None:
+            """Convert the image in memory from FPSIMD to SVE form; what is above 128 bits becomes zeros."""
+            _only_in_a_handler()
+
+        def narrow(self, context: Context | None) -> None:
+            """Copy V from the SVE form of the image in memory to the FPSIMD form."""
+            _only_in_a_handler()
+
+        def zero_sve(self) -> None:
+            """Zero Z above 128 bits, P and FFR in the registers (sve_flush_live)."""
+            _only_in_a_handler()
+
+        def set_vl(self, context: Context | None) -> None:
+            """Put the vector length of `context` in force; for a vCPU the longest its guest may choose."""
+            _only_in_a_handler()
+
+        def alloc_sve(self, context: Context | None) -> None:
+            """Allocate storage for the SVE form, or zero what there is."""
+            _only_in_a_handler()
+
+        def free_sve(self, context: Context | None) -> None:
+            """Free the storage for the SVE form."""
+            _only_in_a_handler()
+
+        def overwrite_sve(self, context: Context | None) -> None:
+            """Write a whole new value into the SVE form of the image."""
+            _only_in_a_handler()
+
+        def edit_sve(self, context: Context | None) -> None:
+            """Change part of the SVE form from outside; what was there must have been up to date."""
+            _only_in_a_handler()
+
+        def frame_sve(self, context: Context | None) -> None:
+            """Put an SVE record into the signal frame being built."""
+            _only_in_a_handler()
+
+        def drop_sve(self) -> None:
+            """Tell firmware that no SVE state is live (SMCCC 1.3)."""
+            _only_in_a_handler()
+
+        # With feature sme, fpmr, aarch32 or guest-sve: one register class of the image alone.
+
+        def save_part(self, part: str, context: Context | None) -> None:
+            """Copy the registers "za", "fpmr", "fpexc" or "zcr" (a guest's own vector length) to the image."""
+            _only_in_a_handler()
+
+        def load_part(self, part: str, context: Context | None) -> None:
+            """Copy that part of the image to the registers."""
+            _only_in_a_handler()
+
+        def overwrite_part(self, part: str, context: Context | None) -> None:
+            """Write a new value into that part of the image."""
+            _only_in_a_handler()
+
+        def alloc_za(self, context: Context | None) -> None:
+            """Allocate storage for ZA, or zero what there is."""
+            _only_in_a_handler()
+
+        def free_za(self, context: Context | None) -> None:
+            """Free the storage for ZA."""
+            _only_in_a_handler()
+
+        def set_svcr(self, sm: bool, za: bool) -> None:
+            """Write SVCR. Changing SM zeroes V, Z and FPMR, changing ZA zeroes ZA."""
+            _only_in_a_handler()
+
+        def smstop(self) -> None:
+            """Leave streaming mode and disable ZA."""
+            _only_in_a_handler()
+
+        def force_fpexc(self) -> None:
+            """Set FPEXC32_EL2.EN, whatever the guest had there."""
+            _only_in_a_handler()
+
+        def isb(self) -> None:
+            """Synchronise: trap settings written before are in effect for what follows."""
+            _only_in_a_handler()
+
+        def warn(self) -> None:
+            """WARN_ON: the kernel finds its own flags contradicting each other."""
+            _only_in_a_handler()
+
         def called(self, function: str) -> None:
             """Note that the kernel function of this name begins (see `kernel_function`)."""
             _only_in_a_handler()
@@ -114,6 +257,26 @@ class Policy:
     def __setattr__(self, name: str, value: object) -> None:
         """Refuse: kernel code has no memory but the fields of CPU, task and vCPU."""
         raise AttributeError(f"a policy cannot keep '{name}' in itself; declare a field on Cpu, Task or Vcpu")
+
+
+def with_features(policy: type[Policy], features: Iterable[str]) -> type[Policy]:
+    """Return `policy` for a world with `features`; FpstateError for one unknown or not supported by it."""
+    chosen = frozenset(features)
+    for feature in sorted(chosen):
+        if feature not in FEATURES:
+            raise unknown_name("feature", feature, FEATURES)
+    if "guest-sve" in chosen or "sme" in chosen:
+        chosen |= {"sve"}
+    missing = sorted(chosen - policy.supports)
+    if missing:
+        known = ", ".join(sorted(policy.supports)) or "none beside FPSIMD"
+        given = f"policy '{policy.name}' does not support {', '.join(missing)}"
+        raise FpstateError(given, expected=f"features it supports: {known}", hint="`fpstate policies` shows them all")
+    if not chosen:
+        return policy
+    flags: dict[str, Any] = {feature.replace("-", "_"): True for feature in chosen}
+    about = {"name": policy.name, "__module__": policy.__module__, "__doc__": policy.__doc__, "features": chosen}
+    return cast("type[Policy]", type(policy.__name__, (policy,), flags | about))
 
 
 def kernel_function(

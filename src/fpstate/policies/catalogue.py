@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -31,7 +32,13 @@ def find_policy(name: str) -> type[Policy]:
     if colon and path.endswith(".py"):
         return _own(Path(path), class_name)
     if name.endswith(".py"):
-        raise FpstateError(f"'{name}' names a file but no class", expected="FILE.py:CLASS")
+        classes = (
+            re.findall(r"^class (\w+)\(", Path(name).read_text("utf-8", "replace"), re.M)
+            if Path(name).is_file()
+            else []
+        )
+        expected = " or ".join(f"{name}:{c}" for c in classes) or "FILE.py:CLASS"
+        raise FpstateError(f"'{name}' names a file but no class", expected=expected)
     known = policies()
     if name not in known:
         if colon:

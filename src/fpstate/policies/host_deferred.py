@@ -3,15 +3,18 @@
 TIF_FOREIGN_FPSTATE says that the registers do not hold current's state. `fpsimd_last_state` (per CPU) and
 `thread.fpsimd_cpu` (per task) name each other as long as the registers of that CPU still hold that task's state.
 Origin: 005f78cd8849 "arm64: defer reloading a task's FPSIMD state to userland resume" (Ard Biesheuvel, 2014).
+SVE (v4.15, bc0ee4760364 and others): TIF_SVE says that a task's state is in SVE form; system calls drop it.
 """
 
 from __future__ import annotations
 
-from fpstate.policies.base import Context, Policy, kernel_function
+from fpstate.policies.base import Context, Policy, kernel_function, when
 
 
 class DeferredHost(Policy):
     """v3.15 to v4.17: saves go to the current task's own image."""
+
+    supports = frozenset({"sve", "nvhe"})
 
     class Cpu(Policy.Cpu):
         last_state: Context | None = None  # fpsimd_last_state
@@ -19,11 +22,15 @@ class DeferredHost(Policy):
     class Task(Policy.Task):
         foreign: bool = True  # TIF_FOREIGN_FPSTATE
         fpsimd_cpu: Policy.Cpu | None = None
+        tif_sve: bool = when("sve", False)  # TIF_SVE: SVE is enabled, and the state is in SVE form
 
     @kernel_function
     def fpsimd_save(self, cpu: Cpu, task: Task) -> None:
         if not task.foreign:
-            cpu.save(task)
+            if task.tif_sve:
+                cpu.save_sve(task)
+            else:
+                cpu.save(task)
 
     def fpsimd_flush_cpu_state(self, cpu: Cpu, task: Task) -> None:
         cpu.last_state = None
@@ -40,17 +47,27 @@ class DeferredHost(Policy):
 
     @kernel_function
     def task_fpsimd_load(self, cpu: Cpu, task: Task) -> None:
-        cpu.load(task)
+        if task.tif_sve:
+            cpu.set_vl(task)
+            cpu.load_sve(task)
+        else:
+            cpu.load(task)
 
     def fpsimd_bind_task_to_cpu(self, cpu: Cpu, task: Task) -> None:
         cpu.last_state = task
         task.fpsimd_cpu = cpu
         task.foreign = False
+        if self.sve:
+            cpu.user_sve_trap = not task.tif_sve
 
     @kernel_function
     def fpsimd_restore_current_state(self, cpu: Cpu, task: Task) -> None:
         self.task_fpsimd_load(cpu, task)
         self.fpsimd_bind_task_to_cpu(cpu, task)
+
+    def sve_sync_to_fpsimd(self, cpu: Cpu, task: Task) -> None:
+        if task.tif_sve:
+            cpu.narrow(task)
 
     # Events.
 
@@ -62,29 +79,81 @@ class DeferredHost(Policy):
         if task.foreign:
             self.fpsimd_restore_current_state(cpu, task)
 
+    def syscall(self, cpu: Cpu, task: Task) -> None:
+        if task.tif_sve:  # sve_user_discard
+            task.tif_sve = False
+            cpu.user_sve_trap = True
+
+    def sve_trap(self, cpu: Cpu, task: Task) -> None:
+        self.do_sve_acc(cpu, task)
+
+    @kernel_function
+    def do_sve_acc(self, cpu: Cpu, task: Task) -> None:
+        cpu.alloc_sve(task)
+        self.fpsimd_save(cpu, task)
+        self.fpsimd_flush_task_state(task)  # the way back to user mode reloads
+        cpu.widen(task)
+        if task.tif_sve:
+            cpu.warn()
+        task.tif_sve = True
+
     def kernel_neon_begin(self, cpu: Cpu, task: Task) -> None:
         self.fpsimd_save(cpu, task)
         self.fpsimd_flush_cpu_state(cpu, task)
 
     def fork(self, cpu: Cpu, task: Task, child: Task) -> None:
         self.fpsimd_save(cpu, task)
+        if self.sve:
+            self.sve_sync_to_fpsimd(cpu, task)  # "Consistently preserve FPSIMD state during clone()", 2025
         self.fpsimd_flush_task_state(child)
+        child.tif_sve = False
 
     def exec(self, cpu: Cpu, task: Task) -> None:
         self.fpsimd_flush_task_state(task)
         cpu.overwrite(task)
+        if self.sve:
+            task.tif_sve = False
+            cpu.free_sve(task)
 
     def signal(self, cpu: Cpu, task: Task) -> None:
         self.fpsimd_save(cpu, task)
+        if task.tif_sve:
+            self.sve_sync_to_fpsimd(cpu, task)
+            cpu.frame_sve(task)
 
     def sigreturn(self, cpu: Cpu, task: Task) -> None:
         cpu.overwrite(task)
+        task.tif_sve = False
+        self.task_fpsimd_load(cpu, task)  # fpsimd_update_current_state
+        self.fpsimd_bind_task_to_cpu(cpu, task)
+
+    def sigreturn_sve(self, cpu: Cpu, task: Task) -> None:
+        cpu.alloc_sve(task)
+        cpu.overwrite_sve(task)
+        cpu.overwrite(task)
+        task.tif_sve = True
         self.task_fpsimd_load(cpu, task)
         self.fpsimd_bind_task_to_cpu(cpu, task)
 
     def ptrace_write(self, cpu: Cpu, task: Task, tracee: Task) -> None:
+        self.sve_sync_to_fpsimd(cpu, tracee)
         cpu.edit(tracee)
+        if tracee.tif_sve:
+            cpu.widen(tracee)  # sve_sync_from_fpsimd_zeropad
         self.fpsimd_flush_task_state(tracee)
+
+    def ptrace_sve(self, cpu: Cpu, task: Task, tracee: Task) -> None:
+        cpu.alloc_sve(tracee)
+        cpu.overwrite_sve(tracee)
+        tracee.tif_sve = True
+        self.fpsimd_flush_task_state(tracee)
+
+    def vl_change(self, cpu: Cpu, task: Task) -> None:
+        self.fpsimd_save(cpu, task)
+        self.fpsimd_flush_task_state(task)
+        self.sve_sync_to_fpsimd(cpu, task)
+        task.tif_sve = False
+        cpu.free_sve(task)
 
     def cpu_down(self, cpu: Cpu) -> None:
         cpu.last_state = None
@@ -93,20 +162,53 @@ class DeferredHost(Policy):
         self.fpsimd_save_and_flush_cpu_state(cpu, task)
 
     def vcpu_setreg(self, cpu: Cpu, task: Task, vcpu: Policy.Vcpu) -> None:
-        cpu.edit(vcpu)
+        if self.guest_sve:
+            cpu.edit_sve(vcpu)
+        else:
+            cpu.edit(vcpu)
 
     def vcpu_reset(self, cpu: Cpu, task: Task, vcpu: Policy.Vcpu) -> None:
         cpu.overwrite(vcpu)
+        if self.guest_sve:
+            cpu.overwrite_sve(vcpu)
 
 
 class BindableHost(DeferredHost):
-    """v4.18 on (e6b673b741ea): saves go to whatever `last_state` names, which may be a vCPU."""
+    """v4.18 to v5.12 (e6b673b741ea): saves go to whatever `last_state` names, which may be a vCPU."""
 
     @kernel_function
     def fpsimd_save(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task) -> None:
         if not task.foreign:
-            cpu.save(cpu.last_state)
+            if task.tif_sve:
+                cpu.save_sve(cpu.last_state)
+            else:
+                cpu.save(cpu.last_state)
 
     @kernel_function
     def fpsimd_bind_state_to_cpu(self, cpu: DeferredHost.Cpu, context: Context) -> None:
         cpu.last_state = context
+
+
+class InPlaceHost(BindableHost):
+    """v5.13 to v6.1 (cccb78ce89c4): the first SVE use of a task whose registers are live widens them in place.
+
+    With 751ecf6afd65 (v6.12 and stable): if they are not live, only the image is widened, and no CPU vouches for it.
+    """
+
+    def fpsimd_bind_task_to_cpu(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task) -> None:
+        super().fpsimd_bind_task_to_cpu(cpu, task)
+        if task.tif_sve:
+            cpu.set_vl(task)
+
+    @kernel_function
+    def do_sve_acc(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task) -> None:
+        cpu.alloc_sve(task)
+        if task.tif_sve:
+            cpu.warn()
+        task.tif_sve = True
+        if task.foreign:  # sve_init_regs
+            cpu.widen(task)
+            self.fpsimd_flush_task_state(task)
+        else:
+            cpu.zero_sve()
+            self.fpsimd_bind_task_to_cpu(cpu, task)

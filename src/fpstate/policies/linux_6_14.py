@@ -1,58 +1,98 @@
-"""linux-6.14: the host's state is saved and flushed unconditionally at vcpu_load."""
+"""linux-6.14 and linux-6.1.y: all host state is saved and marked foreign when a vCPU is loaded."""
 
 from __future__ import annotations
 
 from enum import Enum
 
 from fpstate.policies.base import Policy, kernel_function
-from fpstate.policies.host_deferred import DeferredHost
+from fpstate.policies.host_deferred import BindableHost, DeferredHost, InPlaceHost
+from fpstate.policies.host_format import FormatHost
 from fpstate.policies.host_preemptible import PreemptibleHost
 
 
 class Owner(Enum):
-    """Whose the registers are, as far as KVM is concerned: fp_owner in kvm_host_data."""
+    """Whose state the hypervisor put into the CPU's registers."""
 
     FREE = 0
     GUEST_OWNED = 1
 
 
-class Linux614(PreemptibleHost):
-    """v6.14, and the stable kernels that took it (5.15 to 6.13): host state is never left to the hypervisor to save."""
+class SaveAtLoad(BindableHost):
+    """The KVM half: host state is never left to the hypervisor to save; lengths are switched at entry and exit."""
 
-    name = "linux-6.14"
-    source = 'fbc7e61195e2 "KVM: arm64: Unconditionally save+flush host FPSIMD/SVE/SME state" (v6.14)'
     gives_up = ("transient exposure", "timing")
 
     class Cpu(DeferredHost.Cpu):
         fp_owner: Owner = Owner.FREE
 
-    def vcpu_load(self, cpu: Cpu, task: PreemptibleHost.Task, vcpu: Policy.Vcpu) -> None:
+    def vcpu_load(self, cpu: Cpu, task: DeferredHost.Task, vcpu: Policy.Vcpu) -> None:
         self.kvm_arch_vcpu_load_fp(cpu, task)
 
     @kernel_function
-    def kvm_arch_vcpu_load_fp(self, cpu: Cpu, task: PreemptibleHost.Task) -> None:
+    def kvm_arch_vcpu_load_fp(self, cpu: Cpu, task: DeferredHost.Task) -> None:
         self.fpsimd_save_and_flush_cpu_state(cpu, task)
         cpu.fp_owner = Owner.FREE
 
-    def guest_enter(self, cpu: Cpu, task: PreemptibleHost.Task, vcpu: Policy.Vcpu) -> None:
+    def guest_enter(self, cpu: Cpu, task: DeferredHost.Task, vcpu: Policy.Vcpu) -> None:
         if task.foreign:  # kvm_arch_vcpu_ctxflush_fp
             cpu.fp_owner = Owner.FREE
         cpu.guest_fp_trap = cpu.fp_owner is not Owner.GUEST_OWNED
+        if self.aarch32 and cpu.guest_fp_trap:
+            cpu.force_fpexc()
+        if self.guest_sve and not cpu.guest_fp_trap:
+            cpu.load_part("zcr", vcpu)  # fpsimd_lazy_switch_to_guest
 
-    def guest_fp_trap(self, cpu: Cpu, task: PreemptibleHost.Task, vcpu: Policy.Vcpu) -> None:
+    def guest_fp_trap(self, cpu: Cpu, task: DeferredHost.Task, vcpu: Policy.Vcpu) -> None:
         cpu.guest_fp_trap = False  # kvm_hyp_handle_fpsimd
-        cpu.load(vcpu)
+        cpu.isb()
+        if self.guest_sve:
+            cpu.guest_sve_trap = False
+            cpu.set_vl(vcpu)
+            cpu.load_sve(vcpu)
+            cpu.load_part("zcr", vcpu)
+        else:
+            cpu.load(vcpu)
+        if self.fpmr:
+            cpu.load_part("fpmr", vcpu)
+        if self.aarch32:
+            cpu.load_part("fpexc", vcpu)
         cpu.fp_owner = Owner.GUEST_OWNED
 
-    def guest_exit(self, cpu: Cpu, task: PreemptibleHost.Task, vcpu: Policy.Vcpu) -> None:
-        if cpu.fp_owner is Owner.GUEST_OWNED:  # kvm_arch_vcpu_ctxsync_fp
-            self.fpsimd_bind_state_to_cpu(cpu, vcpu)
+    def guest_exit(self, cpu: Cpu, task: DeferredHost.Task, vcpu: Policy.Vcpu) -> None:
+        if not self.nvhe:
+            cpu.user_sve_trap = cpu.user_sme_trap = True  # made anew on the way to user mode
+        if cpu.fp_owner is Owner.GUEST_OWNED:
+            if self.guest_sve:  # fpsimd_lazy_switch_to_host
+                cpu.save_part("zcr", vcpu)
+                cpu.set_vl(vcpu)
+            if self.aarch32:
+                cpu.save_part("fpexc", vcpu)
+            self.fpsimd_bind_state_to_cpu(cpu, vcpu)  # kvm_arch_vcpu_ctxsync_fp
             task.foreign = False
 
-    def vcpu_put(self, cpu: Cpu, task: PreemptibleHost.Task, vcpu: Policy.Vcpu) -> None:
+    def vcpu_put(self, cpu: Cpu, task: DeferredHost.Task, vcpu: Policy.Vcpu) -> None:
         self.kvm_arch_vcpu_put_fp(cpu, task)
 
     @kernel_function
-    def kvm_arch_vcpu_put_fp(self, cpu: Cpu, task: PreemptibleHost.Task) -> None:
+    def kvm_arch_vcpu_put_fp(self, cpu: Cpu, task: DeferredHost.Task) -> None:
         if cpu.fp_owner is Owner.GUEST_OWNED:
             self.fpsimd_save_and_flush_cpu_state(cpu, task)
+
+
+class Linux614(PreemptibleHost, SaveAtLoad):
+    """v6.14, and the stable kernels that took it (5.15 to 6.13): host state is never left to the hypervisor to save."""
+
+    name = "linux-6.14"
+    source = 'fbc7e61195e2 "KVM: arm64: Unconditionally save+flush host FPSIMD/SVE/SME state" (v6.14)'
+    supports = frozenset({"sve", "guest-sve", "sme", "fpmr", "aarch32", "nvhe", "barriers"})
+
+    class Cpu(SaveAtLoad.Cpu, FormatHost.Cpu):
+        pass
+
+
+class Linux61y(SaveAtLoad, InPlaceHost):
+    """The stable kernels 6.1.131 and later: the same on the host layer of v6.1, where system calls drop SVE."""
+
+    name = "linux-6.1.y"
+    source = "fbc7e61195e2 as of stable 6.1.131"
+    supports = frozenset({"sve", "guest-sve", "aarch32", "nvhe", "barriers"})

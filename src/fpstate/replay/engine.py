@@ -9,14 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fpstate.jit import bare
-from fpstate.rows import Rows
+from fpstate.rows import Rows, features_of
 from fpstate.traces.trace import Kind, Trace
 from fpstate.world import step as S
+from fpstate.world import wide as W
 from fpstate.world.events import MAYBE, Event
 from fpstate.world.state import C_REGS, C_SIZE, World, new_world
 
 _USER_FP: Final = int(Event.USER_FP)
 _GUEST_FP: Final = int(Event.GUEST_FP)
+_USER_SVE: Final = int(Event.USER_SVE)
 _RET_MAYBE: Final = int(Event.RET_TO_USER_MAYBE)
 _USER_MAYBE: Final = int(Event.USER_FP_MAYBE)
 _GUEST_MAYBE: Final = int(Event.GUEST_FP_MAYBE)
@@ -58,6 +60,7 @@ def replay_events(
     `asked` gets what `step` puts there. `maybe` says whether what the recorder could not see happened. If `used` is not
     empty it gets, for each event, the row it used (-1: none).
     """
+    wide = handlers[0, S.H_FEATURES]
     for i in range(place[P_NEXT], len(event)):
         e = int(event[i])
         if e >= _TRUTH:
@@ -66,6 +69,8 @@ def replay_events(
             if not maybe:
                 continue
             e -= 1
+        if e == _USER_SVE and not wide:
+            e = _USER_FP
         if S.ignored(handlers, e):
             continue
         c = int(cpu[i])
@@ -75,7 +80,9 @@ def replay_events(
             s = n
         regs = c * C_SIZE + C_REGS
         found = w[regs]
-        if e == _USER_FP or e == _GUEST_FP:
+        if wide and W.USES >> e & 1:
+            verdict = S.use_wide(w, handlers, index, table, e, c, t, s, cpus, n, counts, asked)
+        elif e == _USER_FP or e == _GUEST_FP:
             verdict = S.use(w, handlers, index, table, e == _GUEST_FP, c, t, s, cpus, n, counts, asked)
         else:
             verdict = S.step(w, handlers, index, table, e, c, t, s, cpus, n, counts, asked)
@@ -110,7 +117,7 @@ def start_of(trace: Trace, rows: Rows) -> tuple[World, int]:
     """Return the world at the start of a trace and the number of its CPUs."""
     kinds = trace.contexts.kind
     cpus = max(trace.header.cpus, int(trace.cpu.max(initial=0)) + 1)
-    world = new_world(cpus, kinds == Kind.VCPU, rows.fields.words)
+    world = new_world(cpus, kinds == Kind.VCPU, rows.fields.words, features_of(rows.policy))
     rows.clear_mm(world, cpus, (kinds == Kind.IDLE) | (kinds == Kind.KTHREAD))
     first = np.full(cpus, -1, np.int32)
     first_threads(trace.event, trace.cpu, trace.subject, first)

@@ -17,10 +17,13 @@ from fpstate.replay.engine import replay
 from fpstate.rows import Rows
 from fpstate.traces.trace import Kind, Trace
 from fpstate.world import step as S
+from fpstate.world import wide as W
 from fpstate.world.events import Event, Truth
 
 CHECKED = (
     Truth.HW_SAVE,
+    Truth.HW_SVE_SAVE,
+    Truth.DO_SVE_ACC,
     Truth.TASK_FPSIMD_LOAD,
     Truth.FPSIMD_RESTORE_CURRENT_STATE,
     Truth.FPSIMD_SAVE_AND_FLUSH_CPU_STATE,
@@ -126,6 +129,8 @@ def predictions(trace: Trace, rows: Rows, used: NDArray[np.int32]) -> Iterator[D
 def _truth(function: str, op: int) -> Iterator[Truth]:
     if op == S.SAVE and function == "fpsimd_save":
         yield Truth.HW_SAVE
+    elif op == W.SAVE_SVE and function == "fpsimd_save":
+        yield Truth.HW_SVE_SAVE
     elif op == 0 and function in BY_NAME:
         yield BY_NAME[function]
 

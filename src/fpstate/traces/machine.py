@@ -34,13 +34,14 @@ GUESS = 10_000  # ns: what QUICKEST is before it was seen
 
 (
     KIND, TID, OWNER, PARENT, NAME, USER, MODE, SINCE, RESCHED, CHILD, FLUSHED, VCPU, RUN, LOAD, GUEST, FIRST,
-) = range(16)  # fmt: skip
+    SVE,
+) = range(17)  # fmt: skip
 """Columns of `Machine.context`: IDLE, USER (any thread) or VCPU; thread id; owner; who forked it, or -1; number of its
 comm, or -1; it did what only a user task does; one of the modes; when it became PENDING; it became so on a line with
 need-resched set (1), or by being switched to (2); a fork that began, or -1; EXEC was already seen for the exec under
 way; its vCPU, or -1; in KVM_RUN; NOT_LOADED, LOADED or PUT; in the guest; guest FP use seen next is certain, since it
-did not own the registers."""
-_CONTEXT_COLUMNS = 16
+did not own the registers; it trapped for SVE, and uses it as soon as it is back in user mode."""
+_CONTEXT_COLUMNS = 17
 
 CURRENT, PREVIOUS, SWITCHED, LEAVING, IDLE, DYING = range(6)
 """Columns of `Machine.cpu`: the context that runs, or -1; the one switched away from, while its lines may still come,
@@ -157,6 +158,9 @@ def context_of(m: Machine, tid: int, cpu: int) -> int:
 def to_user(m: Machine, x: int) -> None:
     """Add the return of `x` to user mode, and its possible use of FP there."""
     emit(m, Event.RET_TO_USER, x, -1)
+    if m.context[x, SVE]:
+        m.context[x, SVE] = 0
+        emit(m, Event.USER_SVE, x, -1)
     emit(m, Event.USER_FP_MAYBE, x, -1)
 
 

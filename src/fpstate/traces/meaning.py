@@ -59,6 +59,7 @@ from fpstate.traces.machine import (
     RUN,
     SIGNALS,
     SINCE,
+    SVE,
     SWITCHED,
     SYSCALLS,
     TID,
@@ -78,6 +79,7 @@ from fpstate.traces.trace import Kind
 from fpstate.world.events import Event, Truth
 
 BIND: Final = int(Truth.FPSIMD_BIND_STATE_TO_CPU)
+SVE_ACCESS: Final = int(Truth.DO_SVE_ACC)
 KTHREADD: Final = 2
 SIGRETURN_ARM64: Final = 139
 SIGRETURN_X86: Final = 15
@@ -326,6 +328,17 @@ def _lost(m: Machine, c: int) -> None:
 
 
 @inline
+def _sve_trap(m: Machine, x: int, need_resched: bool) -> None:
+    """do_sve_acc: user mode used SVE and trapped; it will use it again, without a trap, once it is back there."""
+    to_user(m, x)
+    emit(m, Event.USER_SVE, x, -1)
+    emit(m, SVE_ACCESS, x, -1)
+    m.context[x, USER] = 1
+    m.context[x, SVE] = 1
+    make_pending(m, x, 1 if need_resched else 0)
+
+
+@inline
 def _rare(m: Machine, x: int, line: Line) -> None:
     """Lines that come seldom."""
     code = line.code
@@ -356,7 +369,9 @@ def _rare(m: Machine, x: int, line: Line) -> None:
 @inline
 def _often(m: Machine, c: int, x: int, line: Line) -> None:
     code = line.code
-    if code >= codes.FIRST_TRUTH:
+    if code == SVE_ACCESS:
+        _sve_trap(m, x, (line.flags & codes.NEED_RESCHED) != 0)
+    elif code >= codes.FIRST_TRUTH:
         m.facts[BINDS] |= code == BIND
         emit(m, code, x, -1)
     elif code == codes.SWITCH:

@@ -47,9 +47,27 @@ class Event(IntEnum):
     CPU_PM_EXIT = 31
     USER_FP_TRAP = 32  # task used FP while the user trap was armed
     GUEST_FP_TRAP = 33  # the guest used FP while the guest trap was armed
+    USER_SVE = 34  # task uses SVE in user mode
+    SVE_TRAP = 35  # it did so while the user SVE trap was armed
+    GUEST_SVE = 36
+    GUEST_SVE_TRAP = 37
+    INTERRUPT = 38  # task enters the kernel otherwise than by a system call: nothing may be discarded
+    VL_CHANGE = 39  # task asks for another vector length (prctl PR_SVE_SET_VL): its SVE state is lost, V is kept
+    SIGRETURN_SVE = 40  # the frame has an SVE record: all of V and Z is replaced
+    PTRACE_SVE = 41  # task replaces V and Z of next, which is stopped (regset NT_ARM_SVE)
+    SMCCC = 42  # a call to firmware, which may drop SVE state if told that none is live
+    EFI_BEGIN = 43  # firmware is called that uses FP registers freely
+    EFI_END = 44
+    USER_SMSTART = 45  # task enters streaming mode and enables ZA: V, Z and ZA become zeros
+    USER_SMSTOP = 46  # task leaves both: V, Z become zeros, ZA is gone
+    USER_ZA = 47  # task uses ZA
+    SME_TRAP = 48  # task used an SME instruction while the user SME trap was armed
+    PTRACE_STREAMING = 49  # task writes streaming-mode registers of next (regset NT_ARM_SSVE): SM is set, V and Z
+    PTRACE_ZA = 50  # task writes ZA of next (regset NT_ARM_ZA), which enables it
+    SIGRETURN_ZA = 51  # the frame has a ZA record and no SVE record
 
 
-N_EVENTS = 34
+N_EVENTS = 52
 
 MAYBE = {
     Event.RET_TO_USER_MAYBE: Event.RET_TO_USER,
@@ -87,8 +105,31 @@ PARTICIPANTS: dict[Event, tuple[str, ...]] = {
     Event.CPU_PM_EXIT: ("task",),
     Event.USER_FP_TRAP: ("task",),
     Event.GUEST_FP_TRAP: ("task", "vcpu"),
+    Event.SVE_TRAP: ("task",),
+    Event.GUEST_SVE_TRAP: ("task", "vcpu"),
+    Event.INTERRUPT: ("task",),
+    Event.VL_CHANGE: ("task",),
+    Event.SIGRETURN_SVE: ("task",),
+    Event.PTRACE_SVE: ("task", "next"),
+    Event.SMCCC: ("task",),
+    Event.EFI_BEGIN: ("task",),
+    Event.EFI_END: ("task",),
+    Event.SME_TRAP: ("task",),
+    Event.PTRACE_STREAMING: ("task", "next"),
+    Event.PTRACE_ZA: ("task", "next"),
+    Event.SIGRETURN_ZA: ("task",),
 }
 """Events a policy may handle, and who takes part beside the CPU."""
+
+
+_SVE = (Event.SVE_TRAP, Event.INTERRUPT, Event.VL_CHANGE, Event.SIGRETURN_SVE, Event.PTRACE_SVE, Event.SMCCC)
+_SME = (Event.SME_TRAP, Event.PTRACE_STREAMING, Event.PTRACE_ZA, Event.SIGRETURN_ZA)
+NEEDS: dict[Event, str] = {
+    **dict.fromkeys((*_SVE, Event.EFI_BEGIN, Event.EFI_END), "sve"),
+    **dict.fromkeys(_SME, "sme"),
+    Event.GUEST_SVE_TRAP: "guest-sve",
+}
+"""Events that only a world with a feature has."""
 
 
 class Truth(IntEnum):

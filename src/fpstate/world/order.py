@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from fpstate.jit import inline
 from fpstate.world import step as S
+from fpstate.world import wide as W
 from fpstate.world.events import N_EVENTS, Event
 from fpstate.world.state import (
     C_CURRENT,
@@ -25,8 +26,12 @@ from fpstate.world.state import (
     C_REGS,
     C_SIZE,
     C_WORD,
+    F_GUEST_SVE,
+    F_SME,
+    F_SVE,
     FREE,
     GUEST_TRAP,
+    SVE_STORE,
     USER_TRAP,
     X_BIRTH,
     X_FRAME,
@@ -42,7 +47,13 @@ from fpstate.world.state import (
     X_SIZE,
     X_VER,
     X_WORD,
+    Z_STORE,
+    Z_SYSCALL,
+    Z_WIDE,
+    ZA,
+    ZA_SVCR,
     World,
+    Z,
     context_base,
     kernel_owner,
 )
@@ -94,17 +105,49 @@ PM_EXIT: Final = int(Event.CPU_PM_EXIT)
 USER_TRAPS: Final = int(Event.USER_FP_TRAP)
 GUEST_TRAPS: Final = int(Event.GUEST_FP_TRAP)
 
+USER_SVE: Final = int(Event.USER_SVE)
+GUEST_SVE: Final = int(Event.GUEST_SVE)
+INTERRUPT: Final = int(Event.INTERRUPT)
+VL_CHANGE: Final = int(Event.VL_CHANGE)
+SIGRETURN_SVE: Final = int(Event.SIGRETURN_SVE)
+SIGRETURN_ZA: Final = int(Event.SIGRETURN_ZA)
+PTRACE_SVE: Final = int(Event.PTRACE_SVE)
+PTRACE_STREAMING: Final = int(Event.PTRACE_STREAMING)
+PTRACE_ZA: Final = int(Event.PTRACE_ZA)
+SMCCC: Final = int(Event.SMCCC)
+EFI: Final = int(Event.EFI_BEGIN)
+EFI_END: Final = int(Event.EFI_END)
+SMSTART: Final = int(Event.USER_SMSTART)
+SMSTOP: Final = int(Event.USER_SMSTOP)
+USER_ZA: Final = int(Event.USER_ZA)
+SVE_TRAPS: Final = int(Event.SVE_TRAP)
+SME_TRAPS: Final = int(Event.SME_TRAP)
+GUEST_SVE_TRAPS: Final = int(Event.GUEST_SVE_TRAP)
+
+WIDE_MOVES: Final = {
+    F_SVE: (USER_SVE, INTERRUPT, VL_CHANGE, SIGRETURN_SVE, PTRACE_SVE, SMCCC, EFI),
+    F_GUEST_SVE: (GUEST_SVE,),
+    F_SME: (SMSTART, SMSTOP, USER_ZA, PTRACE_STREAMING, PTRACE_ZA, SIGRETURN_ZA),
+}
+"""Kinds of moves that only worlds with a feature have."""
+
 MOVES: Final = (
     SWITCH, RET, USER_FP, SYSCALL, RUN_ENTER, LOAD, ENTER, GUEST_FP, EXIT_GUEST, PUT, NEON_BEGIN, NEON_END, SOFTIRQ,
     FORK, EXEC, EXIT, SIGNAL, SIGRETURN, PTRACE_WRITE, SETREG, RESET, FREE_VCPU, DOWN, UP, PM_ENTER, RESUME,
+    *(kind for kinds in WIDE_MOVES.values() for kind in kinds),
 )  # fmt: skip
-"""Kinds of moves: an event stands for itself; a softirq and a PM event are done whole, PUT also leaves KVM_RUN."""
+"""Kinds of moves: an event stands for itself; a softirq, a call to EFI and a PM event are done whole,
+PUT also leaves KVM_RUN."""
 
 # Where a handler may be interrupted between its points.
 _PREEMPTIBLE: Final = sum(
     1 << e
-    for e in (SYSCALL, RET, FORK, EXEC, EXIT, SIGNAL, SIGRETURN, PTRACE_WRITE, SETREG, RESET, FREE_VCPU, USER_TRAPS)
-)
+    for e in (
+        SYSCALL, RET, FORK, EXEC, EXIT, SIGNAL, SIGRETURN, PTRACE_WRITE, SETREG, RESET, FREE_VCPU, USER_TRAPS,
+        INTERRUPT, VL_CHANGE, SIGRETURN_SVE, SIGRETURN_ZA, PTRACE_SVE, PTRACE_STREAMING, PTRACE_ZA,
+        SVE_TRAPS, SME_TRAPS,
+    )
+)  # fmt: skip
 _SOFTIRQ_ONLY: Final = sum(1 << e for e in (LOAD, PUT, NEON_BEGIN, NEON_END, RUN_ENTER))
 
 # The scope of a world, as one array.
@@ -116,7 +159,9 @@ Z_EVENTS: Final = 4  # bit per kind of move that may happen
 Z_PREEMPT_NEON: Final = 5  # kernel NEON sections can be preempted, and softirqs use NEON inside them
 Z_TASK_WORD: Final = 6  # words of a task and a vCPU that have just come into being
 Z_VCPU_WORD: Final = 7
-Z_SIZE: Final = 8
+Z_FOREIGN: Final = 8  # the bit of TIF_FOREIGN_FPSTATE in a task's word, 0 if the policy has no such flag
+Z_FEATURES: Final = 9  # of the world, as F_*
+Z_SIZE: Final = 10
 
 Scope = NDArray[np.int64]
 
@@ -173,16 +218,32 @@ def add_switches(w: World, z: Scope, moves: S.Ints, k: int, base: int, c: int, t
 
 @inline
 def add_task_moves(w: World, z: Scope, moves: S.Ints, k: int, base: int, c: int, t: int) -> int:
-    """Append what a task in the kernel may do by itself."""
+    """Append what a task in the kernel may do by itself; most of it only inside a system call."""
     k = add(moves, k, z, RET, c, 0)
+    features = z[Z_FEATURES]
+    frame = w[base + t * X_SIZE + X_FRAME]
+    if features:
+        zt = W.record(Z, t, int(z[Z_CPUS]), contexts(z))
+        k = add(moves, k, z, SIGNAL, c, 0)
+        if not w[zt + Z_SYSCALL]:
+            return k
+        k = add(moves, k, z, VL_CHANGE, c, 0)
+        k = add(moves, k, z, SMCCC, c, 0)
+        for kind in (SIGRETURN, SIGRETURN_SVE, SIGRETURN_ZA):  # a task can make up a frame without any signal
+            k = add(moves, k, z, kind, c, 0)
+    else:
+        k = add(moves, k, z, SIGRETURN if frame else SIGNAL, c, 0)
     k = add(moves, k, z, EXEC, c, 0)
     k = add(moves, k, z, EXIT, c, 0)
-    k = add(moves, k, z, SIGRETURN if w[base + t * X_SIZE + X_FRAME] else SIGNAL, c, 0)
     for x in range(z[Z_CPUS], z[Z_CPUS] + z[Z_TASKS]):
         if x != t and mode_of(w, base, x) == FREE:
             k = add(moves, k, z, FORK, c, x)
         elif x != t and mode_of(w, base, x) == KERNEL and not w[base + x * X_SIZE + X_POINT] and not on_cpu(w, z, x):
             k = add(moves, k, z, PTRACE_WRITE, c, x)
+            if features:
+                k = add(moves, k, z, PTRACE_SVE, c, x)
+                k = add(moves, k, z, PTRACE_STREAMING, c, x)
+                k = add(moves, k, z, PTRACE_ZA, c, x)
     n = contexts(z)
     for v in range(n - z[Z_VCPUS], n):
         if mode_of(w, base, v) == FREE:
@@ -204,6 +265,19 @@ def add_idle_moves(w: World, z: Scope, moves: S.Ints, k: int, c: int) -> int:
 
 
 @inline
+def add_wide_uses(w: World, z: Scope, moves: S.Ints, k: int, c: int, t: int) -> int:
+    """Append what user mode of thread `t` may do with registers beyond V."""
+    k = add(moves, k, z, INTERRUPT, c, 0)
+    k = add(moves, k, z, USER_SVE, c, 0)
+    if z[Z_FEATURES] & F_SME:
+        mode = w[W.record(ZA, t, int(z[Z_CPUS]), contexts(z)) + ZA_SVCR]
+        k = add(moves, k, z, SMSTOP if mode == 3 else SMSTART, c, 0)
+        if mode & 2:
+            k = add(moves, k, z, USER_ZA, c, 0)
+    return k
+
+
+@inline
 def enabled(w: World, z: Scope, moves: S.Ints) -> int:
     """List the moves of this world into `moves`; return how many. The order is fixed."""
     k = 0
@@ -219,10 +293,14 @@ def enabled(w: World, z: Scope, moves: S.Ints) -> int:
         if mode == USER:
             k = add(moves, k, z, USER_FP, c, 0)
             k = add(moves, k, z, SYSCALL, c, 0)
+            if z[Z_FEATURES]:
+                k = add_wide_uses(w, z, moves, k, c, t)
             continue
         if mode == GUEST:
             k = add(moves, k, z, GUEST_FP, c, 0)
             k = add(moves, k, z, EXIT_GUEST, c, 0)
+            if z[Z_FEATURES]:
+                k = add(moves, k, z, GUEST_SVE, c, 0)
             continue
         if point:
             k = add(moves, k, z, RESUME, c, 0)
@@ -237,6 +315,8 @@ def enabled(w: World, z: Scope, moves: S.Ints) -> int:
                 k = add_switches(w, z, moves, k, base, c, t)
             continue
         k = add(moves, k, z, SOFTIRQ, c, 0)
+        if z[Z_FEATURES] and (mode == KERNEL or mode == RUN):
+            k = add(moves, k, z, EFI, c, 0)
         if mode == KERNEL and task:
             k = add_task_moves(w, z, moves, k, base, c, t)
         elif mode == RUN:
@@ -284,6 +364,9 @@ def happen(
     verdict = S.OK
     if S.MIND_BEFORE >> e & 1:
         verdict = S.before_row(w, e, c, t, s, cpus, n)
+    features = int(z[Z_FEATURES])
+    if features:
+        W.wide_before(w, e, c, t, s, cpus, n, features)
     verdict = max(verdict, segment(w, handlers, index, rows, e, c, t, s, z, counts, asked))
     while asked[3]:
         ta = context_base(cpus) + t * X_SIZE
@@ -294,6 +377,8 @@ def happen(
         verdict = max(verdict, segment(w, handlers, index, rows, N_EVENTS + asked[3], c, t, s, z, counts, asked))
     if S.MIND_AFTER >> e & 1:
         verdict = max(verdict, S.after_row(w, e, c, t, s, cpus, n))
+    if features:
+        verdict = max(verdict, W.wide_after(w, e, c, t, s, cpus, n))
     return verdict
 
 
@@ -306,9 +391,9 @@ def arrive(w: World, z: Scope, e: int, t: int, s: int) -> None:
         w[ta + X_MODE] = USER
     elif e == EXIT:
         w[ta + X_MODE] = DYING
-    elif e == SIGNAL:
+    elif e == SIGNAL and not z[Z_FEATURES]:
         w[ta + X_FRAME] = 1
-    elif e == SIGRETURN:
+    elif e == SIGRETURN or e == SIGRETURN_SVE or e == SIGRETURN_ZA:
         w[ta + X_FRAME] = 0
     elif e == RUN_ENTER:
         w[ta + X_MODE] = RUN_OUT
@@ -350,6 +435,15 @@ def recycle(w: World, z: Scope, x: int) -> None:
     w[xa + X_KERNEL] = kernel_owner(x, n)
     w[xa + X_KERNEL + 1] = 0
     w[xa + X_KVER] += 1
+    if z[Z_FEATURES]:
+        cpus, first_vcpu = int(z[Z_CPUS]), n - z[Z_VCPUS]
+        W.newborn(w, x, cpus, n)
+        zx = W.record(Z, x, cpus, n)
+        w[zx + Z_SYSCALL] = 1
+        laid_out = z[Z_FEATURES] & F_GUEST_SVE and x >= first_vcpu
+        w[zx + Z_STORE] = SVE_STORE if laid_out else 0
+        W.put(w, zx + Z_WIDE, x + 1 if laid_out else 0, w[xa + X_VER] if laid_out else 0)
+        W.put(w, zx + X_IMAGE, 0, W.ZEROS)
 
 
 @inline
@@ -397,9 +491,31 @@ def fp_use(
 
 
 @inline
+def wide_fp_use(
+    w: World, handlers: S.Ints, index: S.Ints, rows: S.Ints, e: int, c: int, t: int, s: int, z: Scope,
+    counts: S.Counts, asked: S.Counts,
+) -> int:  # fmt: skip
+    """Use registers in a world with more features; if that traps, only the trap is taken: the use is another move."""
+    guest = e == GUEST_FP or e == GUEST_SVE
+    trap = W.trap_of(w, e, c)
+    cpus, n = int(z[Z_CPUS]), contexts(z)
+    if trap == 0:
+        return W.wide_use(w, e, s if guest else t, c, cpus, n, int(z[Z_FEATURES]))
+    ta = context_base(z[Z_CPUS]) + t * X_SIZE
+    if not guest:
+        w[ta + X_MODE] = KERNEL
+        w[W.record(Z, t, cpus, n) + Z_SYSCALL] = 0
+    verdict = happen(w, handlers, index, rows, trap, c, t, s, z, counts, asked, guest)
+    at_once = trap != SVE_TRAPS and trap != SME_TRAPS
+    if verdict == S.OK and at_once and not w[ta + X_POINT] and W.trap_of(w, e, c) == trap:
+        return S.TRAP_NOT_SERVED
+    return verdict
+
+
+@inline
 def second_of(w: World, z: Scope, kind: int, t: int, second: int) -> int:
     """Return the second participant of a move: named by it, or the vCPU the thread runs, or nobody."""
-    if kind == LOAD or kind == ENTER or kind == GUEST_FP or kind == EXIT_GUEST or kind == PUT:
+    if kind == LOAD or kind == ENTER or kind == GUEST_FP or kind == EXIT_GUEST or kind == PUT or kind == GUEST_SVE:
         return int(w[context_base(z[Z_CPUS]) + t * X_SIZE + X_RUNS]) - 1
     if second:
         return second
@@ -412,12 +528,14 @@ def make_move(
     event_of_point: S.Ints,
 ) -> int:  # fmt: skip
     """Carry out one enabled move; return what went wrong. On NO_ROW the world is of no use any more: learn, redo."""
-    kind, c = move >> 12, move >> 8 & 15
+    kind, c = int(move) >> 12, int(move) >> 8 & 15
     asked[2] = 0
     t = int(w[c * C_SIZE + C_CURRENT])
     s = second_of(w, z, kind, t, move & 255)
     if kind == SWITCH:
         return switch(w, handlers, index, rows, c, t, s, z, counts, asked)
+    if z[Z_FEATURES] and W.USES >> kind & 1:
+        return wide_fp_use(w, handlers, index, rows, kind, c, t, s, z, counts, asked)
     if kind == USER_FP or kind == GUEST_FP:
         return fp_use(w, handlers, index, rows, c, t, s, kind == GUEST_FP, z, counts, asked)
     ta = context_base(z[Z_CPUS]) + t * X_SIZE
@@ -430,9 +548,11 @@ def make_move(
         if asked[3] == 0:
             w[ta + X_SECOND] = 0
             verdict = max(verdict, S.after_row(w, e, c, t, s, int(z[Z_CPUS]), contexts(z)))
+            if z[Z_FEATURES]:
+                verdict = max(verdict, W.wide_after(w, e, c, t, s, int(z[Z_CPUS]), contexts(z)))
             arrive(w, z, e, t, s)
         return verdict
-    if kind == SYSCALL:
+    if kind == SYSCALL or kind == INTERRUPT:
         w[ta + X_MODE] = KERNEL
     if kind == RESET:
         w[context_base(z[Z_CPUS]) + s * X_SIZE + X_MODE] = KERNEL  # it exists from now on
@@ -445,8 +565,8 @@ def make_move(
     verdict = happen(w, handlers, index, rows, kind, c, t, s, z, counts, asked, False)
     if verdict == S.NO_ROW:
         return verdict
-    if kind == SOFTIRQ or kind == PM_ENTER:
-        end = SOFTIRQ_END if kind == SOFTIRQ else PM_EXIT
+    if kind == SOFTIRQ or kind == PM_ENTER or kind == EFI:
+        end = SOFTIRQ_END if kind == SOFTIRQ else PM_EXIT if kind == PM_ENTER else EFI_END
         verdict = max(verdict, happen(w, handlers, index, rows, end, c, t, s, z, counts, asked, True))
     if t < contexts(z) and w[ta + X_POINT] == 0:
         arrive(w, z, kind, t, s)

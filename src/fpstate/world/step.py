@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fpstate.jit import inline
+from fpstate.world import wide as W
 from fpstate.world.events import Event
 from fpstate.world.state import (
     C_PTR,
@@ -36,6 +37,7 @@ from fpstate.world.state import (
     World,
     context_base,
     kernel_owner,
+    plane_size,
     softirq_owner,
 )
 
@@ -49,6 +51,7 @@ CLEAR: Final = 3  # registers become the target's initial state (zeros)
 OVERWRITE: Final = 4  # the target's image becomes its new latest value (exec, signal frame, reset)
 EDIT: Final = 5  # the same for a change of part of it: the image must be up to date before
 OOPS: Final = 6  # kernel code followed a pointer to nobody
+FETCH: Final = 7  # interrupt the CPU the target names: it saves the target if its record names it, and forgets it
 
 # Targets, also the codes of pointers to contexts in views.
 NOBODY: Final = 0
@@ -67,7 +70,7 @@ R_SECOND: Final = 2
 R_PTRS: Final = 3
 R_NEXT: Final = 4  # where the handler goes on after an interrupt may come in: a point number, 0 when it is done
 R_OPS: Final = 5  # how many operations; then each as operation | target << 8
-MAX_OPS: Final = 10
+MAX_OPS: Final = 16
 R_SIZE: Final = R_OPS + 1 + MAX_OPS
 
 # Columns of the table of handlers: where the words and pointers lie in the key (-1: not in it).
@@ -77,7 +80,10 @@ H_SECOND: Final = 2
 H_CPU_PTR: Final = 3  # and 4
 H_TASK_PTR: Final = 5  # and 6
 H_SECOND_PTR: Final = 7  # and 8
-H_SIZE: Final = 9
+H_PAGED: Final = 9  # 1: the view is wide; what lies at base + key // PAGE is where a page of the index begins
+H_SIZE: Final = 10
+PAGE_BITS: Final = 12
+H_FEATURES: Final = 1  # of the row of Event.NONE, which nobody handles: the features of the world, as F_*
 
 # Counters.
 N_SAVE_HOST: Final = 0
@@ -89,7 +95,12 @@ N_LOAD_KERNEL: Final = 5
 N_CLEAR: Final = 6
 N_USER_TRAP: Final = 7
 N_GUEST_TRAP: Final = 8
-N_COUNTS: Final = 9
+N_SAVE_SVE: Final = 9  # host, guest: whole SVE forms
+N_LOAD_SVE: Final = 11
+N_SVE_TRAP: Final = 13  # of user mode, of guests
+N_SME_TRAP: Final = 15
+N_PARTS: Final = 16  # + class: saves and loads of ZCR, ZA, FPMR, FPEXC
+N_COUNTS: Final = 22
 
 # What step and use answer.
 OK: Final = 0
@@ -100,9 +111,10 @@ STALE_FRAME: Final = 4  # a signal frame was built from an old image
 KERNEL_VALUE_LOST: Final = 5  # kernel-mode FP code found other values than it wrote
 NULL_POINTER: Final = 6  # kernel code saved to, or loaded from, nobody
 USE_AFTER_FREE: Final = 7  # kernel code saved to, or loaded from, a context that no longer exists
+# 8 to 31: world.wide
 NO_ROW: Final = 100  # the policy has not been asked this yet
 
-IN_WORDS: Final = {
+IN_WORDS: dict[int, str] = {
     WRONG_VALUE: "reads a value that is not its latest",
     TRAP_NOT_SERVED: "traps, and the handler leaves the trap armed",
     STALE_FRAME: "gets a signal frame built from an old image",
@@ -110,6 +122,16 @@ IN_WORDS: Final = {
     KERNEL_VALUE_LOST: "loses its kernel-mode FP values",
     NULL_POINTER: "saves to or loads from nobody",
     USE_AFTER_FREE: "saves to or loads from a context that no longer exists",
+    W.NO_STORAGE: "saves to or loads from storage that was never allocated",
+    W.VECTOR_LENGTH: "finds another's vector length in force",
+    W.WRONG_MODE: "finds the CPU in a streaming or ZA mode that is not its own",
+    W.KERNEL_TRAPS: "runs kernel code that traps itself: a trap was lifted, and no ISB came before the registers",
+    W.WARNED: "finds flags that contradict each other (WARN_ON)",
+}
+IN_WORDS |= {
+    leaks + k: f"reads {name} that {words}"
+    for k, name in ((1, "SVE registers"), (2, "a vector length"), (3, "ZA"), (4, "FPMR"), (5, "FPEXC"))
+    for leaks, words in ((W.CLASS_WRONG, "are not its latest values"), (W.CLASS_LEAKS, "hold another's values"))
 }
 """What each verdict says of the context it happened to."""
 
@@ -124,17 +146,23 @@ _VCPU_RESET: Final = int(Event.VCPU_RESET)
 _NEON_BEGIN: Final = int(Event.KERNEL_NEON_BEGIN)
 _NEON_END: Final = int(Event.KERNEL_NEON_END)
 _SOFTIRQ_BEGIN: Final = int(Event.SOFTIRQ_NEON_BEGIN)
+_EFI_BEGIN: Final = int(Event.EFI_BEGIN)
 _CPU_DOWN: Final = int(Event.CPU_DOWN)
 _CPU_UP: Final = int(Event.CPU_UP)
 _PM_ENTER: Final = int(Event.CPU_PM_ENTER)
 _USER_TRAP: Final = int(Event.USER_FP_TRAP)
+_SVE_TRAP: Final = int(Event.SVE_TRAP)
+_SME_TRAP: Final = int(Event.SME_TRAP)
+_GUEST_SVE_TRAP: Final = int(Event.GUEST_SVE_TRAP)
+_GUEST_FP: Final = int(Event.GUEST_FP)
+_GUEST_SVE: Final = int(Event.GUEST_SVE)
 _GUEST_TRAP: Final = int(Event.GUEST_FP_TRAP)
 
 MIND_BEFORE: Final = sum(
     1 << e for e in (_EXEC, _SIGRETURN, _PTRACE_WRITE, _VCPU_SETREG, _VCPU_RESET, _CPU_DOWN, _NEON_END)
 )
 _USES: Final = 1 << int(Event.USER_FP) | 1 << int(Event.GUEST_FP)
-MIND_AFTER: Final = sum(1 << e for e in (_NEON_BEGIN, _SOFTIRQ_BEGIN, _FORK, _PM_ENTER, _SIGNAL))
+MIND_AFTER: Final = sum(1 << e for e in (_NEON_BEGIN, _SOFTIRQ_BEGIN, _EFI_BEGIN, _FORK, _PM_ENTER, _SIGNAL))
 
 
 @inline
@@ -168,14 +196,15 @@ def view_key(w: World, handlers: Ints, e: int, c: int, t: int, s: int, cpus: int
     base = context_base(cpus)
     ta = base + t * X_SIZE
     sa = base + s * X_SIZE
-    key = w[ca + C_WORD] | w[ta + X_WORD] << handlers[e, H_TASK] | w[sa + X_WORD] << handlers[e, H_SECOND]
+    key = int(w[ca + C_WORD])
+    key |= int(w[ta + X_WORD]) << int(handlers[e, H_TASK]) | int(w[sa + X_WORD]) << int(handlers[e, H_SECOND])
     for i in range(2):
         if handlers[e, H_CPU_PTR + i] >= 0:
-            key |= pointer_code(w[ca + C_PTR + i], t, s, n) << handlers[e, H_CPU_PTR + i]
+            key |= pointer_code(w[ca + C_PTR + i], t, s, n) << int(handlers[e, H_CPU_PTR + i])
         if handlers[e, H_TASK_PTR + i] >= 0:
-            key |= cpu_code(w[ta + X_PTR + i], c) << handlers[e, H_TASK_PTR + i]
+            key |= cpu_code(w[ta + X_PTR + i], c) << int(handlers[e, H_TASK_PTR + i])
         if handlers[e, H_SECOND_PTR + i] >= 0:
-            key |= cpu_code(w[sa + X_PTR + i], c) << handlers[e, H_SECOND_PTR + i]
+            key |= cpu_code(w[sa + X_PTR + i], c) << int(handlers[e, H_SECOND_PTR + i])
     return int(key)
 
 
@@ -210,16 +239,33 @@ def whose(w: World, where: int, cpus: int) -> int:
 
 
 @inline
+def fetch(w: World, x: int, c: int, cpus: int, counts: Counts) -> None:
+    """Let the CPU that context `x` names save the registers to the image of `x`, if its first pointer names `x`."""
+    xa = context_base(cpus) + x * X_SIZE
+    other = int(w[xa + X_PTR]) - 1
+    if other < 0 or other == c or w[other * C_SIZE + C_PTR] != x + 1:
+        return
+    w[xa + X_IMAGE] = w[other * C_SIZE + C_REGS]
+    w[xa + X_IMAGE + 1] = w[other * C_SIZE + C_REGS + 1]
+    w[other * C_SIZE + C_PTR] = 0
+    w[xa + X_PTR] = 0
+    counts[N_SAVE_HOST + w[xa + X_VCPU]] += 1
+
+
+@inline
 def run_ops(w: World, rows: Ints, r: int, c: int, t: int, s: int, cpus: int, n: int, counts: Counts) -> int:
     """Carry out the operations of a row on CPU `c`."""
     regs = c * C_SIZE + C_REGS
     base = context_base(cpus)
+    size = plane_size(cpus, n)
     for i in range(rows[r, R_OPS]):
         op = rows[r, R_OPS + 1 + i] & 255
         if op == OOPS:
             return NULL_POINTER
-        a = place(w, rows[r, R_OPS + 1 + i] >> 8, c, t, s, cpus, n)
-        if op == SAVE or op == LOAD:
+        a = place(w, rows[r, R_OPS + 1 + i] >> 8 & 15, c, t, s, cpus, n)
+        if op == FETCH:
+            fetch(w, (a - base) // X_SIZE, c, cpus, counts)
+        elif op == SAVE or op == LOAD:
             kind = whose(w, a, cpus)
             if a >= base and w[a - (a - base) % X_SIZE + X_MODE] == FREE:
                 return USE_AFTER_FREE
@@ -231,6 +277,17 @@ def run_ops(w: World, rows: Ints, r: int, c: int, t: int, s: int, cpus: int, n: 
                 w[regs] = w[a]
                 w[regs + 1] = w[a + 1]
                 counts[N_LOAD_HOST + kind] += 1
+                if len(w) > size:  # writing a V register zeroes the rest of its Z register
+                    w[regs + size] = 0
+                    w[regs + size + 1] = W.ZEROS
+        elif op > OOPS:
+            verdict = W.wide_op(w, rows[r, R_OPS + 1 + i], (a - base) // X_SIZE, c, cpus, n)
+            if verdict:
+                return verdict
+            if op == W.SAVE_SVE or op == W.LOAD_SVE:
+                counts[(N_SAVE_SVE if op == W.SAVE_SVE else N_LOAD_SVE) + whose(w, a, cpus)] += 1
+            elif op == W.SAVE_CLASS or op == W.LOAD_CLASS:
+                counts[N_PARTS + (rows[r, R_OPS + 1 + i] >> 12)] += 1
         else:
             x = (a - base) // X_SIZE
             xa = base + x * X_SIZE
@@ -238,6 +295,9 @@ def run_ops(w: World, rows: Ints, r: int, c: int, t: int, s: int, cpus: int, n: 
                 w[regs] = x + 1
                 w[regs + 1] = w[xa + X_INIT]
                 counts[N_CLEAR] += 1
+                if len(w) > size:
+                    w[regs + size] = 0
+                    w[regs + size + 1] = W.ZEROS
             elif op == OVERWRITE or (w[a] == x + 1 and w[a + 1] == w[xa + X_VER] - 1):
                 w[a] = x + 1
                 w[a + 1] = w[xa + X_VER]
@@ -328,7 +388,11 @@ def find_row(
     if base < 0:
         return -1
     key = view_key(w, handlers, e, c, t, s, cpus, n)
-    r = int(index[base + key]) - 1
+    if handlers[e, H_PAGED] == 1:
+        page = int(index[base + (key >> PAGE_BITS)])
+        r = int(index[page + (key & (1 << PAGE_BITS) - 1)]) - 1 if page else -1
+    else:
+        r = int(index[base + key]) - 1
     if r < 0:
         asked[0] = e
         asked[1] = key
@@ -378,7 +442,7 @@ def after_row(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int) -> in
         w[ta + X_KVER] += 1
         w[regs] = kernel_owner(t, n)
         w[regs + 1] = w[ta + X_KVER]
-    elif e == _SOFTIRQ_BEGIN:
+    elif e == _SOFTIRQ_BEGIN or e == _EFI_BEGIN:
         w[regs] = softirq_owner(n)
         w[regs + 1] = 0
     elif e == _FORK:
@@ -393,7 +457,7 @@ def after_row(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int) -> in
 @inline
 def ignored(handlers: Ints, e: int) -> bool:
     """Tell whether event `e` changes nothing: the policy does not handle it and it has no effect on values."""
-    return handlers[e, H_BASE] < 0 and not (MIND_BEFORE | MIND_AFTER | _USES) >> e & 1
+    return handlers[e, H_BASE] < 0 and not (MIND_BEFORE | MIND_AFTER | _USES) >> e & 1 and not handlers[0, H_FEATURES]
 
 
 @inline
@@ -426,10 +490,15 @@ def step(
     verdict = OK
     if MIND_BEFORE >> e & 1:
         verdict = before_row(w, e, c, t, s, cpus, n)
+    features = handlers[0, H_FEATURES]
+    if features:
+        W.wide_before(w, e, c, t, s, cpus, n, features)
     if r >= 0:
         verdict = max(verdict, run_row(w, rows, r, c, t, s, cpus, n, counts))
     if MIND_AFTER >> e & 1:
         verdict = max(verdict, after_row(w, e, c, t, s, cpus, n))
+    if features:
+        verdict = max(verdict, W.wide_after(w, e, c, t, s, cpus, n))
     return verdict
 
 
@@ -470,3 +539,54 @@ def use(
     w[regs] = x + 1
     w[regs + 1] = w[xa + X_VER]
     return WRONG_VALUE if wrong else OK
+
+
+@inline
+def count_trap(counts: Counts, trap: int) -> None:
+    """Count one trap taken."""
+    if trap == _USER_TRAP:
+        counts[N_USER_TRAP] += 1
+    elif trap == _GUEST_TRAP:
+        counts[N_GUEST_TRAP] += 1
+    elif trap == _SVE_TRAP:
+        counts[N_SVE_TRAP] += 1
+    elif trap == _GUEST_SVE_TRAP:
+        counts[N_SVE_TRAP + 1] += 1
+    else:
+        counts[N_SME_TRAP] += 1
+
+
+@inline
+def use_wide(
+    w: World,
+    handlers: Ints,
+    index: Ints,
+    rows: Ints,
+    e: int,
+    c: int,
+    t: int,
+    s: int,
+    cpus: int,
+    n: int,
+    counts: Counts,
+    asked: Counts,
+) -> int:
+    """Let a use `e` happen in a world with more features than FPSIMD; traps are taken first, each at most once.
+
+    A user SVE or SME trap is served on the way back to user mode: only the trap is taken, using is another event.
+    """
+    asked[2] = -1
+    for _ in range(3):
+        trap = W.trap_of(w, e, c)
+        if trap == 0:
+            break
+        verdict = step(w, handlers, index, rows, trap, c, t, s, cpus, n, counts, asked)
+        if verdict != OK:
+            return verdict
+        count_trap(counts, trap)
+        if trap == _SVE_TRAP or trap == _SME_TRAP:
+            return OK
+    if W.trap_of(w, e, c):
+        return TRAP_NOT_SERVED
+    guest = e == _GUEST_FP or e == _GUEST_SVE
+    return W.wide_use(w, e, s if guest else t, c, cpus, n, handlers[0, H_FEATURES])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fpstate.policies.bugs.bug import Bug
-from fpstate.policies.host_deferred import DeferredHost
+from fpstate.policies.host_format import FormatHost
 from fpstate.policies.host_preemptible import PreemptibleHost
 
 
@@ -12,7 +12,7 @@ class Faulty(PreemptibleHost):
 
     name = "a18-faulty"
 
-    def thread_switch(self, cpu: DeferredHost.Cpu, task: PreemptibleHost.Task, next: PreemptibleHost.Task) -> None:
+    def thread_switch(self, cpu: FormatHost.Cpu, task: PreemptibleHost.Task, next: PreemptibleHost.Task) -> None:
         if task.kernel_fpstate:
             self.fpsimd_save_kernel_state(cpu, task)
         else:

@@ -1,0 +1,219 @@
+"""The Linux arm64 host since v6.2: what form a state was saved in is recorded, and SVE stays enabled over system calls.
+
+baa8515281b3 "Track the saved FPSIMD state type separately to TIF_SVE", deeb8f9a80fd "Have KVM explicitly say which FP
+registers to save", 8c845e273104 "Leave SVE enabled on syscall if we don't context switch". SME as of v6.2
+(8bd7f91c03d8, b42990d3bf77 in v5.19), with the fixes of e5fa85fce08b (FPMR after SVCR), 61da7c8e2a60 and c94f2f326146
+(signal frames by saved form), ea8ccfddbce0 (storage at sigreturn) and d2907cbe9ea0.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from fpstate.policies.base import Context, kernel_function, when
+from fpstate.policies.host_deferred import DeferredHost, InPlaceHost
+
+
+class Form(Enum):
+    """What form an image was saved in last: FP_STATE_FPSIMD, FP_STATE_SVE."""
+
+    FPSIMD = 0
+    SVE = 1
+
+
+class Saves(Enum):
+    """What to save when the registers are given up: `cpu_fp_state.to_save`."""
+
+    CURRENT = 0  # what TIF_SVE and the system call at hand say
+    FPSIMD = 1
+    SVE = 2
+
+
+class FormatHost(InPlaceHost):
+    """v6.2 to v6.7. `in_syscall` stands for in_syscall(current_pt_regs())."""
+
+    supports = frozenset({"sve", "sme", "fpmr", "nvhe"})
+
+    class Cpu(DeferredHost.Cpu):
+        to_save: Saves = when("sve", Saves.CURRENT)
+
+    class Task(DeferredHost.Task):
+        fp_type: Form = when("sve", Form.FPSIMD)
+        in_syscall: bool = when("sve", True)
+        tif_sme: bool = when("sme", False)  # TIF_SME: SME is enabled
+        svcr_sm: bool = when("sme", False)  # thread.svcr
+        svcr_za: bool = when("sme", False)
+
+    @kernel_function
+    def fpsimd_save(self, cpu: Cpu, task: Task) -> None:
+        if task.foreign:
+            return
+        if self.fpmr:
+            cpu.save_part("fpmr", cpu.last_state)
+        whole = task.tif_sve and not task.in_syscall if cpu.to_save is Saves.CURRENT else cpu.to_save is Saves.SVE
+        if self.sme and cpu.to_save is Saves.CURRENT:
+            task.svcr_sm, task.svcr_za = cpu.sm, cpu.za
+            if cpu.za:
+                cpu.save_part("za", task)
+            whole = whole or cpu.sm
+        if whole:
+            cpu.save_sve(cpu.last_state)
+        else:
+            cpu.save(cpu.last_state)
+        if cpu.last_state is task:
+            task.fp_type = Form.SVE if whole else Form.FPSIMD
+
+    def fpsimd_flush_cpu_state(self, cpu: Cpu, task: Task) -> None:
+        if self.sme:
+            cpu.smstop()
+        super().fpsimd_flush_cpu_state(cpu, task)
+
+    @kernel_function
+    def task_fpsimd_load(self, cpu: Cpu, task: Task) -> None:
+        if task.fp_type is Form.FPSIMD:
+            task.tif_sve = False  # stop tracking SVE for this task until its next use
+        elif not task.svcr_sm:
+            task.tif_sve = True
+            cpu.set_vl(task)
+        if self.sme:
+            cpu.set_svcr(task.svcr_sm, task.svcr_za)
+            if task.svcr_za:
+                cpu.load_part("za", task)
+        if self.fpmr:
+            cpu.load_part("fpmr", task)  # after SVCR: a change of mode resets it
+        if task.fp_type is Form.SVE:
+            cpu.load_sve(task)
+        else:
+            cpu.load(task)
+
+    def fpsimd_bind_task_to_cpu(self, cpu: Cpu, task: Task) -> None:
+        super().fpsimd_bind_task_to_cpu(cpu, task)
+        if self.sve:
+            cpu.to_save = Saves.CURRENT
+        if self.sme:
+            cpu.user_sme_trap = not task.tif_sme
+
+    @kernel_function
+    def fpsimd_bind_state_to_cpu(self, cpu: Cpu, context: Context) -> None:
+        cpu.last_state = context
+        if self.sve:
+            cpu.to_save = Saves.SVE if self.guest_sve else Saves.FPSIMD
+
+    def sve_sync_to_fpsimd(self, cpu: DeferredHost.Cpu, task: Task) -> None:
+        if task.fp_type is Form.SVE:
+            cpu.narrow(task)
+
+    # Events.
+
+    def syscall(self, cpu: Cpu, task: Task) -> None:
+        if self.sve:
+            task.in_syscall = True
+            if cpu.sm:  # fp_user_discard
+                cpu.set_svcr(False, cpu.za)
+            if task.tif_sve:
+                cpu.zero_sve()
+
+    def ret_to_user(self, cpu: Cpu, task: Task) -> None:
+        if task.foreign:
+            self.fpsimd_restore_current_state(cpu, task)
+        if self.sve:
+            task.in_syscall = False
+
+    @kernel_function
+    def do_sve_acc(self, cpu: Cpu, task: Task) -> None:
+        if task.foreign:
+            task.fp_type = Form.SVE
+        super().do_sve_acc(cpu, task)
+
+    def sme_trap(self, cpu: Cpu, task: Task) -> None:
+        cpu.alloc_sve(task)  # do_sme_acc
+        cpu.alloc_za(task)
+        if task.tif_sme:
+            cpu.warn()
+        task.tif_sme = True
+        if not task.foreign:
+            self.fpsimd_bind_task_to_cpu(cpu, task)
+
+    def fork(self, cpu: DeferredHost.Cpu, task: Task, child: Task) -> None:
+        super().fork(cpu, task, child)
+        child.fp_type = Form.FPSIMD
+        if self.sve:
+            child.in_syscall = True
+        child.svcr_sm = child.svcr_za = child.tif_sme = False
+
+    def exec(self, cpu: Cpu, task: Task) -> None:
+        super().exec(cpu, task)
+        task.fp_type = Form.FPSIMD
+        if self.sme:
+            task.tif_sme = task.svcr_sm = task.svcr_za = False
+            cpu.free_za(task)
+
+    def signal(self, cpu: Cpu, task: Task) -> None:
+        self.fpsimd_save(cpu, task)
+        self.sve_sync_to_fpsimd(cpu, task)
+        if task.fp_type is Form.SVE:
+            cpu.frame_sve(task)
+
+    def sigreturn(self, cpu: Cpu, task: Task) -> None:
+        self.forget(task)
+        task.fp_type = Form.FPSIMD
+        self.overwrite_fpmr(cpu, task)
+        super().sigreturn(cpu, task)
+
+    def sigreturn_sve(self, cpu: Cpu, task: Task) -> None:
+        self.forget(task)
+        task.fp_type = Form.SVE
+        self.overwrite_fpmr(cpu, task)
+        super().sigreturn_sve(cpu, task)
+
+    def sigreturn_za(self, cpu: Cpu, task: Task) -> None:
+        cpu.alloc_sve(task)
+        cpu.alloc_za(task)
+        cpu.overwrite_part("za", task)
+        self.forget(task)
+        task.tif_sme = task.svcr_za = True
+        task.fp_type = Form.FPSIMD
+        self.overwrite_fpmr(cpu, task)
+        super().sigreturn(cpu, task)
+
+    def forget(self, task: Task) -> None:
+        task.svcr_sm = task.svcr_za = False
+        if self.sve:
+            task.in_syscall = False  # forget_syscall
+
+    def overwrite_fpmr(self, cpu: Cpu, task: Task) -> None:
+        if self.fpmr:
+            cpu.overwrite_part("fpmr", task)
+
+    def ptrace_write(self, cpu: DeferredHost.Cpu, task: Task, tracee: Task) -> None:
+        self.sve_sync_to_fpsimd(cpu, tracee)
+        cpu.edit(tracee)
+        if tracee.fp_type is Form.SVE:
+            cpu.widen(tracee)
+        self.fpsimd_flush_task_state(tracee)
+
+    def ptrace_sve(self, cpu: DeferredHost.Cpu, task: Task, tracee: Task) -> None:
+        tracee.fp_type = Form.SVE
+        super().ptrace_sve(cpu, task, tracee)
+
+    def ptrace_streaming(self, cpu: DeferredHost.Cpu, task: Task, tracee: Task) -> None:
+        cpu.alloc_sve(tracee)
+        if not tracee.tif_sme:
+            cpu.alloc_za(tracee)
+        cpu.overwrite_sve(tracee)
+        tracee.tif_sme = tracee.svcr_sm = True
+        tracee.fp_type = Form.SVE
+        self.fpsimd_flush_task_state(tracee)
+
+    def ptrace_za(self, cpu: DeferredHost.Cpu, task: Task, tracee: Task) -> None:
+        if not tracee.tif_sme:
+            cpu.alloc_za(tracee)
+        cpu.overwrite_part("za", tracee)
+        tracee.tif_sme = tracee.svcr_za = True
+        self.fpsimd_flush_task_state(tracee)
+
+    def vl_change(self, cpu: Cpu, task: Task) -> None:
+        super().vl_change(cpu, task)
+        task.fp_type = Form.FPSIMD
+        if task.tif_sme:  # "Ensure SME storage is allocated after SVE VL changes"
+            cpu.alloc_sve(task)
