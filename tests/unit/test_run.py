@@ -147,10 +147,8 @@ def test_replay_of_a_run_counts_what_the_run_counted(laboratory: Laboratory, pol
     result, trace = run(laboratory, policy, 2)
     for maybe in (False, True):
         counts = replay(trace, Rows(find_policy(policy)), maybe=maybe).counts
-        found = [
-            int(counts[a:b].sum())
-            for a, b in ((0, S.N_LOAD_HOST), (S.N_LOAD_HOST, S.N_CLEAR), (S.N_USER_TRAP, S.N_SAVE_SVE))
-        ]
+        saves, loads = counts[: S.N_LOAD_HOST], counts[S.N_LOAD_HOST : S.N_CLEAR]
+        found = [int(figures.sum()) for figures in (saves, loads, counts[S.N_USER_TRAP : S.N_SAVE_SVE])]
         assert found == [result.saves, result.loads, result.traps]
 
 
