@@ -2,8 +2,9 @@
 
     python benchmarks/bench_run.py [--short]
 
-Both sides run in one process by turns, in its CPU time, so ratios hold where times do not. Bare Unicorn runs the same code in a plain
-engine, with one hook that serves system calls: once in one piece, and once in slices of 10,000 instructions.
+Both sides run in one process by turns, in its CPU time, so ratios hold where times do not. Bare Unicorn runs the same
+code in a plain engine, with one hook that serves system calls: once in one piece, and once in slices of 10,000
+instructions.
 """
 
 from __future__ import annotations
