@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 import sys
 from pathlib import Path
@@ -15,11 +16,11 @@ pytest.importorskip("elftools")
 from fpstate.errors import FpstateError
 from fpstate.machine import engine as engine_module
 from fpstate.machine.elf import Program, Segment, bundled, bundled_names, find_program, read_program
-from fpstate.machine.engine import GENERAL, PC, V_BYTES, Registers, Stop
+from fpstate.machine.engine import GENERAL, PC, V_BYTES, Engine, Registers, Stop
 from fpstate.machine.host import Machine
 from fpstate.machine.memory import Space, is_fp
 from fpstate.machine.run import Laboratory
-from tests.known_answers import ANSWERS
+from tests.known_answers import ANSWERS, fnv
 
 FOLDER = Path(engine_module.__file__).parent / "programs"
 
@@ -202,3 +203,61 @@ def test_without_unicorn_one_error_says_what_to_install(monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "unicorn", None)
     with pytest.raises(FpstateError, match=r"pip install 'fpstate\[run\]'"):
         Machine(1)
+
+
+# SVE.
+
+
+def sve_answer() -> str:
+    """Return what sve.c prints: sums of products, and lengths of strings."""
+    a, b = [i * 7 % 31 for i in range(203)], [i * i % 17 for i in range(203)]
+    words: list[int] = []
+    for r in range(1, 13):
+        words += [sum(x * y for x, y in zip(a[: 17 * r - 1], b, strict=False)), 25 * r - 3]
+    return fnv(words)
+
+
+@pytest.mark.parametrize("vector_length", [16, 32, 48, 64, 128, 256])
+def test_sve_registers_are_carried_at_every_vector_length(vector_length: int) -> None:
+    """Two contexts take turns every 100 instructions; each start of a turn traps, and Z, P and FFR go with them."""
+    machine = Machine(1)
+    engine = Engine(0, machine.ram, vector_length)
+    sve = engine.sve
+    assert sve is not None
+    image = random.Random(vector_length).randbytes(sve.size)
+    sve.write(image)
+    assert sve.read() == image
+    assert engine.fp()[:16] == image[:16]
+    code = bundled("sve")
+    traps: list[int] = []
+
+    def first_use() -> bool:
+        traps.append(engine.pc())
+        return True
+
+    engine.on_sve = first_use
+    contexts = []
+    for _ in range(2):
+        space, registers = Space(machine.ram), Registers(0)
+        space.load(code, machine.text(code))
+        space.map(0x7EFF0000, 0x10000)
+        registers.values[PC], registers.values[31] = code.entry, 0x7EFFFF00
+        contexts.append((space, registers, [bytes(sve.size)], bytearray()))
+    waiting = list(contexts)
+    while waiting:
+        space, registers, image_of, output = waiting.pop(0)
+        engine.enter(space, privileged=False, fp_on=True)
+        engine.bring(registers)
+        sve.write(image_of[0])
+        engine.set_sve(False)
+        engine.run(100)
+        image_of[0] = sve.read()
+        ended = engine.stop is Stop.SVC and engine.x(8) == 93
+        if engine.stop is Stop.SVC and engine.x(8) == 64:
+            output += space.read(engine.x(1), engine.x(2)) or b""
+        if engine.stop is Stop.SVC:
+            engine.set_x(0, 0)
+        if not ended:
+            waiting.append((space, registers, image_of, output))
+    assert [c[3].decode() for c in contexts] == [f"sve {sve_answer()}\n"] * 2
+    assert len(traps) > 10

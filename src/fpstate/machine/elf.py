@@ -49,8 +49,8 @@ def _folder() -> Path:
     return Path(__file__).parent / "programs"
 
 
-INTERNAL = ("kernel", "pattern", "vmm")
-"""Programs the machine uses itself."""
+INTERNAL = ("kernel", "pattern", "sve", "vmm")
+"""Programs the machine uses itself, and the one that needs SVE."""
 
 
 def bundled_names() -> list[str]:

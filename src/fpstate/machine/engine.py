@@ -71,9 +71,12 @@ def image_pointers(address: int) -> Any:
 
 
 class Engine:
-    """A CPU. `used` tells whether FP has been used since `enter`; `on_fp` is called at the first use after it."""
+    """A CPU. `used` tells whether FP has been used since `enter`; `on_fp` is called at the first use after it.
 
-    def __init__(self, number: int, ram: Ram, model: str = "A72") -> None:
+    With a `vector_length` (bytes, a multiple of 16 to 256) it has SVE, which traps to `on_sve` while `sve_on` is not set.
+    """
+
+    def __init__(self, number: int, ram: Ram, vector_length: int = 0) -> None:
         package = unicorn()
         import unicorn.arm64_const as names
         import unicorn.unicorn_const as constants
@@ -83,7 +86,7 @@ class Engine:
         self.lib = uclib
         self.names = names
         self.uc = uc = package.Uc(package.UC_ARCH_ARM64, package.UC_MODE_ARM)
-        uc.ctl_set_cpu_model(getattr(names, f"UC_CPU_ARM64_{model}"))
+        uc.ctl_set_cpu_model(names.UC_CPU_ARM64_MAX if vector_length else names.UC_CPU_ARM64_A72)
         uc.ctl_set_tlb_mode(constants.UC_TLB_VIRTUAL)
         uc.mem_map_ptr(RAM_BASE, ram.size, package.UC_PROT_ALL, ram.address)
         self._flush = constants.UC_CTL_TLB_FLUSH | constants.UC_CTL_IO_WRITE << 30
@@ -107,6 +110,8 @@ class Engine:
         self.privileged = True  # as it comes out of reset
         self.used = False
         self.on_fp: Callable[[], bool] = lambda: True
+        self.sve_on = True
+        self.on_sve: Callable[[], bool] = lambda: True
         self.stop = Stop.SLICE
         self.fault = 0
         self.fault_is_fetch = False
@@ -114,6 +119,7 @@ class Engine:
         uc.hook_add(constants.UC_HOOK_TLB_FILL, self._fill)
         uc.hook_add(constants.UC_HOOK_INTR, self._interrupt)
         self._counter = self._find_counter(ram)
+        self.sve = Sve(self, ram, vector_length) if vector_length else None
 
     def _find_counter(self, ram: Ram) -> ctypes.c_uint64:
         """Return the engine's own count of executed instructions, which has no name in the API.
@@ -166,6 +172,12 @@ class Engine:
                 self._counter.value -= 1  # it executes now
                 return
             self.stop = Stop.TRAPPED
+        elif number == 1 and not self.sve_on and word >> 25 & 15 == 2:
+            if self.on_sve():
+                self.set_sve(True)
+                self._counter.value -= 1
+                return
+            self.stop = Stop.TRAPPED
         elif number == 1 and word & 0xFFE0001F == 0xD4000002:
             self.stop = Stop.HVC
             self.set_pc(pc + 4)
@@ -192,7 +204,7 @@ class Engine:
             self.put_away()  # its PSTATE goes now
             self.privileged = privileged
             self.uc.reg_write(self.names.UC_ARM64_REG_PSTATE, KERNEL_PSTATE if privileged else USER_PSTATE)
-            self.uc.cpr_write(3, 0, 1, 0, 2, 3 << 20)  # also makes the new exception level known to the translator
+            self._write_cpacr()  # also makes the new exception level known to the translator
         self.used = fp_on
 
     def set_fp(self, on: bool) -> None:
@@ -200,6 +212,15 @@ class Engine:
         if on is not self.fp_on:
             self.fp_on = on
             self.lib.uc_ctl(self._handle, self._flush)
+
+    def set_sve(self, on: bool) -> None:
+        """Let SVE instructions execute, or trap (CPACR_EL1.ZEN, which Unicorn has)."""
+        if on is not self.sve_on:
+            self.sve_on = on
+            self._write_cpacr()
+
+    def _write_cpacr(self) -> None:
+        self.uc.cpr_write(3, 0, 1, 0, 2, 3 << 20 | (3 << 16 if self.sve_on else 0))
 
     def run(self, limit: int) -> int:
         """Run from PC for at most `limit` instructions; return how many were executed. `stop` says why it stopped."""
@@ -274,3 +295,87 @@ class Engine:
     def load_fp(self, pointers: Any) -> None:
         """Copy an image in RAM to the FP registers."""
         self.lib.uc_reg_write_batch(self._handle, self._fp_ids, pointers, self._n_fp)
+
+
+class Sve:
+    """The SVE registers of an engine. Unicorn has no names for them: they are moved through a saved CPU context.
+
+    Where Z0 and P0 lie in it is found by planting values: Z through the V registers, which are their low 128 bits, and
+    P by an instruction. Z registers lie 256 bytes apart, predicates 32; FFR is the seventeenth predicate.
+    """
+
+    def __init__(self, engine: Engine, ram: Ram, vector_length: int) -> None:
+        uc = engine.uc
+        uc.cpr_write(3, 6, 1, 1, 2, 1 << 8)  # CPTR_EL3.EZ, which comes out of reset as 0
+        for op1 in (6, 4):
+            uc.cpr_write(3, op1, 1, 2, 0, 15)  # ZCR_EL3, ZCR_EL2: nothing above limits EL1
+        self.engine, self.vector_length = engine, 0
+        engine._write_cpacr()
+        self._context = uc.context_save()
+        self._address = ctypes.cast(self._context.context, ctypes.c_void_p).value or 0
+        self.set_length(256)
+        planted = bytes(i * 37 % 251 + 1 for i in range(512)) + bytes(16)
+        engine.set_fp_registers(planted)
+        raw, first = self._raw(), planted[:16]
+        places = (i for i in range(len(raw) - 31 * 256 - 16) if raw[i : i + 16] == first)
+        self._z = next(
+            (i for i in places if all(raw[i + 256 * k :][:16] == planted[16 * k :][:16] for k in range(32))), -1
+        )
+        self._p = self._find_predicates(ram)
+        self.set_length(vector_length)
+        self.write(bytes(self.size))
+
+    def _find_predicates(self, ram: Ram) -> int:
+        """Return where P0 lies, after loading it and FFR with two patterns."""
+        space, data = Space(ram), bytes(range(0x41, 0x61)) + bytes(range(0x61, 0x81))
+        space.map(0x10000, 8192)
+        # ldr p0, [x0]; ldr p1, [x0, #1, mul vl]; setffr; wrffr p1.b; svc
+        code = (0x85800000, 0x85800401, 0x252C9000, 0x25289020, 0xD4000001)
+        space.write(0x10000, b"".join(word.to_bytes(4, "little") for word in code))
+        space.write(0x11000, data)
+        space.pages[0x10] = space.pages[0x10][0], EXECUTE | READ
+        engine = self.engine
+        engine.enter(space, privileged=False, fp_on=True)
+        engine.set_x(0, 0x11000)
+        engine.set_pc(0x10000)
+        engine.run(100)
+        raw = self._raw()
+        at = raw.find(data)
+        if engine.stop is not Stop.SVC or at < 0 or raw[at + 512 : at + 544] != data[32:]:
+            raise FpstateError(
+                "this build of unicorn keeps SVE registers otherwise than 2.1.4", expected="unicorn 2.1.4"
+            )
+        return at
+
+    def _raw(self) -> bytes:
+        self.engine.uc.context_update(self._context)
+        return ctypes.string_at(self._address, self._context.size)
+
+    @property
+    def size(self) -> int:
+        """Return the bytes of an SVE image at the length in force: Z0-Z31, P0-P15, FFR."""
+        return 32 * self.vector_length + 17 * self.vector_length // 8
+
+    def set_length(self, vector_length: int) -> None:
+        """Set ZCR_EL1; what lies above a shorter length is lost, as the architecture allows."""
+        if vector_length % 16 or not 16 <= vector_length <= 256:
+            raise FpstateError(f"{vector_length} bytes are no vector length", expected="a multiple of 16, up to 256")
+        self.engine.uc.cpr_write(3, 0, 1, 2, 0, vector_length // 16 - 1)
+        self.vector_length = vector_length
+
+    def read(self) -> bytes:
+        """Return Z0-Z31, P0-P15 and FFR at the length in force, one behind the other."""
+        raw, n = self._raw(), self.vector_length
+        z = b"".join(raw[self._z + 256 * i : self._z + 256 * i + n] for i in range(32))
+        return z + b"".join(raw[self._p + 32 * i : self._p + 32 * i + n // 8] for i in range(17))
+
+    def write(self, image: bytes) -> None:
+        """Set Z0-Z31, P0-P15 and FFR; V0-V31 are the low parts of Z."""
+        self.engine.uc.context_update(self._context)
+        n = self.vector_length
+        for i in range(32):
+            ctypes.memmove(self._address + self._z + 256 * i, image[n * i : n * i + n], n)
+        for i in range(17):
+            at = 32 * n + n // 8 * i
+            ctypes.memmove(self._address + self._p + 32 * i, image[at : at + n // 8], n // 8)
+        self.engine.uc.context_restore(self._context)

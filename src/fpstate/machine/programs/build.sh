@@ -9,7 +9,9 @@ link="-nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,max-page-size=4096 -W
 for name in matrix mandelbrot nbody fft sha256 chacha20 rounding vmm; do
     $cc $flags $link -o "$name.elf" start.S "$name.c"
 done
+$cc $flags -march=armv8-a+sve $link -o sve.elf start.S sve.c
 $cc $flags -mgeneral-regs-only $link -o fpregs.elf start.S pattern.S fpregs.c
-keep="-nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,-z,separate-code -Wl,-z,noexecstack"
-$cc $keep -o kernel.elf kernel.S
-$cc $keep -Wl,-e,pattern_use -o pattern.elf pattern.S
+# the kernel's hash is entered by the names of its halves; stripped by hand, so that no name of a temporary file stays
+$cc $flags ${link% -s} -o kernel.elf kernel.S
+${CROSS:-aarch64-linux-gnu-}strip -K hash_begin -K hash_end kernel.elf
+$cc $flags $link -Wl,-e,pattern_use -o pattern.elf pattern.S
