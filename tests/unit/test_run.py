@@ -22,6 +22,7 @@ from fpstate.machine.host import Settings
 from fpstate.machine.record import as_trace
 from fpstate.machine.run import Laboratory, Result, all_bundled, handles_guests
 from fpstate.machine.twin import Difference
+from fpstate.policies.base import with_features
 from fpstate.policies.catalogue import find_policy, policies
 from fpstate.replay.compare import compare
 from fpstate.replay.engine import replay
@@ -167,6 +168,38 @@ def test_a_trace_of_a_run_is_read_by_all_commands(laboratory: Laboratory, tmp_pa
     about = describe(again)
     assert about["kinds"] == {"idle": 2, "kthread": 0, "user": 16, "vcpu": 8}
     assert not about["unobserved"]
+
+
+# SVE.
+
+SVE_CORRECT = ("linux-4.18", "linux-5.2", "linux-5.13", "linux-6.2", "linux-6.8", "linux-6.14", "mark-foreign")
+
+
+@pytest.mark.parametrize("vector_length", [16, 48, 128, 256])
+def test_sve_programs_compute_the_same_under_correct_policies(vector_length: int) -> None:
+    laboratory = Laboratory(2, vector_length=vector_length)
+    sve = find_program("sve")
+    tasks = [sve, bundled("fpregs"), sve, bundled("rounding"), sve]
+    assert laboratory.alone(sve, guest=False)[0].code == 0
+    for name in SVE_CORRECT:
+        rows = Rows(with_features(find_policy(name), ["sve"]))
+        result, host = laboratory.run(rows, Settings(2, 300, 1, 0.2), tasks, [bundled("nbody")])
+        assert result.ok, name
+        assert host.twin.counts[S.N_SVE_TRAP] >= 3
+        counts = replay(as_trace(host), Rows(with_features(find_policy(name), ["sve"])), maybe=True).counts
+        assert counts.tolist() == host.twin.counts.tolist(), name
+
+
+def test_saving_v_only_for_a_guest_loses_the_rest_of_z() -> None:
+    """`eager` saves and loads V where a guest takes the registers: its host's SVE state is then gone."""
+    laboratory = Laboratory(1, vector_length=32)
+    tasks = [find_program("sve")] * 3
+    rows = Rows(with_features(find_policy("eager"), ["sve"]))
+    result, _ = laboratory.run(rows, Settings(1, 100, 1, 0.2), tasks, [])
+    wrong = [p.first_wrong for p in result.programs if p.first_wrong is not None]
+    assert wrong
+    assert any(w.register[0] in "zpf" and w.expected != w.got for w in wrong)
+    assert any("SVE registers" in what for what in result.verdicts)
 
 
 # Programs of one's own.

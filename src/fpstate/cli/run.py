@@ -43,6 +43,12 @@ def command(
     softirq: Annotated[
         float, typer.Option(help="Probability of a softirq that uses NEON, at each entry of the kernel.", min=0, max=1)
     ] = 0.1,
+    vector_length: Annotated[
+        int,
+        typer.Option(
+            help="Bytes of an SVE register: 16 to 256. Tasks, not guests, may then use SVE.", show_default=False
+        ),
+    ] = 0,
     trace: Annotated[str | None, typer.Option(metavar="OUT", help="Write what happened as a trace (Parquet).")] = None,
     path: Annotated[
         str | None,
@@ -70,6 +76,7 @@ def command(
     from fpstate.machine.host import Settings
     from fpstate.machine.run import all_bundled, check_limits, deal, handles_guests, run
     from fpstate.machine.twin import Difference
+    from fpstate.policies.base import with_features
     from fpstate.traces.parquet import write_parquet
 
     if kthreads or events != "all":
@@ -84,14 +91,15 @@ def command(
     as_guests = (ours if handles_guests(chosen) else []) if vcpus is None else deal(found, vcpus)
     if not as_tasks and not as_guests:
         raise FpstateError("there is nothing to run", expected="--tasks or --vcpus of at least 1")
+    if vector_length:
+        chosen = with_features(chosen, ["sve"])
+        as_tasks = [*as_tasks, find_program("sve")] if programs is None and tasks is None else as_tasks
+    elif any(p.name == "sve" for p in as_tasks):
+        raise FpstateError("the program 'sve' needs a machine with SVE", expected="--vector-length of 16 to 256")
     _notice()
     try:
-        result, recorded = run(
-            chosen,
-            tasks=as_tasks,
-            guests=as_guests,
-            settings=Settings(2 if cpus is None else cpus, slice_, seed, softirq),
-        )
+        settings = Settings(2 if cpus is None else cpus, slice_, seed, softirq)
+        result, recorded = run(chosen, tasks=as_tasks, guests=as_guests, settings=settings, vector_length=vector_length)
     except Difference as difference:
         typer.echo(f"fpstate: stopped: {difference}", err=True)
         raise typer.Exit(1) from None

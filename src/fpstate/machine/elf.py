@@ -49,13 +49,15 @@ def _folder() -> Path:
     return Path(__file__).parent / "programs"
 
 
-INTERNAL = ("kernel", "pattern", "sve", "vmm")
-"""Programs the machine uses itself, and the one that needs SVE."""
+INTERNAL = ("kernel", "pattern", "vmm")
+"""Programs the machine uses itself."""
+
+NEEDS_SVE = "sve"
 
 
 def bundled_names() -> list[str]:
-    """Return the names of the bundled programs, in order."""
-    return sorted(path.stem for path in _folder().glob("*.elf") if path.stem not in INTERNAL)
+    """Return the names of the bundled programs that need no SVE, in order."""
+    return sorted(path.stem for path in _folder().glob("*.elf") if path.stem not in (*INTERNAL, NEEDS_SVE))
 
 
 @functools.cache
@@ -71,7 +73,7 @@ def find_program(name: str) -> Program:
     """
     file, *arguments = [name] if Path(name).is_file() else shlex.split(name) or [""]
     path, name = Path(file), file
-    if name in bundled_names() and not path.is_file():
+    if name in (*bundled_names(), NEEDS_SVE) and not path.is_file():
         return bundled(name)
     if not path.is_file():
         error = unknown_name("program", name, bundled_names())

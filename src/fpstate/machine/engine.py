@@ -73,7 +73,7 @@ def image_pointers(address: int) -> Any:
 class Engine:
     """A CPU. `used` tells whether FP has been used since `enter`; `on_fp` is called at the first use after it.
 
-    With a `vector_length` (bytes, a multiple of 16 to 256) it has SVE, which traps to `on_sve` while `sve_on` is not set.
+    With a `vector_length` (bytes, a multiple of 16 to 256) it has SVE, which traps to `on_sve` unless `sve_on`.
     """
 
     def __init__(self, number: int, ram: Ram, vector_length: int = 0) -> None:

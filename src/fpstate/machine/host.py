@@ -17,7 +17,8 @@ from fpstate.machine.engine import KERNEL_PSTATE, PC, SP, TPIDR, USER_PSTATE, En
 from fpstate.machine.linux import Linux, initial_stack
 from fpstate.machine.memory import DEVICE, KERNEL_BUFFER, RUN_PAGE, STACK_TOP, Ram, Space, Text
 from fpstate.machine.twin import Twin
-from fpstate.rows import Rows
+from fpstate.machine.twin_sve import SveTwin
+from fpstate.rows import Rows, features_of
 from fpstate.traces.trace import Kind
 from fpstate.world import order as O
 from fpstate.world import step as S
@@ -92,9 +93,9 @@ class Settings:
 class Machine:
     """The hardware: engines that share one RAM. It can be used for one run after another."""
 
-    def __init__(self, cpus: int, megabytes: int = 64) -> None:
+    def __init__(self, cpus: int, megabytes: int = 64, vector_length: int = 0) -> None:
         self.ram = Ram(megabytes << 20)
-        self.engines = [Engine(c, self.ram) for c in range(cpus)]
+        self.engines = [Engine(c, self.ram, vector_length) for c in range(cpus)]
         self.texts: dict[Program, Text] = {}
         self.ram.reset()
 
@@ -170,7 +171,8 @@ class Host:
         for x, runner in enumerate(runners, cpus):
             runner.context = x
             runner.registers.values[TPIDR] = x
-        self.twin = Twin(self.rows, np.array(kinds, np.uint8), self.engines, self.ram)
+        twin = SveTwin if features_of(self.rows.policy) else Twin
+        self.twin = twin(self.rows, np.array(kinds, np.uint8), self.engines, self.ram)
 
     def run(self) -> None:
         """Run until every task has ended."""
@@ -296,8 +298,13 @@ class Host:
         if stop is Stop.SVC:
             self.event(O.SYSCALL, c, task)
             self.system_call(c, task, engine)
+        elif isinstance(self.twin, SveTwin) and stop in (Stop.WFI, Stop.SLICE):
+            self.event(O.INTERRUPT, c, task)
+            self.left[c] = 0
         elif stop is Stop.WFI:
             self.left[c] = 0
+        elif isinstance(self.twin, SveTwin) and stop is Stop.TRAPPED and self.twin.again:
+            pass  # the trap was served in the kernel; user mode tries again
         elif stop is not Stop.SLICE:
             if stop is Stop.HVC:
                 engine.set_pc(engine.pc() - 4)
@@ -312,14 +319,19 @@ class Host:
         def first_use() -> bool:
             return twin.use(vcpu is not None, c, t, s) != S.TRAP_NOT_SERVED
 
-        engine.on_fp = first_use
+        def first_sve_use() -> bool:
+            return vcpu is None and isinstance(twin, SveTwin) and twin.use_sve(c, t)
+
+        engine.on_fp, engine.on_sve = first_use, first_sve_use
+        if engine.sve is not None:
+            engine.set_sve(False)
         engine.enter(who.space, privileged=vcpu is not None, fp_on=False)
         engine.bring(who.registers)  # after it: changing the exception level resets PSTATE
         done = engine.run(max(1, self.left[c]))
         self.left[c] -= done
         twin.now += done
         who.instructions += done
-        if engine.fp_on:
+        if engine.fp_on or (engine.sve is not None and engine.sve_on):
             twin.wrote(c, who.context)
         if who.instructions > who.limit:
             who.killed = f"stopped after {who.instructions:,} instructions"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,8 +13,9 @@ from fpstate.machine.elf import Program, bundled, bundled_names
 from fpstate.machine.host import Host, Machine, Runner, Settings, Task, Vcpu
 from fpstate.machine.record import as_trace
 from fpstate.machine.story import story
-from fpstate.policies.base import Policy
+from fpstate.policies.base import Policy, with_features
 from fpstate.policies.eager import Eager
+from fpstate.policies.linux_6_14 import Linux614
 from fpstate.rows import Rows
 from fpstate.traces.trace import Trace
 from fpstate.world import step as S
@@ -102,16 +103,17 @@ class Result:
 class Laboratory:
     """A machine to run programs on, many times; what a program does alone is kept."""
 
-    def __init__(self, cpus: int = 2, *, megabytes: int = 64) -> None:
-        """Make a machine. Raise FpstateError when its engine is not installed."""
-        self.machine = Machine(cpus, megabytes)
+    def __init__(self, cpus: int = 2, *, megabytes: int = 64, vector_length: int = 0) -> None:
+        """Make a machine, with SVE if it has a vector length. Raise FpstateError when its engine is not installed."""
+        self.machine = Machine(cpus, megabytes, vector_length)
+        self.reference = with_features(Linux614, ["sve"]) if vector_length else Eager
         self._alone: dict[tuple[Program, bool], tuple[Alone, Alone | None]] = {}
 
     def alone(self, program: Program, *, guest: bool) -> tuple[Alone, Alone | None]:
-        """Return what a program does alone on one CPU under `eager`, as a task or as a guest with its VMM beside it."""
+        """Return what a program does alone on one CPU, as a task or as a guest with its VMM beside it."""
         key = program, guest
         if key not in self._alone:
-            host = Host(Rows(Eager), Settings(cpus=1, slice=1_000_000, softirq=0.0), self.machine)
+            host = Host(Rows(self.reference), Settings(cpus=1, slice=1_000_000, softirq=0.0), self.machine)
             task = host.add_vm(program, LIMIT) if guest else host.add_task(program, LIMIT)
             host.run()
             runners: list[Runner | None] = [task.vcpu, task] if guest else [task, None]
@@ -168,9 +170,9 @@ class Laboratory:
             host.rows.policy.name,
             host.settings,
             sorted(outcomes, key=lambda o: ("task", "guest", "vmm").index(o.kind)),
-            saves=int(c[S.N_SAVE_HOST : S.N_SAVE_KERNEL + 1].sum()),
-            loads=int(c[S.N_LOAD_HOST : S.N_LOAD_KERNEL + 1].sum()),
-            traps=int(c[S.N_USER_TRAP : S.N_GUEST_TRAP + 1].sum()),
+            saves=int(c[S.N_SAVE_HOST : S.N_SAVE_KERNEL + 1].sum() + c[S.N_SAVE_SVE]),
+            loads=int(c[S.N_LOAD_HOST : S.N_LOAD_KERNEL + 1].sum() + c[S.N_LOAD_SVE]),
+            traps=int(c[S.N_USER_TRAP : S.N_GUEST_TRAP + 1].sum() + c[S.N_SVE_TRAP]),
             instructions=sum(r.instructions for r in (*host.tasks, *host.vcpus)),
             events=len(twin.log),
             exits=host.exits,
@@ -243,12 +245,12 @@ def run(
     tasks: Sequence[Program],
     guests: Sequence[Program],
     settings: Settings,
-    started: Callable[[], None] = lambda: None,
+    vector_length: int = 0,
 ) -> tuple[Result, Trace]:
-    """Run programs under a policy and return the result and the trace of the run."""
+    """Run programs under a policy, on CPUs with SVE if there is a vector length; return the result and the trace."""
     check_limits(cpus=settings.cpus, slice=settings.slice, tasks=len(tasks), vcpus=len(guests))
     megabytes = 32 + len(tasks) // 2 + len(guests)
-    laboratory = Laboratory(settings.cpus, megabytes=megabytes + 16 * len(set(tasks)))
-    started()
+    megabytes += 16 * len(set(tasks))
+    laboratory = Laboratory(settings.cpus, megabytes=megabytes, vector_length=vector_length)
     result, host = laboratory.run(Rows(policy), settings, tasks, guests)
     return result, as_trace(host)

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from fpstate.jit import bare
 from fpstate.machine.engine import V_BYTES, Engine, image_pointers
 from fpstate.machine.memory import Ram
-from fpstate.rows import Rows
+from fpstate.rows import Rows, features_of
 from fpstate.traces.trace import Kind
 from fpstate.world import order as O
 from fpstate.world import step as S
+from fpstate.world import wide as W
 from fpstate.world.events import Event, Truth
 from fpstate.world.state import (
     C_REGS,
@@ -36,10 +37,12 @@ from fpstate.world.state import (
     X_PTR,
     X_SIZE,
     X_VER,
+    Z_WIDE,
     World,
     context_base,
     kernel_owner,
     new_world,
+    plane_size,
     softirq_owner,
 )
 
@@ -73,6 +76,7 @@ def _decide(
     `one` has room for two rows. `asked[3]` gets how many operations were run, `asked[4]` what went wrong.
     """
     r = S.find_row(w, handlers, index, e, c, t, s, cpus, n, asked)
+    size = plane_size(cpus, n)
     asked[3] = 0
     asked[4] = S.OK
     if r < 0:
@@ -96,6 +100,20 @@ def _decide(
             fetched, before = 0, 0
         changed = c * C_SIZE + C_REGS if op == S.LOAD or op == S.CLEAR else a
         steps[i, 4] = fetched
+        if len(w) > size:  # all that one operation may change in a world with SVE
+            x = (a - context_base(cpus)) // X_SIZE if a >= context_base(cpus) else t
+            own = context_base(cpus) + x * X_SIZE
+            for k, at in enumerate(
+                (
+                    c * C_SIZE + C_REGS,
+                    size + c * C_SIZE + C_REGS,
+                    own + X_IMAGE,
+                    size + own + Z_WIDE,
+                    size + own + X_IMAGE,
+                )
+            ):
+                steps[i, 5 + 2 * k] = w[at]
+                steps[i, 6 + 2 * k] = w[at + 1]
         steps[i, 0] = op
         steps[i, 1] = a
         steps[i, 2] = w[changed]
@@ -124,6 +142,7 @@ class Wrong:
     expected: bytes
     got: bytes
     owner: int  # of what it found
+    beyond: tuple[bytes, bytes] = b"", b""  # of Z0-Z31, P0-P15 and FFR beyond V: what it should have found, and did
 
     def register(self) -> tuple[str, int, int]:
         """Return name, expected and found value of the first register that differs."""
@@ -134,6 +153,13 @@ class Wrong:
         for i, name in enumerate(("fpsr", "fpcr")):
             a, b = (image[512 + 4 * i : 516 + 4 * i] for image in (self.expected, self.got))
             if a != b:
+                return name, int.from_bytes(a, "little"), int.from_bytes(b, "little")
+        n = len(self.beyond[0]) * 8 // 273  # vector length: 32 registers of n bytes, 17 of n / 8
+        for i in range(49):
+            at, size = (n * i, n) if i < 32 else (32 * n + (i - 32) * n // 8, n // 8)
+            a, b = (image[at : at + size] for image in self.beyond)
+            if a != b:
+                name = f"z{i}" if i < 32 else f"p{i - 32}" if i < 48 else "ffr"
                 return name, int.from_bytes(a, "little"), int.from_bytes(b, "little")
         return "", 0, 0
 
@@ -159,7 +185,8 @@ class Twin:
         self.ram = ram
         self.cpus, self.n = len(engines), len(kinds)
         self.base = context_base(self.cpus)
-        self.world: World = new_world(self.cpus, kinds == Kind.VCPU, rows.fields.words)
+        self.features = features_of(rows.policy)
+        self.world: World = new_world(self.cpus, kinds == Kind.VCPU, rows.fields.words, self.features)
         rows.clear_mm(self.world, self.cpus, (kinds == Kind.IDLE) | (kinds == Kind.KTHREAD))
         self.start = self.world.copy()
         self.counts = np.zeros(S.N_COUNTS, np.int64)
@@ -174,7 +201,7 @@ class Twin:
         self.frames: dict[int, bytes] = {}  # signal frames of tasks
         self.truths: dict[int, list[int]] = {}  # of each row
         self._one = np.zeros((2, S.R_SIZE), np.int32)
-        self._steps: Steps = np.zeros((S.MAX_OPS, 5), np.int64)
+        self._steps: Steps = np.zeros((S.MAX_OPS, 15), np.int64)
         offset = ram.take(_SLOT * (2 * self.n + self.cpus))
         self.offsets = {self.base + x * X_SIZE + X_IMAGE: offset + _SLOT * x for x in range(self.n)}
         self.offsets |= {self.base + x * X_SIZE + X_KERNEL: offset + _SLOT * (self.n + x) for x in range(self.n)}
@@ -195,7 +222,7 @@ class Twin:
     def event(self, e: int, c: int, t: int, s: int) -> int:
         """Let event `e` happen on CPU `c` to task `t` and second participant `s` (n: none); return the verdict."""
         self.note(e, c, t, s)
-        if not _MIND >> e & 1:
+        if not _MIND >> e & 1 and not self.features:
             verdict = self.segment(e, c, t, s)[0]
             if verdict != S.OK:
                 self.verdicts.append((len(self.log) - 1, verdict))
@@ -227,6 +254,8 @@ class Twin:
         w = self.world
         if e == O.FORK:
             S.copy_of_parent(w, t, s, self.cpus)
+        if self.features:
+            W.wide_before(w, e, c, t, s, self.cpus, self.n, self.features)
         if not S.MIND_BEFORE >> e & 1:
             return S.OK
         whom = t if e in (O.EXEC, O.SIGRETURN) else s
@@ -260,8 +289,10 @@ class Twin:
         self._used(r, c, t)
         done = int(asked[3])
         if done:
-            for op, a, owner, version, other in self._steps[:done].tolist():
-                if op != S.FETCH:
+            for op, a, owner, version, other, *labels in self._steps[:done].tolist():
+                if self.features:
+                    self._carry_out_wide(op, a, labels, c, t)
+                elif op != S.FETCH:
                     self._carry_out(op, a, (owner, version), c, t)
                 elif other:  # that CPU saved, if it had anything of it
                     self._carry_out(S.SAVE, a, (owner, version), other - 1, t)
@@ -269,10 +300,11 @@ class Twin:
 
     def end(self, e: int, c: int, t: int, s: int) -> int:
         """Do what event `e` does to values after the policy has handled it."""
-        if not S.MIND_AFTER >> e & 1:
-            return S.OK
         w = self.world
-        verdict = S.after_row(w, e, c, t, s, self.cpus, self.n)
+        wide = W.wide_after(w, e, c, t, s, self.cpus, self.n) if self.features else S.OK
+        if not S.MIND_AFTER >> e & 1:
+            return wide
+        verdict = max(wide, S.after_row(w, e, c, t, s, self.cpus, self.n))
         if e == O.FORK:
             parent, child = (self.offsets[self.base + x * X_SIZE + X_IMAGE] for x in (t, s))
             image = self.ram.map[parent : parent + V_BYTES]
@@ -368,6 +400,10 @@ class Twin:
         version = int(self.world[self.base + t * X_SIZE + X_KVER])
         return self._label(c * C_SIZE + C_REGS) == (kernel_owner(t, self.n), version)
 
+    def _carry_out_wide(self, op: int, a: int, labels: list[int], c: int, t: int) -> None:
+        """Do one operation in a world with SVE: see `twin_sve`."""
+        raise NotImplementedError
+
     # Values.
 
     def version(self, x: int) -> int:
@@ -423,11 +459,14 @@ class Twin:
         c = place // C_SIZE
         return f"the registers of CPU {c}" if place % C_SIZE == C_REGS else f"the stash of CPU {c} should"
 
+    def _places(self) -> list[int]:
+        """Return all places that can hold a value of V."""
+        return [*self.offsets, *(c * C_SIZE + C_REGS for c in range(self.cpus))]
+
     def _forget(self) -> None:
         """Forget values that no place holds any more."""
         records = self.world[self.base : self.base + self.n * X_SIZE].reshape(self.n, X_SIZE)
-        places = [*self.offsets, *(c * C_SIZE + C_REGS for c in range(self.cpus))]
-        kept = {self._label(a) for a in places}
+        kept = {self._label(a) for a in self._places()}
         for x in range(self.n):
             kept |= {(x + 1, int(records[x, X_VER])), (x + 1, int(records[x, X_INIT]))}
             kept.add((kernel_owner(x, self.n), int(records[x, X_KVER])))
