@@ -301,7 +301,7 @@ class Twin:
     def end(self, e: int, c: int, t: int, s: int) -> int:
         """Do what event `e` does to values after the policy has handled it."""
         w = self.world
-        wide = W.wide_after(w, e, c, t, s, self.cpus, self.n) if self.features else S.OK
+        wide = W.wide_after(w, e, c, t, s, self.cpus, self.n, self.features) if self.features else S.OK
         if not S.MIND_AFTER >> e & 1:
             return wide
         verdict = max(wide, S.after_row(w, e, c, t, s, self.cpus, self.n))
