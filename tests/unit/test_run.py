@@ -184,9 +184,10 @@ def test_sve_programs_compute_the_same_under_correct_policies(vector_length: int
     assert laboratory.alone(sve, guest=False)[0].code == 0
     for name in SVE_CORRECT:
         rows = Rows(with_features(find_policy(name), ["sve"]))
-        result, host = laboratory.run(rows, Settings(2, 300, 1, 0.2), tasks, [bundled("nbody")])
-        assert result.ok, name
-        assert host.twin.counts[S.N_SVE_TRAP] >= 3
+        for seed in (1, 5):
+            result, host = laboratory.run(rows, Settings(1, 165 + seed * 7, seed, 0.3), tasks, [bundled("nbody")])
+            assert result.ok, name
+            assert host.twin.counts[S.N_SVE_TRAP] >= 3
         counts = replay(as_trace(host), Rows(with_features(find_policy(name), ["sve"])), maybe=True).counts
         assert counts.tolist() == host.twin.counts.tolist(), name
 
@@ -268,7 +269,6 @@ IN_HEX = (
     "A5",
     "A6",
     "A32",
-    "K2",
     "K3",
     "M-defer",
     "M-flush",

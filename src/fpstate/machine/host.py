@@ -244,6 +244,8 @@ class Host:
         """Run a function of the kernel's code on CPU `c` and return its result."""
         engine = self.engines[c]
         engine.put_away()
+        if engine.sve is not None:
+            engine.set_sve(True)  # with SVE trapped, the engine would not zero the rest of Z when V is written
         engine.enter(self.kernel, privileged=True, fp_on=True)
         engine.set_x(0, at)
         engine.set_x(1, size)
