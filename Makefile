@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet
 
-.PHONY: help demo test lint bench docs programs clean
+.PHONY: help demo test lint bench docs programs payload clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make bench  run all benchmarks in full (BENCH_FLAGS=--short for a quick look)"
 	@echo "make docs   rewrite the generated tables in the documents"
 	@echo "make programs  build the machine's programs; needs gcc-aarch64-linux-gnu"
+	@echo "make payload  build the programs of fpstate capture again (gcc, gcc-aarch64-linux-gnu)"
 	@echo "make clean  remove .venv and everything built"
 
 demo: .venv/stamp-core
@@ -40,6 +41,17 @@ docs: .venv/stamp-dev
 
 programs:
 	src/fpstate/machine/programs/build.sh
+
+# What runs in the emulated machine, and QEMU's plugin. Both are kept in the project: users need no compiler.
+PAYLOAD := src/fpstate/lab/payload
+ARM64_FLAGS := -O2 -Wall -Wextra -Werror -static -nostdlib -ffreestanding -fno-stack-protector -mgeneral-regs-only \
+	-mno-outline-atomics -fno-pic -no-pie -Wl,--build-id=none -Wl,-z,noseparate-code -s
+PLUGIN_FLAGS := -O2 -Wall -Wextra -Werror -fPIC -shared -fvisibility=hidden -Wl,--build-id=none -s
+
+payload:
+	cd $(PAYLOAD) && aarch64-linux-gnu-gcc $(ARM64_FLAGS) -o payload-arm64 sys.c init.c tasks.c vmm.c
+	cd $(PAYLOAD) && gcc $(PLUGIN_FLAGS) -o plugin-x86_64.so plugin.c
+	cd $(PAYLOAD) && LC_ALL=C sha256sum *.[ch] > sources.sha256
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fpstate.costs import load_profile
 from fpstate.errors import FpstateError
-from fpstate.policies.catalogue import find_policy
+from fpstate.policies.catalogue import find_policy, policies
+from fpstate.replay.compare import compare
 from fpstate.replay.validate import around, validate
 from fpstate.traces.samples import open_trace
 from fpstate.traces.trace import Trace
-from fpstate.world.events import Event, Truth
+from fpstate.world.events import MAYBE, Event, Truth
 from tests import tiny
 
 FPSIMD_ONLY = ["contended.vhe", "hotplug.vhe", "hvc-fp.vhe", "kneon.vhe", "mmio-fp.vhe", "mmio-int.vhe"]
@@ -35,6 +37,39 @@ def test_linux_6_14_predicts_the_recording_exactly(name: str) -> None:
     for what, count in OBSERVED[name].items():
         assert result.observed[what] == count
     assert result.predicted == result.observed
+
+
+OBSERVED_BY_EMULATOR = ["guest-32bit.nvhe", "signals.vhe", "smp4-mixed.vhe"]
+
+
+@pytest.mark.parametrize("name", OBSERVED_BY_EMULATOR)
+def test_the_hypervisors_own_traps_are_predicted_too(name: str) -> None:
+    """Where an emulator saw every run, nothing is unknown, and each FP trap of a guest is predicted where it was."""
+    trace = open_trace(name)
+    assert not np.isin(trace.event, list(MAYBE)).any()
+    result = validate(trace, find_policy("linux-6.14"))
+    assert result.exact, result.first
+    assert result.excluded <= 2
+    assert result.predicted == result.observed
+    assert result.observed["guest_fp_trap"] == (trace.event == Truth.GUEST_FP_TRAP).sum() > 0
+
+
+@pytest.mark.parametrize("name", OBSERVED_BY_EMULATOR)
+def test_low_is_high_where_everything_was_seen(name: str) -> None:
+    """No policy's figures depend on how the unknown is taken, since nothing is unknown."""
+    comparison = compare(open_trace(name), policies().values(), load_profile("altra-vhe"))
+    assert comparison.bound_low == comparison.bound_high
+    for result in comparison.policies:
+        assert result.low == result.high, result.name
+        assert result.broken is None or result.name == "defer-to-put"
+
+
+def test_a_trap_less_or_more_is_found() -> None:
+    """Taking one of the hypervisor's traps out of a recording is reported as exactly that."""
+    trace = open_trace("smp4-mixed.vhe")
+    rows = np.flatnonzero(trace.event == Truth.GUEST_FP_TRAP)
+    trace.event[rows[len(rows) // 2]] = Event.NONE
+    assert dict(validate(trace, find_policy("linux-6.14")).extra) == {"guest_fp_trap": 1}
 
 
 def test_another_policy_differs_and_the_first_difference_is_shown() -> None:

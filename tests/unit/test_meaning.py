@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fpstate.errors import FpstateError
 from fpstate.traces.read import read_trace
 from fpstate.traces.trace import Kind, Trace
 from fpstate.world.events import Event, Truth
@@ -418,3 +419,68 @@ def test_many_contexts(tmp_path: Path) -> None:
     trace = read_trace(path)
     assert len(trace.contexts) == 20_001
     assert trace.contexts.label(20_000) == "t20000-20000"
+
+
+def test_runs_an_emulator_saw(story: Story) -> None:
+    """Where the header says that runs were seen, returns to user mode and FP use are those, and nothing is inferred."""
+    story.text = "# tracer: function\n# fpstate: observed=user guest\n"
+    story.say("a-7", EXIT)
+    story.say("a-7", "user_run: fp=1 sve=0 traps=0", after=0)
+    story.say("a-7", ENTER, after=20_000)
+    story.say("a-7", EXIT)
+    story.say("a-7", "almost_user:", after=0)
+    story.switch("a-7", "b-8", state="R", after=20_000)
+    story.say("b-8", "user_run: fp=0 sve=0 traps=0", after=0)
+    story.say("b-8", "user_run: fp=1 sve=1 traps=0", after=0)
+    told = story.told()
+    assert told == [
+        "user a-7",
+        "USER_FP a-7",
+        "SYSCALL a-7",
+        "user a-7",
+        "switch a-7 b-8",
+        "user b-8",
+        "user b-8",
+        "USER_SVE b-8",
+        "USER_FP b-8",
+    ]
+    assert not any("MAYBE" in sentence for sentence in story.trace().header.unobserved)
+
+
+def test_guest_runs_an_emulator_saw(story: Story) -> None:
+    """FP use is known for each run, later ones too; traps are what the hypervisor did; no line means no run."""
+    story.text = "# tracer: function\n# fpstate: observed=user guest\n"
+    story.say("vmm-9", RUN)
+    for line in ("fp=1 sve=0 traps=1", "fp=0 sve=0 traps=0", "fp=1 sve=0 traps=0", ""):
+        story.say("vmm-9", "kvm_entry: PC: 0x0")
+        if line:
+            story.say("vmm-9", f"guest_run: {line}", after=0)
+        story.say("vmm-9", "kvm_arch_vcpu_ctxsync_fp <-kvm_arch_vcpu_ioctl_run")
+        story.say("vmm-9", "fpsimd_bind_state_to_cpu <-kvm_arch_vcpu_ctxsync_fp")
+    told = [what.split()[0] for what in story.told()]
+    assert [what for what in told if what.startswith(("GUEST", "guest"))] == [
+        *("GUEST_ENTER", "guest_fp_trap", "GUEST_FP", "GUEST_EXIT"),
+        *("GUEST_ENTER", "GUEST_EXIT"),
+        *("GUEST_ENTER", "GUEST_FP", "GUEST_EXIT"),
+        *("GUEST_ENTER", "GUEST_EXIT"),
+    ]
+
+
+@pytest.mark.parametrize("fields", ["", "fp=1", "fp=2 sve=0 traps=0", "fp=1 sve=x traps=0", "fp=1 sve=0"])
+def test_runs_that_make_no_sense_are_refused(story: Story, fields: str) -> None:
+    """Lines of runs have all their fields, or the file is not what it says."""
+    story.say("a-7", f"user_run: {fields}")
+    with pytest.raises(FpstateError, match="cannot read this line"):
+        story.trace()
+
+
+def test_ptrace_writes_registers(story: Story) -> None:
+    """PTRACE_SETREGSET of an FP register set is a write to the tracee; of another set, or a read, it is none."""
+    story.say("b-16", EXIT)
+    story.say("a-7", "sys_enter: NR 117 (4205, 10, 2, ffff, 0, 0)")
+    story.say("a-7", "sys_enter: NR 117 (4205, 10, 405, ffff, 0, 0)")
+    story.say("a-7", "sys_enter: NR 117 (4205, 10, 1, ffff, 0, 0)")
+    story.say("a-7", "sys_enter: NR 117 (4204, 10, 2, ffff, 0, 0)")
+    story.say("a-7", "sys_enter: NR 116 (4205, 10, 2, ffff, 0, 0)")
+    story.say("a-7", "sys_enter: NR 117 (7, fffffffffffffff0, 2, ffff, 0, 0)")
+    assert [what for what in story.told() if "PTRACE" in what] == ["PTRACE_WRITE a-7 b-16"] * 2

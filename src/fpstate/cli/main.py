@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fpstate import __version__
-from fpstate.cli import bugs, check, compare, costs, describe, import_, policies, run, validate
+from fpstate.cli import bugs, capture, check, compare, costs, describe, import_, policies, run, validate
 from fpstate.errors import FpstateError
 
 GOOD, FINDING, BAD_INPUT, INCOMPLETE = 0, 1, 2, 3
@@ -28,6 +28,7 @@ app.command("check")(check.command)
 app.command("run")(run.command)
 app.command("bugs")(bugs.command)
 app.command("validate")(validate.command)
+app.command("capture")(capture.command)
 app.command("describe")(describe.command)
 app.command("import")(import_.command)
 app.command("policies")(policies.command)

@@ -115,10 +115,17 @@ def command(
 def _policy(name: str) -> type[Policy]:
     """Return a policy by name, or the faulty policy of a bug by its id."""
     from fpstate.check.gallery import bugs
+    from fpstate.errors import FpstateError
     from fpstate.policies.catalogue import find_policy
 
     by_id = {bug_id.lower(): bug for bug_id, bug in bugs().items()}
-    return by_id[name.lower()].faulty if name.lower() in by_id else find_policy(name)
+    if name.lower() not in by_id:
+        return find_policy(name)
+    bug = by_id[name.lower()]
+    if bug.features:
+        given = f"the bug '{bug.id}' needs {', '.join(bug.features)}"
+        raise FpstateError(given, expected="one of FPSIMD alone", hint=f"`fpstate bugs {bug.id}` checks it")
+    return bug.faulty
 
 
 def _notice() -> None:

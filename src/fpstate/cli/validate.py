@@ -55,6 +55,8 @@ def _show(trace: Trace, policy: str, result: Validation) -> None:
     for side in ("predicted", "observed", "missed", "extra"):
         table.add_column(side, justify="right")
     for name, counts in result.to_json()["events"].items():
+        if not any(counts.values()):
+            continue
         table.add_row(name, *(f"{counts[side]:,}" for side in ("predicted", "observed", "missed", "extra")))
     out.print(table)
     if result.excluded:

@@ -30,6 +30,7 @@ CHECKED = (
     Truth.FPSIMD_BIND_STATE_TO_CPU,
     Truth.KVM_ARCH_VCPU_LOAD_FP,
     Truth.KVM_ARCH_VCPU_PUT_FP,
+    Truth.GUEST_FP_TRAP,
 )
 BY_NAME = {t.name.lower(): t for t in CHECKED}
 MAKES_KNOWN = (Event.RET_TO_USER, Event.SIGRETURN, Event.EXEC, Event.VCPU_LOAD)
@@ -95,7 +96,7 @@ def validate(trace: Trace, policy: type[Policy]) -> Validation:
         names = ", ".join(t.name.lower() for t in CHECKED)
         raise FpstateError("the trace holds no ground truth", expected=f"function tracer lines such as {names}")
     rows = Rows(with_features(policy, features_in(trace)))
-    outcome = replay(trace, rows, maybe=True, keep_rows=True)
+    outcome = replay(trace, rows, maybe=True, keep_rows=True, strict=True)
     known = known_from(trace)
     predicted = list(predictions(trace, rows, outcome.used))
     observed = list(observations(trace))
@@ -121,7 +122,10 @@ def known_from(trace: Trace) -> NDArray[np.int64]:
 def predictions(trace: Trace, rows: Rows, used: NDArray[np.int32]) -> Iterator[Deed]:
     """Yield what the rows used at each event do, as a function tracer on that kernel would show it."""
     deeds = [[t for entry in trace_of_row for t in _truth(*entry)] for trace_of_row in rows.traces]
+    traps = "guest_run" in trace.header.observed  # only an emulator sees them
     for i in np.flatnonzero(used >= 0).tolist():
+        if traps and trace.event[i] == Event.GUEST_FP:
+            yield Deed(int(trace.cpu[i]), Truth.GUEST_FP_TRAP, int(trace.subject[i]), i)
         for what in deeds[used[i]]:
             yield Deed(int(trace.cpu[i]), what, int(trace.subject[i]), i)
 

@@ -6,7 +6,7 @@ from fpstate.world.events import Truth
 
 IGNORED = 0
 SWITCH = 1  # a: previous thread id, b: next thread id, other: next comm
-SYS_ENTER = 2  # a: number, b: 1 when it is KVM_RUN
+SYS_ENTER = 2  # a: number, b: 1 when it is KVM_RUN, or minus the thread id whose FP registers ptrace writes
 SYS_EXIT = 3  # a: number
 FORK = 4  # b: child's thread id, other: child's comm
 EXEC = 5  # b: thread id before, other: name of the program
@@ -24,10 +24,16 @@ NEON_END = 16
 CTXSYNC = 17
 FUNCTION = 18  # only a wrapper: the function's name follows
 LOST = 19  # a: events lost on this CPU, 0 when unknown
+USER_RUN = 20  # seen by an emulator: a return to user mode. a: RUN_FP, RUN_SVE: what was used there; b: FP, SVE traps
+ALMOST_USER = 22  # the same: the kernel had seen to FP state for user mode, and then did something else first
+GUEST_RUN = 21  # the same for a guest, before its exit
+FLUSH_TASK = 23  # a: CALLER_SVE_TRAP
 FIRST_TRUTH = 64
 
+RUN_FP, RUN_SVE = 1, 2
+
 STEP_DEAD, STEP_TAKEDOWN, STEP_BRINGUP = 1, 2, 3
-CALLER_FORK, CALLER_SIGNAL = 1, 2
+CALLER_FORK, CALLER_SIGNAL, CALLER_SVE_TRAP = 1, 2, 3
 
 NEED_RESCHED = 1  # bits of the flags column of a raw row
 INTERRUPT = 2  # softirq, hardirq or NMI
@@ -36,6 +42,7 @@ RUNNABLE = 8  # sched_switch only: prev_state is exactly R
 UNNAMED = 16  # the comm is `<...>`, or cut short
 STOPPER = 32  # sched_switch only: the next thread is a CPU's stopper, migration/N
 
+MAX_TRAPS = 8  # of one guest run; with more, more are not counted
 MAX_CPU = 4095
 MAX_TID = 4_194_304
 
@@ -53,10 +60,14 @@ EVENTS = {
     "signal_deliver": SIGNAL_DELIVER,
     "function": FUNCTION,
     "PERF_RECORD_LOST": LOST,
+    "user_run": USER_RUN,
+    "guest_run": GUEST_RUN,
+    "almost_user": ALMOST_USER,
 }
 FUNCTIONS = {
     "fpsimd_preserve_current_state": PRESERVE,
     "fpsimd_flush_thread": FLUSH_THREAD,
+    "fpsimd_flush_task_state": FLUSH_TASK,
     "fpsimd_thread_switch": THREAD_SWITCH,
     "kernel_neon_begin": NEON_BEGIN,
     "kernel_neon_end": NEON_END,

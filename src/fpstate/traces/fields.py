@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from fpstate.jit import inline
 from fpstate.traces import codes
-from fpstate.traces.lines import Bytes, number, number_before, skip_spaces
+from fpstate.traces.lines import Bytes, is_digit, number, number_before, skip_spaces
 
 _COMM = 15  # a comm's greatest length
+PTRACE = 117  # of arm64 and all others that have the generic system call table
+PTRACE_SETREGSET, NT_PRFPREG, NT_ARM_SVE = 0x4205, 2, 0x405
 
 
 def _text(s: str) -> NDArray[np.uint8]:
@@ -33,14 +35,19 @@ OLD_PID = _text(" old_pid=")
 HANDLER = _text(" sa_handler=")
 NR = _text("NR ")
 KVM_RUN = _text("ae80")
+HEX = _text("0x")
 STEP = _text("step:")
 TARGET = _text("target:")
 CPU = _text("cpu:")
+RUN_FP = _text("fp=")
+RUN_SVE = _text("sve=")
+RUN_TRAPS = _text("traps=")
 CPU_DEAD = _text("(fpsimd_cpu_dead)")
 TAKEDOWN = _text("(takedown_cpu)")
 BRINGUP = _text("(bringup_cpu)")
 OF_FORK = _text("arch_dup_task_struct")
 OF_SIGNAL = _text("fpsimd_signal_preserve_current_state")
+OF_SVE_TRAP = _text("do_sve_acc")
 LOST_WORD = _text("lost ")
 
 
@@ -174,6 +181,30 @@ def _second_is_kvm_run(b: Bytes, i: int, e: int) -> int:
 
 
 @inline
+def _hex(b: Bytes, i: int, e: int) -> tuple[int, int]:
+    """Return the hexadecimal number at `i`, with or without 0x, and where it ends; -1 when it is too long or none."""
+    k = i
+    if at(b, k, e, HEX):
+        k += len(HEX)
+    start = k
+    v = np.int64(0)
+    while k < e and (is_digit(b[k]) or 97 <= b[k] <= 102) and k - start < 15:
+        v = v * 16 + (np.int64(b[k]) - (48 if b[k] < 97 else 87))
+        k += 1
+    return (int(v), k) if k > start and k < e and (b[k] == 44 or b[k] == 41) else (-1, k)
+
+
+@inline
+def _written_tracee(b: Bytes, i: int, e: int) -> int:
+    """Return the thread id in ptrace's arguments `(4205, tid, set, ...)` when it writes FP registers, else 0."""
+    request, k = _hex(b, i + 1, e)
+    tid, k = _hex(b, skip_spaces(b, k + 1, e), e)
+    regset, k = _hex(b, skip_spaces(b, k + 1, e), e)
+    fp = regset == NT_PRFPREG or regset == NT_ARM_SVE
+    return tid if request == PTRACE_SETREGSET and fp and 0 < tid <= codes.MAX_TID else 0
+
+
+@inline
 def _syscall(b: Bytes, i: int, e: int, enter: bool) -> Fields:
     """Parse `NR 29 (5, ae80, 0)` or `NR 29 = 0`."""
     if not at(b, i, e, NR):
@@ -182,7 +213,11 @@ def _syscall(b: Bytes, i: int, e: int, enter: bool) -> Fields:
     k = skip_spaces(b, k, e) if k >= 0 else e
     if k >= e or b[k] != (40 if enter else 61) or abs(nr) > 1_000_000_000:
         return _bad()
-    return _plain(nr, _second_is_kvm_run(b, k, e) if enter else 0)
+    if not enter:
+        return _plain(nr, 0)
+    if _second_is_kvm_run(b, k, e):
+        return _plain(nr, 1)
+    return _plain(nr, -_written_tracee(b, k, e) if nr == PTRACE else 0)
 
 
 @inline
@@ -267,7 +302,18 @@ def _caller(b: Bytes, i: int, e: int) -> int:
         k += 1
     if at(b, k, e, OF_FORK):
         return codes.CALLER_FORK
+    if at(b, k, e, OF_SVE_TRAP):
+        return codes.CALLER_SVE_TRAP
     return codes.CALLER_SIGNAL if at(b, k, e, OF_SIGNAL) else 0
+
+
+@inline
+def _run(b: Bytes, i: int, e: int) -> Fields:
+    """Parse `fp=1 sve=0 traps=1`."""
+    fp, sve, traps = _field(b, i, e, RUN_FP), _field(b, i, e, RUN_SVE), _field(b, i, e, RUN_TRAPS)
+    if fp < 0 or fp > 1 or sve < 0 or sve > 1 or traps < 0:
+        return _bad()
+    return _plain(fp * codes.RUN_FP | sve * codes.RUN_SVE, min(traps, codes.MAX_TRAPS))
 
 
 @inline
@@ -295,8 +341,10 @@ def parse_fields(b: Bytes, i: int, e: int, code: int) -> Fields:
         return _hotplug(b, i, e)
     if code == codes.SIGNAL_DELIVER:
         return _signal(b, i, e)
-    if code == codes.PRESERVE:
+    if code == codes.PRESERVE or code == codes.FLUSH_TASK:
         return _plain(_caller(b, i, e), 0)
+    if code == codes.USER_RUN or code == codes.GUEST_RUN:
+        return _run(b, i, e)
     if code == codes.LOST:
         return _lost(b, i, e)
     return _plain(0, 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from fpstate.jit import inline
 from fpstate.traces.machine import (
     ANY_RUN,
@@ -10,6 +12,7 @@ from fpstate.traces.machine import (
     EXITS,
     FIRST,
     GUEST,
+    GUEST_RUNS,
     IN_GUEST,
     LEAVING,
     LOAD,
@@ -20,6 +23,7 @@ from fpstate.traces.machine import (
     PENDING,
     PUT,
     RUN,
+    SEEN,
     SYNCS,
     TID,
     UNKNOWN_USE,
@@ -32,8 +36,9 @@ from fpstate.traces.machine import (
 )
 from fpstate.traces.machine import KERNEL as IN_KERNEL
 from fpstate.traces.trace import Kind
-from fpstate.world.events import Event
+from fpstate.world.events import Event, Truth
 
+TRAP: Final = int(Truth.GUEST_FP_TRAP)
 UNUSED, USED, NOT_SEEN = range(3)
 """What the lines say about FP use in a guest run."""
 
@@ -68,8 +73,15 @@ def begin_run(m: Machine, x: int) -> None:
 
 @inline
 def leave_guest(m: Machine, x: int, use: int) -> None:
-    """End a guest run. FP use is certain the first time since a load; later the registers were still the guest's."""
-    if use == USED and m.context[x, FIRST]:
+    """End a guest run. FP use is certain the first time since a load; later the registers were still the guest's.
+
+    What an emulator saw is always certain. It sees nothing of a run that an interrupt ended before the guest began.
+    """
+    if m.facts[GUEST_RUNS]:
+        if m.context[x, SEEN] == 2:
+            emit(m, Event.GUEST_FP, x, m.context[x, VCPU])
+        m.context[x, SEEN] = 0
+    elif use == USED and m.context[x, FIRST]:
         emit(m, Event.GUEST_FP, x, m.context[x, VCPU])
         m.context[x, FIRST] = 0
     elif use != UNUSED:
@@ -137,6 +149,17 @@ def decide_use(m: Machine, c: int, x: int, is_bind: bool) -> None:
         leave_guest(m, left, USED)
     else:
         leave_guest(m, left, UNUSED if m.facts[BINDS] or m.facts[BINDS_TRACED] else NOT_SEEN)
+
+
+@inline
+def saw_guest(m: Machine, x: int, fp: bool, traps: int) -> None:
+    """guest_run: the guest of `x` has run and is about to stop."""
+    if not m.context[x, GUEST]:
+        m.facts[IN_GUEST] += 1
+        enter_guest(m, x)
+    m.context[x, SEEN] = 2 if fp else 1
+    for _ in range(traps):
+        emit(m, TRAP, x, -1)
 
 
 @inline

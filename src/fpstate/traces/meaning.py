@@ -20,6 +20,7 @@ from fpstate.traces.guests import (
     leave_run,
     load,
     put,
+    saw_guest,
 )
 from fpstate.traces.machine import (
     BINDS,
@@ -53,6 +54,8 @@ from fpstate.traces.machine import (
     PREVIOUS,
     PUT,
     QUICKEST,
+    RELOADED,
+    RELOADS,
     RESCHED,
     ROOM,
     ROWS,
@@ -64,6 +67,7 @@ from fpstate.traces.machine import (
     SYSCALLS,
     TID,
     TIME,
+    TRAP_ROW,
     USER,
     X86,
     Machine,
@@ -80,6 +84,7 @@ from fpstate.world.events import Event, Truth
 
 BIND: Final = int(Truth.FPSIMD_BIND_STATE_TO_CPU)
 SVE_ACCESS: Final = int(Truth.DO_SVE_ACC)
+RELOAD: Final = int(Truth.FPSIMD_RESTORE_CURRENT_STATE)
 KTHREADD: Final = 2
 SIGRETURN_ARM64: Final = 139
 SIGRETURN_X86: Final = 15
@@ -139,7 +144,9 @@ def _went_straight(m: Machine, x: int, stopper: bool) -> bool:
 @inline
 def _switch_out(m: Machine, x: int, runnable: bool, stopper: bool) -> None:
     if m.context[x, MODE] == PENDING:
-        if not _went_straight(m, x, stopper):
+        if m.context[x, SVE] == 1 and not m.context[x, RELOADED]:
+            m.context[x, SVE] = 2  # perhaps still in the trap's handler; its next line will tell
+        elif not _went_straight(m, x, stopper):
             to_user(m, x)
         m.context[x, MODE] = OFF
     if m.context[x, RUN]:
@@ -193,7 +200,7 @@ def _thread_switch(m: Machine, c: int, x: int) -> None:
 
 
 @inline
-def _sys_enter(m: Machine, x: int, nr: int, kvm_run: bool) -> None:
+def _sys_enter(m: Machine, c: int, x: int, nr: int, what: int) -> None:
     m.facts[SYSCALLS] = 1
     m.context[x, USER] = 1
     if m.context[x, RUN]:
@@ -201,8 +208,10 @@ def _sys_enter(m: Machine, x: int, nr: int, kvm_run: bool) -> None:
     to_user(m, x)
     emit(m, Event.SYSCALL, x, -1)
     m.context[x, MODE] = KERNEL
-    if kvm_run:
+    if what == 1:
         begin_run(m, x)
+    elif what < 0 and not m.facts[X86]:
+        emit(m, Event.PTRACE_WRITE, x, context_of(m, -what, c))
     if nr == (SIGRETURN_X86 if m.facts[X86] else SIGRETURN_ARM64):
         emit(m, Event.SIGRETURN, x, -1)
 
@@ -215,6 +224,19 @@ def _sys_exit(m: Machine, x: int, need_resched: bool) -> None:
         end_run(m, x, not m.facts[EXITS])
     m.context[x, CHILD] = -1
     make_pending(m, x, 1 if need_resched else 0)
+
+
+@inline
+def _saw_user(m: Machine, x: int, used: int) -> None:
+    """user_run: an emulator saw `x` return to user mode."""
+    m.context[x, USER] = 1
+    emit(m, Event.RET_TO_USER, x, -1)
+    if used & codes.RUN_SVE:
+        emit(m, Event.USER_SVE, x, -1)
+    if used:
+        emit(m, Event.USER_FP, x, -1)
+    m.context[x, SVE] = 0
+    make_pending(m, x, 0)
 
 
 @inline
@@ -331,11 +353,26 @@ def _lost(m: Machine, c: int) -> None:
 def _sve_trap(m: Machine, x: int, need_resched: bool) -> None:
     """do_sve_acc: user mode used SVE and trapped; it will use it again, without a trap, once it is back there."""
     to_user(m, x)
+    m.context[x, TRAP_ROW] = m.facts[ROWS]
     emit(m, Event.USER_SVE, x, -1)
     emit(m, SVE_ACCESS, x, -1)
     m.context[x, USER] = 1
     m.context[x, SVE] = 1
     make_pending(m, x, 1 if need_resched else 0)
+
+
+@inline
+def _sve_trap_goes_on(m: Machine, x: int) -> None:
+    """fpsimd_flush_task_state in do_sve_acc: `x` was switched out before the trap had changed anything.
+
+    So it is as if it trapped only now, unless those rows are gone.
+    """
+    r = m.context[x, TRAP_ROW]
+    if m.context[x, SVE] and r + 1 < m.facts[ROWS] and m.rows[3, r] == x and m.rows[2, r + 1] == SVE_ACCESS:
+        m.rows[2, r] = m.rows[2, r + 1] = Event.NONE
+        emit(m, Event.USER_SVE, x, -1)
+        emit(m, SVE_ACCESS, x, -1)
+    make_pending(m, x, 0)
 
 
 @inline
@@ -358,6 +395,8 @@ def _rare(m: Machine, x: int, line: Line) -> None:
         _executed(m, x, line.b, line.other if line.flags & codes.UNNAMED else line.comm)
     elif code == codes.EXIT:
         _exit(m, x)
+    elif code == codes.FLUSH_TASK:
+        _sve_trap_goes_on(m, x)
     elif code == codes.FLUSH_THREAD:
         _flush_thread(m, x)
     elif code == codes.CPUHP:
@@ -372,6 +411,8 @@ def _often(m: Machine, c: int, x: int, line: Line) -> None:
     if code == SVE_ACCESS:
         _sve_trap(m, x, (line.flags & codes.NEED_RESCHED) != 0)
     elif code >= codes.FIRST_TRUTH:
+        if code == RELOAD:
+            m.facts[RELOADS] = m.context[x, RELOADED] = 1
         m.facts[BINDS] |= code == BIND
         emit(m, code, x, -1)
     elif code == codes.SWITCH:
@@ -380,7 +421,7 @@ def _often(m: Machine, c: int, x: int, line: Line) -> None:
         m.facts[BINDS_TRACED] = 1
         _thread_switch(m, c, x)
     elif code == codes.SYS_ENTER:
-        _sys_enter(m, x, line.a, line.b != 0)
+        _sys_enter(m, c, x, line.a, line.b)
     elif code == codes.SYS_EXIT:
         _sys_exit(m, x, (line.flags & codes.NEED_RESCHED) != 0)
     elif code == codes.KVM_ENTRY:
@@ -389,6 +430,12 @@ def _often(m: Machine, c: int, x: int, line: Line) -> None:
         exit_guest(m, x)
     elif code == codes.KVM_USERSPACE_EXIT:
         leave_run(m, x)
+    elif code == codes.USER_RUN:
+        _saw_user(m, x, line.a)
+    elif code == codes.GUEST_RUN:
+        saw_guest(m, x, line.a != 0, line.b)
+    elif code == codes.ALMOST_USER:
+        emit(m, Event.RET_TO_USER, x, -1)
     elif code == codes.CTXSYNC:
         guest_stopped(m, c, x)
     else:

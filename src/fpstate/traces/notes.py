@@ -76,7 +76,7 @@ def _users(counts: dict[str, int], facts: NDArray[np.int64], scanned: NDArray[np
     unflagged = scanned[scan.FLAGGED] < scanned[scan.EVENTS]
     signals = counts.get("signal_deliver") or facts[machine.MARKS]
     return [
-        _USER_FP,
+        "" if facts[machine.USER_RUNS] else _USER_FP,
         ""
         if syscalls
         else "System calls were not recorded: returns to user mode are only possible ones, at each switch to a task "
@@ -99,7 +99,7 @@ def _guests(found: Beginning, counts: dict[str, int], facts: NDArray[np.int64]) 
         if unknown
         else "",
         f"After a guest's first use of FP since a load, its later runs may use it unseen ({Event.GUEST_FP_MAYBE.name})."
-        if binds
+        if binds and not facts[machine.GUEST_RUNS]
         else "",
         "No fpsimd_bind_state_to_cpu line: the guests are taken to have used no FP."
         if found.binds and not binds and counts.get("kvm_arch_vcpu_ctxsync_fp")

@@ -114,6 +114,8 @@ class Import:
         facts[machine.MARKS] = self._begin.marks
         facts[machine.BINDS_TRACED] = self._begin.binds
         facts[machine.X86] = self._begin.x86
+        seen = self._begin.facts.get("observed", "").split()
+        facts[machine.USER_RUNS], facts[machine.GUEST_RUNS] = "user" in seen, "guest" in seen
 
     def _step(self, buffer: NDArray[np.uint8], at: int, have: int, final: bool, raw: Raw) -> tuple[int, int, int]:
         assert self._begin is not None

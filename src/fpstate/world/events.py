@@ -148,3 +148,4 @@ class Truth(IntEnum):
     KVM_ARCH_VCPU_LOAD_FP = 70
     KVM_ARCH_VCPU_PUT_FP = 71
     DO_SVE_ACC = 72
+    GUEST_FP_TRAP = 73  # the hypervisor's own FP trap (kvm_hyp_handle_fpsimd), seen by an emulator

@@ -327,7 +327,7 @@ def may_discard(w: World, x: int, cpus: int, n: int) -> None:
 
 @inline
 def leave_streaming(w: World, t: int, features: int, cpus: int, n: int) -> None:
-    """A system call leaves streaming mode, and so zeroes V and Z (Documentation/arch/arm64/sme.rst)."""
+    """Take task `t` out of streaming mode at a system call; that zeroes V and Z (Documentation/arch/arm64/sme.rst)."""
     w[record(ZA, t, cpus, n) + ZA_SVCR] &= ~1
     renew(w, V, t, True, cpus, n)
     renew(w, Z, t, True, cpus, n)

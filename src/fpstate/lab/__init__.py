@@ -1,0 +1,1 @@
+"""Traces from a real Linux/KVM on an emulated arm64 machine."""

@@ -1,0 +1,121 @@
+"""The arm64 kernel package of Debian, fetched with apt into a folder of ours: no root, nothing of the system's changed.
+
+apt checks the archive's signature with Debian's own keyring and every file against the signed checksums.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from fpstate.errors import FpstateError
+
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+SUITE = "bookworm"
+META_PACKAGE = "linux-image-arm64"
+"""Depends on the suite's current kernel; 6.1 with all its stable updates."""
+
+_SOURCES = f"""\
+deb [arch=arm64 signed-by={KEYRING}] http://deb.debian.org/debian {SUITE} main
+deb [arch=arm64 signed-by={KEYRING}] http://deb.debian.org/debian-security {SUITE}-security main
+"""
+
+Tell = Callable[[str], None]
+
+
+def cache_folder() -> Path:
+    """Return where kernels and their symbols are kept: $XDG_CACHE_HOME/fpstate/lab, or below ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fpstate" / "lab"
+
+
+def fetched_kernel() -> Path | None:
+    """Return the image of the newest kernel fetched before, or None."""
+    images = (cache_folder() / "kernels").glob("*/boot/vmlinuz-*")
+    return max(images, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def fetch_kernel(tell: Tell) -> Path:
+    """Fetch Debian's arm64 kernel unless that was done, and return its image; its modules and config lie beside it.
+
+    Raise FpstateError if apt or the network cannot.
+    """
+    found = fetched_kernel()
+    if found:
+        return found
+    tell("fetching Debian's arm64 kernel (60 MB, once)")
+    folder = cache_folder()
+    apt = _Apt(folder / "apt")
+    apt.run("apt-get", "update")
+    package = apt.kernel_package()
+    for old in apt.folder.glob("*.deb"):
+        old.unlink()
+    apt.run("apt-get", "download", package)
+    (archive,) = apt.folder.glob("*.deb")
+    target = folder / "kernels" / package
+    parts = target.with_name(f".{package}.{os.getpid()}")
+    shutil.rmtree(parts, ignore_errors=True)
+    parts.mkdir(parents=True)
+    _run(["dpkg-deb", "-x", str(archive), str(parts)], folder)
+    shutil.rmtree(target, ignore_errors=True)
+    parts.rename(target)
+    archive.unlink()
+    image = fetched_kernel()
+    if image is None:
+        raise FpstateError(f"the package {package} holds no kernel", expected="boot/vmlinuz-*", where=str(target))
+    return image
+
+
+class _Apt:
+    """apt for architecture arm64 with its own lists, cache and (empty) package state."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for part in ("state/lists/partial", "cache/archives/partial"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        (folder / "sources.list").write_text(_SOURCES)
+        (folder / "status").write_text("")
+        settings = {
+            "APT::Architecture": "arm64",
+            "APT::Architectures": "arm64",
+            "APT::Sandbox::User": "",
+            "APT::Update::Error-Mode": "any",
+            "Acquire::Languages": "none",
+            "Dir::State": folder / "state",
+            "Dir::State::status": folder / "status",
+            "Dir::Cache": folder / "cache",
+            "Dir::Etc::sourcelist": folder / "sources.list",
+            "Dir::Etc::sourceparts": "/dev/null",
+            "Dir::Etc::preferences": "/dev/null",
+            "Dir::Etc::preferencesparts": "/dev/null",
+        }
+        self._options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
+
+    def run(self, program: str, *words: str) -> str:
+        return _run([program, "-q", *self._options, *words], self.folder)
+
+    def kernel_package(self) -> str:
+        """Return the name of the package with the suite's current kernel."""
+        for line in self.run("apt-cache", "depends", META_PACKAGE).splitlines():
+            kind, _, name = line.strip().partition(" ")
+            if kind == "Depends:" and name.startswith("linux-image-"):
+                return name
+        raise FpstateError(f"apt knows no kernel behind {META_PACKAGE}", expected="a package linux-image-*-arm64")
+
+
+def _run(words: list[str], folder: Path) -> str:
+    try:
+        done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    except FileNotFoundError:
+        raise FpstateError(f"there is no {words[0]}", expected="Debian's apt and dpkg", hint=_OTHERWISE) from None
+    if done.returncode:
+        last = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()][-1:]
+        raise FpstateError(
+            f"{words[0]} failed: {' '.join(last) or done.returncode}", expected="the Debian archive", hint=_OTHERWISE
+        )
+    return done.stdout
+
+
+_OTHERWISE = "or give a kernel of your own: --kernel IMAGE"

@@ -1,0 +1,1 @@
+"""The capture on the emulated machine, and its parts without one."""

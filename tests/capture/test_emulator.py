@@ -1,0 +1,162 @@
+"""The emulator's log read alone, and lined up with a trace."""
+
+from __future__ import annotations
+
+import pytest
+
+from fpstate.errors import FpstateError
+from fpstate.lab.emulator import CpuLog, Stay, Watched, Where, read_log
+from fpstate.lab.lineup import lined_up
+
+NAMES = ("tracing_mark_write", "sched_switch", "sys_enter", "sys_exit", "restore", "hw_free")
+MARK, SWITCH, ENTER, EXIT, RESTORE = range(5)
+TOP, CHECK = 6, 7
+WATCHED = Watched(NAMES, frozenset({TOP}), frozenset({CHECK}), frozenset({SWITCH}), frozenset({SWITCH}), RESTORE)
+
+TO_USER = "Exception return from AArch64 EL2 to AArch64 EL0 PC 0x402424"
+TO_GUEST = "Exception return from AArch64 EL2 to AArch64 EL1 PC 0x30000040"
+TO_GUEST32 = "Exception return from AArch64 EL2 to AArch32 EL1 PC 0x20000040"
+TO_NVHE_HOST = "Exception return from AArch64 EL2 to AArch64 EL1 PC 0xffff800008010000"
+TO_START = "Exception return from AArch64 EL2 to AArch64 EL1 PC 0x41200000"  # a CPU that comes up: no MMU yet
+
+
+def taken(number: int, name: str, one: int, two: int, ec: int, cpu: int = 0) -> str:
+    return (
+        f"Taking exception {number} [{name}] on CPU {cpu}\n...from EL{one} to EL{two}\n"
+        f"...with ESR {ec:#x}/{ec << 26:#x}\n...with ELR 0x402430\n...to EL{two} PC 0xffff800008012c00 PSTATE 0x3c9"
+    )
+
+
+SVC = taken(2, "SVC", 0, 2, 0x15)
+IRQ = taken(5, "IRQ", 0, 2, 0x07)  # the ESR of an interrupt is that of some exception before
+SVE = taken(1, "Undefined Instruction", 0, 2, 0x19)
+GUEST_FP = taken(1, "Undefined Instruction", 1, 2, 0x07)
+GUEST_HVC = taken(11, "Hypervisor Call", 1, 2, 0x16)
+GUEST_IRQ = taken(5, "IRQ", 1, 2, 0x07)
+
+
+def log_of(*lines: str) -> CpuLog:
+    log = read_log(("\n".join([SVC, *lines]) + "\n").encode(), WATCHED)
+    assert log is not None
+    return log
+
+
+def stays(*lines: str) -> list[tuple[int, Stay]]:
+    return log_of(*lines).stays
+
+
+def test_a_run_of_user_mode_and_what_it_used() -> None:
+    """FP told between the return to EL0 and the next exception belongs to that run; told in the kernel it does not."""
+    assert stays("@A 3", "@F", TO_USER, "@F", SVC, "@A 2", "@A 3", TO_USER, SVC) == [
+        (1, Stay(Where.USER, fp=True)),
+        (3, Stay(Where.USER)),
+    ]
+
+
+def test_runs_with_no_line_between_are_one() -> None:
+    """A tick in user mode leaves nothing in the trace, so both halves are one run, with the use of either."""
+    assert stays("@A 3", TO_USER, IRQ, TO_USER, "@F", IRQ, TO_USER, SVC) == [(1, Stay(Where.USER, fp=True))]
+
+
+def test_an_sve_access_that_traps_has_not_used_anything() -> None:
+    """It is told before it traps; after do_sve_acc it runs, and is told again."""
+    assert stays(TO_USER, "@S", SVE, "@A 5", TO_USER, "@S", SVC) == [
+        (0, Stay(Where.USER, traps=1)),
+        (1, Stay(Where.USER, sve=True)),
+    ]
+    assert stays(TO_USER, "@F", "@S", SVE)[0] == (0, Stay(Where.USER, fp=True, traps=1))
+
+
+def test_guest_runs_and_their_traps() -> None:
+    """The hypervisor serves the trap and goes back: one run, one trap; the ESR of an interrupt counts for nothing."""
+    lines = ("@A 5", TO_GUEST, "@F", GUEST_FP, TO_GUEST, "@F", GUEST_HVC, "@A 5", TO_GUEST, GUEST_IRQ, "@A 5")
+    log = log_of(*lines)
+    assert log.stays == [(1, Stay(Where.GUEST, fp=True, traps=1)), (2, Stay(Where.GUEST))]
+    assert log.exceptions == {(True, 0x07): 1, (True, 0x16): 1}
+    assert stays(TO_GUEST32, "@F", GUEST_HVC) == [(0, Stay(Where.GUEST, fp=True))]
+
+
+def test_the_host_at_el1_is_no_guest() -> None:
+    """Without VHE the hypervisor returns to the host's kernel at EL1 too, and a CPU starts at a physical address."""
+    assert stays(TO_NVHE_HOST, "@A 5", TO_START) == []
+
+
+def test_the_kernel_turns_back_on_its_way_to_user_mode() -> None:
+    """Flags looked at, then a switch without user mode between: almost there. With user mode between: nothing."""
+    almost = (1, Stay(Where.ALMOST_USER))
+    assert stays("@A 3", "@A 6", "@A 7", "@A 1") == [almost]
+    assert stays("@A 3", "@A 6", "@A 7", TO_USER, IRQ, "@A 1") == [(1, Stay(Where.USER))]
+
+
+def test_flags_read_before_a_switch_say_nothing_after_it() -> None:
+    """A pass that was interrupted by a switch acts on old flags; only a call of the restorer shows what they were."""
+    assert stays("@A 6", "@A 1", "@A 7", "@A 1") == []
+    assert stays("@A 6", "@A 1", "@A 7", "@A 4", "@A 1") == [(2, Stay(Where.ALMOST_USER))]
+
+
+def test_a_thread_that_runs_no_cpu_has_no_log() -> None:
+    """QEMU's other threads write logs as well."""
+    assert read_log(b"@A 3\n", WATCHED) is None
+
+
+HEAD = "# tracer: function\n"
+
+
+def line(event: str, who: str = "a-7", cpu: int = 0, time: int = 0) -> str:
+    return f"{who:>16} [{cpu:03}] ..... {1 + time / 10:.6f}: {event}"
+
+
+def switch(one: str, two: str, time: int) -> str:
+    (a, i), (b, j) = one.split("-"), two.split("-")
+    return line(
+        f"sched_switch: prev_comm={a} prev_pid={i} prev_prio=1 ==> next_comm={b} next_pid={j} next_prio=1", one, 0, time
+    )
+
+
+TRACE = [
+    HEAD.strip(),
+    line("sys_enter: NR 64 (1, 2)", time=0),
+    line("tracing_mark_write: fpstate begins on CPU 0", time=1),
+    line("sys_exit: NR 64 = 2", time=2),
+    line("sys_enter: NR 24 ()", time=3),
+    switch("a-7", "b c-8", time=4),
+    line("hw_save: (fpsimd_save+0x70/0x140)", time=5),
+    line("sys_exit: NR 1 = 2", "b c-8", time=6),
+    line("sys_enter: NR 2 ()", "b c-8", time=7),
+]
+CALLED = [ENTER, EXIT, ENTER, MARK, EXIT, ENTER, SWITCH, EXIT, ENTER, EXIT]  # two before the trace, one after
+
+
+def test_stays_get_their_lines() -> None:
+    """Each stay stands after the lines written before it, for the thread that runs, at the last line's time."""
+    log = CpuLog(0, CALLED, [(5, Stay(Where.USER, fp=True)), (7, Stay(Where.ALMOST_USER)), (8, Stay(Where.USER))])
+    added = [text for text in lined_up(TRACE, [log], WATCHED) if text not in TRACE]
+    assert [text.strip() for text in added] == [
+        "a-7       [000] .....     1.200000: user_run: fp=1 sve=0 traps=0",
+        "b c-8       [000] .....     1.500000: almost_user:",
+        "b c-8       [000] .....     1.600000: user_run: fp=0 sve=0 traps=0",
+    ]
+    whole = lined_up(TRACE, [log], WATCHED)
+    assert whole.index(added[1]) == whole.index(TRACE[6]) + 1, "a probe's line belongs to the call before it"
+
+
+def test_an_interrupt_may_swap_two_lines() -> None:
+    """A call may be overtaken by an interrupt before it writes; between two stays the order does not matter."""
+    swapped = [*CALLED[:5], SWITCH, ENTER, *CALLED[7:]]
+    log = CpuLog(0, swapped, [(5, Stay(Where.USER)), (8, Stay(Where.USER))])
+    assert sum("user_run" in text for text in lined_up(TRACE, [log], WATCHED)) == 2
+
+
+@pytest.mark.parametrize(
+    ("called", "match"),
+    [
+        ([ENTER, EXIT, ENTER, MARK, EXIT, SWITCH, SWITCH, EXIT, ENTER], "does not fit the trace on CPU 0.*NR 24"),
+        ([ENTER, EXIT], "1 marks in the trace and 0 in the emulator's log"),
+        ([MARK, ENTER, MARK, EXIT], "1 marks in the trace and 2"),
+    ],
+)
+def test_what_does_not_fit_is_an_error(called: list[int], match: str) -> None:
+    """A log of another run, or a lost line, must not be lined up silently."""
+    log = CpuLog(0, called, [(5, Stay(Where.USER))])
+    with pytest.raises(FpstateError, match=match):
+        lined_up(TRACE, [log], WATCHED)
