@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet
 
-.PHONY: help demo test lint bench docs payload clean
+.PHONY: help demo test lint bench docs programs payload clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make lint   check style, formatting and types"
 	@echo "make bench  run all benchmarks in full (BENCH_FLAGS=--short for a quick look)"
 	@echo "make docs   rewrite the generated tables in the documents"
+	@echo "make programs  build the machine's programs; needs gcc-aarch64-linux-gnu"
 	@echo "make payload  build the programs of fpstate capture again (gcc, gcc-aarch64-linux-gnu)"
 	@echo "make clean  remove .venv and everything built"
 
@@ -35,8 +36,11 @@ bench: .venv/stamp-bench
 		echo "== $$script $(BENCH_FLAGS)"; $(BIN)/python "$$script" $(BENCH_FLAGS); \
 	done
 
-docs: .venv/stamp-core
+docs: .venv/stamp-dev
 	$(BIN)/python docs/generate.py
+
+programs:
+	src/fpstate/machine/programs/build.sh
 
 # What runs in the emulated machine, and QEMU's plugin. Both are kept in the project: users need no compiler.
 PAYLOAD := src/fpstate/lab/payload

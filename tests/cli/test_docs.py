@@ -11,7 +11,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-@pytest.mark.parametrize("page", ["docs/tutorial.md", "docs/check.md", "docs/capture.md", "README.md"])
+PAGES = ["docs/tutorial.md", "docs/check.md", "docs/run.md", "docs/capture.md", "README.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_a_page_shows_what_its_commands_print(page: str) -> None:
     """Every command on the page, run now, prints what stands there."""
     words = [sys.executable, str(ROOT / "docs/generate.py"), "--check", page]

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from fpstate.check.path import Path
+    from rich.table import Table
+
+    from fpstate.check.path import Path, Step
     from fpstate.check.run import Result
     from fpstate.check.scope import Scope
     from fpstate.policies.base import Policy
@@ -63,7 +65,7 @@ def command(
         _list_features(json)
         return
     chosen = with_features(find_policy(policy), [word.strip() for word in features.split(",") if word.strip()])
-    scope = _scope(chosen, cpus, tasks, vcpus, kthreads, events)
+    scope = make_scope(chosen, cpus, tasks, vcpus, kthreads, events)
     wanted = tuple(properties or DEFAULT)
     compiling_notice("checker")
     if path is not None:
@@ -82,9 +84,10 @@ def command(
     raise typer.Exit(EXIT_CODES[result.verdict])
 
 
-def _scope(
+def make_scope(
     policy: type[Policy], cpus: int | None, tasks: int | None, vcpus: int | None, kthreads: int, events: str
 ) -> Scope:
+    """Return the scope the options name; what they leave open is the policy's default."""
     from fpstate.check.scope import Scope, policy_scope
 
     default = policy_scope(policy)
@@ -176,34 +179,40 @@ def _show(policy: str, result: Result) -> None:
         out.print("the bound on states was reached; raise --max-states or narrow the scope", highlight=False)
 
 
-def _show_path(policy: str, path: Path, result: Result) -> None:
+def path_table(title: str, steps: Sequence[Step], cpus: Sequence[int]) -> Table:
+    """Return a path as a table: each event, what the policy did about it, and where that left registers and fields."""
     from rich.table import Table
 
-    from fpstate.cli.output import console
-
-    table = Table(title=f"path {path.code}", title_justify="left", show_lines=False)
+    table = Table(title=title, title_justify="left", show_lines=False)
     table.add_column("", justify="right")
     table.add_column("event", no_wrap=True)
     table.add_column("the policy does")
-    for c in range(result.scope.cpus):
+    for c in cpus:
         table.add_column(f"CPU{c} registers")
     table.add_column("fields after it")
-    for s in path.steps:
+    for s in steps:
         who = f"{s.who}->{s.other}" if s.other else s.who
-        event = f"{s.event} {who}" + (f" (CPU{s.cpu})" if result.scope.cpus > 1 else "")
-        cpus = [f"CPU{c}: {text}" for c, text in enumerate(s.cpus) if text]
-        fields = "; ".join([*cpus, *s.changed])
-        table.add_row(str(s.number), event, ", ".join(s.operations) or "-", *s.registers, fields)
+        event = f"{s.event} {who}" + (f" (CPU{s.cpu})" if len(cpus) > 1 else "")
+        fields = "; ".join([*(f"CPU{c}: {text}" for c, text in enumerate(s.cpus) if text), *s.changed])
+        registers = [s.registers[c] for c in cpus]
+        table.add_row(str(s.number), event, ", ".join(s.operations) or "-", *registers, fields)
+    return table
+
+
+def _show_path(policy: str, path: Path, result: Result) -> None:
+    from fpstate.cli.output import console
+
+    table = path_table(f"path {path.code}", path.steps, range(result.scope.cpus))
     out = console()
     out.print(table)
     if path.wrong:
-        out.print(f"{path.wrong}\ndecided at {_shortened(path.blame)}", highlight=False)
+        out.print(f"{path.wrong}\ndecided at {shortened(path.blame)}", highlight=False)
         if path.code:
             again = f"again: fpstate check {policy} {_options(result)} --path {path.code}"
             out.print(again, highlight=False, soft_wrap=True)
 
 
-def _shortened(where: str) -> str:
+def shortened(where: str) -> str:
     """Return a place in a file without the folders it is installed in."""
     step, comma, place = where.partition(", ")
     _, package, inside = place.rpartition("/fpstate/policies/")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fpstate import __version__
-from fpstate.cli import bugs, capture, check, compare, costs, describe, import_, policies, validate
+from fpstate.cli import bugs, capture, check, compare, costs, describe, import_, policies, run, validate
 from fpstate.errors import FpstateError
 
 GOOD, FINDING, BAD_INPUT, INCOMPLETE = 0, 1, 2, 3
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 app.command("compare")(compare.command)
 app.command("check")(check.command)
+app.command("run")(run.command)
 app.command("bugs")(bugs.command)
 app.command("validate")(validate.command)
 app.command("capture")(capture.command)

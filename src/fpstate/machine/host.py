@@ -1,0 +1,483 @@
+"""The host kernel and hypervisor, and the tasks and guests they run: scheduler, system calls, KVM's run loop, softirqs.
+
+All code of tasks, guests and kernel-mode NEON is real AArch64 code on the engines; what is in Python is the kernel.
+What happens is decided by one seeded generator and by the programs, so a run is repeatable.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+
+from fpstate.machine.elf import PAGE, Program, bundled
+from fpstate.machine.engine import KERNEL_PSTATE, PC, SP, TPIDR, USER_PSTATE, Engine, Registers, Stop, X
+from fpstate.machine.linux import Linux, initial_stack
+from fpstate.machine.memory import DEVICE, KERNEL_BUFFER, RUN_PAGE, STACK_TOP, Ram, Space, Text
+from fpstate.machine.twin import Twin
+from fpstate.machine.twin_sve import SveTwin
+from fpstate.rows import Rows, features_of
+from fpstate.traces.trace import Kind
+from fpstate.world import order as O
+from fpstate.world import step as S
+from fpstate.world.events import Event
+
+STACK = 64 << 10
+HASH_BYTES = 128  # what one hash in the kernel takes in
+KVM_RUN, WRITE, EXIT, EXIT_GROUP, YIELD, HASH = 29, 64, 93, 94, 124, 1000
+REASON_MMIO, REASON_END = 1, 2
+
+
+class State(Enum):
+    """Whether a thread can run."""
+
+    RUNNABLE = 0
+    BLOCKED = 1  # until `wake`
+    DEAD = 2
+
+
+@dataclass(eq=False)
+class Runner:
+    """What tasks and guests have in common: a program, its memory and registers, and what came of it."""
+
+    context: int
+    program: Program
+    space: Space
+    registers: Registers
+    limit: int  # instructions, after which it is stopped
+    output: bytearray = field(default_factory=bytearray)
+    code: int | None = None  # what it exited with
+    killed: str = ""  # why it could not go on
+    instructions: int = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has exited or was killed."""
+        return self.code is not None or bool(self.killed)
+
+
+@dataclass(eq=False)
+class Vcpu(Runner):
+    """A guest's CPU. `pending` is the register that waits for what the VMM reads from its device."""
+
+    pending: int | None = None
+
+
+@dataclass(eq=False)
+class Task(Runner):
+    """A thread of the host."""
+
+    vcpu: Vcpu | None = None  # of a VMM
+    in_run: bool = False  # inside KVM_RUN
+    hashing: bool = False  # between the halves of a hash in the kernel
+    state: State = State.RUNNABLE
+    wake: int = 0
+    cpu: int | None = None  # where it ran last
+    running: bool = False
+    linux: Linux | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a machine runs."""
+
+    cpus: int = 2
+    slice: int = 10_000  # instructions
+    seed: int = 1
+    softirq: float = 0.1  # probability of a softirq that uses NEON, each time the kernel is entered
+    stay: float = 0.75  # probability that a thread that ran on this CPU before is preferred
+
+
+class Machine:
+    """The hardware: engines that share one RAM. It can be used for one run after another."""
+
+    def __init__(self, cpus: int, megabytes: int = 64, vector_length: int = 0) -> None:
+        self.ram = Ram(megabytes << 20)
+        self.engines = [Engine(c, self.ram, vector_length) for c in range(cpus)]
+        self.texts: dict[Program, Text] = {}
+        self.ram.reset()
+
+    def text(self, program: Program) -> Text:
+        """Return the code of a program in RAM, loading it if need be."""
+        if program not in self.texts:
+            self.texts[program] = Text(self.ram, program)
+        return self.texts[program]
+
+    def reset(self) -> None:
+        """Forget the last run: memory is zeros again. Code that was translated is kept."""
+        self.ram.reset()
+        for engine in self.engines:
+            engine.resident = None
+
+
+class Host:
+    """The kernel on a machine, and the threads that share its CPUs under a policy's rows."""
+
+    def __init__(self, rows: Rows, settings: Settings, machine: Machine) -> None:
+        machine.reset()
+        self.rows, self.settings, self.machine = rows, settings, machine
+        self.ram, self.engines = machine.ram, machine.engines[: settings.cpus]
+        self.random = random.Random(settings.seed)  # noqa: S311 - repeatable, not secret
+        self.neon = rows.handler(Event.KERNEL_NEON_BEGIN) is not None  # else the kernel may not touch FP registers
+        self.softirqs = settings.softirq if self.neon else 0.0
+        self.tasks: list[Task] = []
+        self.vcpus: list[Vcpu] = []
+        self.turns = 0
+        self.exits = 0  # guest exits
+        self.kernel = Space(self.ram)
+        self.kernel_program = bundled("kernel")
+        self.kernel.load(self.kernel_program, machine.text(self.kernel_program))
+        self.kernel.map(KERNEL_BUFFER, PAGE)
+        self.current: list[Task | None] = [None] * settings.cpus
+        self.left = [0] * settings.cpus  # of the time slice
+        self.twin: Twin
+        self.names: list[str] = []
+
+    # Making tasks and guests. Contexts are numbered when all are known.
+
+    def add_task(self, program: Program, limit: int) -> Task:
+        """Add a task that runs a program in user mode."""
+        space = Space(self.ram)
+        space.load(program, self.machine.text(program))
+        space.map(STACK_TOP - STACK, STACK)
+        registers = Registers(USER_PSTATE)
+        registers.values[PC] = program.entry
+        registers.values[SP] = initial_stack(space, program)
+        task = Task(0, program, space, registers, limit)
+        self.tasks.append(task)
+        return task
+
+    def add_vm(self, program: Program, limit: int) -> Task:
+        """Add a VM of one vCPU that runs a program, and the VMM task that runs it."""
+        vmm = self.add_task(bundled("vmm"), limit)
+        vmm.space.map(RUN_PAGE, PAGE)
+        space = Space(self.ram)
+        space.load(program, self.machine.text(program))
+        space.map(STACK_TOP - STACK, STACK)
+        registers = Registers(KERNEL_PSTATE)
+        registers.values[PC], registers.values[SP], registers.values[X] = program.entry, STACK_TOP - 256, 1
+        vmm.vcpu = Vcpu(0, program, space, registers, limit)
+        self.vcpus.append(vmm.vcpu)
+        return vmm
+
+    def start(self) -> None:
+        """Give the contexts numbers and names, and make the world beside them."""
+        cpus = self.settings.cpus
+        self.names = [f"idle{c}" for c in range(cpus)] + _names(self.tasks)
+        kinds = [Kind.IDLE] * cpus + [Kind.USER] * len(self.tasks) + [Kind.VCPU] * len(self.vcpus)
+        runners: list[Runner] = [*self.tasks, *self.vcpus]
+        for x, runner in enumerate(runners, cpus):
+            runner.context = x
+            runner.registers.values[TPIDR] = x
+        twin = SveTwin if features_of(self.rows.policy) else Twin
+        self.twin = twin(self.rows, np.array(kinds, np.uint8), self.engines, self.ram)
+
+    def run(self) -> None:
+        """Run until every task has ended."""
+        self.start()
+        while any(t.state is not State.DEAD for t in self.tasks):
+            self.turns += 1
+            for c in range(self.settings.cpus):
+                self.turn(c)
+
+    # The scheduler.
+
+    def turn(self, c: int) -> None:
+        """Let CPU `c` go on: through the kernel, and into user mode or a guest until it comes back."""
+        if self.left[c] <= 0 or self.current[c] is None:
+            self.schedule(c)
+        task = self.current[c]
+        if task is None:
+            return
+        if self.random.random() < self.softirqs:
+            self.softirq(c, task)
+        if task.hashing:
+            self.hash_end(c, task)
+        if task.in_run:
+            self.guest(c, task)
+        else:
+            self.user(c, task)
+
+    def schedule(self, c: int) -> None:
+        """Choose what CPU `c` runs next, and switch to it."""
+        ready = []
+        for t in self.tasks:
+            if t.state is State.BLOCKED and t.wake <= self.turns:
+                t.state = State.RUNNABLE
+            if t.state is State.RUNNABLE and (not t.running or t is self.current[c]):
+                ready.append(t)
+        others = [t for t in ready if t is not self.current[c]] or ready
+        here = [t for t in others if t.cpu in (c, None)]
+        if here and self.random.random() < self.settings.stay:
+            others = here
+        self.switch(c, self.random.choice(others) if others else None)
+        self.left[c] = int(self.settings.slice * self.random.uniform(0.75, 1.25))
+
+    def switch(self, c: int, task: Task | None) -> None:
+        """Switch CPU `c` to `task` (None: idle)."""
+        before = self.current[c]
+        if task is before:
+            return
+        if before is not None:
+            if before.in_run:
+                self.event(O.PUT, c, before, before.vcpu)
+            before.running = False
+        old, new = (c if t is None else t.context for t in (before, task))
+        self.twin.event(O.SWITCH, c, old, new)
+        self.current[c] = task
+        if task is not None:
+            task.running, task.cpu = True, c
+            if task.in_run:
+                if self.random.random() < self.softirqs:
+                    self.softirq(c, task)
+                self.event(O.LOAD, c, task, task.vcpu)
+
+    def event(self, e: int, c: int, task: Task, vcpu: Vcpu | None = None) -> None:
+        """Let an event happen to a task, and to its vCPU if that takes part."""
+        self.twin.event(e, c, task.context, self.twin.n if vcpu is None else vcpu.context)
+
+    # Kernel-mode NEON.
+
+    def kernel_code(self, c: int, name: str, at: int, size: int) -> int:
+        """Run a function of the kernel's code on CPU `c` and return its result."""
+        engine = self.engines[c]
+        engine.put_away()
+        if engine.sve is not None:
+            engine.set_sve(True)  # with SVE trapped, the engine would not zero the rest of Z when V is written
+        engine.enter(self.kernel, privileged=True, fp_on=True)
+        engine.set_x(0, at)
+        engine.set_x(1, size)
+        engine.set_pc(self.kernel_program.symbols[name])
+        engine.run(1_000_000)
+        assert engine.stop is Stop.SVC, f"kernel code stopped at {engine.pc():#x}: {engine.stop.name}"
+        return engine.x(0)
+
+    def softirq(self, c: int, task: Task) -> None:
+        """Take a softirq that uses NEON: it hashes a packet of random bytes."""
+        self.event(O.SOFTIRQ, c, task)
+        self.kernel.write(KERNEL_BUFFER, self.random.randbytes(32))
+        self.kernel_code(c, "hash_begin", KERNEL_BUFFER, 32)
+        self.twin.kernel_wrote(c, task.context, softirq=True)
+        self.event(O.SOFTIRQ_END, c, task)
+
+    def hash_begin(self, c: int, task: Task) -> None:
+        """Do the first half of a hash over a task's buffer (x0: address), in the kernel on its behalf."""
+        self.event(O.NEON_BEGIN, c, task)
+        self._buffer(c, task)
+        self.kernel_code(c, "hash_begin", KERNEL_BUFFER, HASH_BYTES // 2)
+        self.twin.kernel_wrote(c, task.context, softirq=False)
+        task.hashing = True
+
+    def hash_end(self, c: int, task: Task) -> None:
+        """Do the second half: its result goes to the task's x0. It is wrong if the registers were lost in between."""
+        engine, twin = self.engines[c], self.twin
+        self._buffer(c, task)
+        kept = twin.kernel_keeps(c, task.context)
+        before = engine.fp()
+        result = self.kernel_code(c, "hash_end", KERNEL_BUFFER + HASH_BYTES // 2, HASH_BYTES // 2)
+        if kept:
+            twin.kernel_wrote(c, task.context, softirq=False)
+        else:
+            engine.set_fp_registers(before)  # the world knows no write to registers that are another's
+        self.event(O.NEON_END, c, task)
+        task.registers.values[X] = result
+        task.hashing = False
+
+    def _buffer(self, c: int, task: Task) -> None:
+        self.engines[c].put_away()
+        data = task.space.read(task.registers.values[X], HASH_BYTES)
+        self.kernel.write(KERNEL_BUFFER, data or bytes(HASH_BYTES))
+
+    # User mode.
+
+    def user(self, c: int, task: Task) -> None:
+        """Return to user mode until the task comes back into the kernel, and serve what it came for."""
+        self.event(O.RET, c, task)
+        stop = self.execute(c, task, None)
+        engine = self.engines[c]
+        if stop is Stop.SVC:
+            self.event(O.SYSCALL, c, task)
+            self.system_call(c, task, engine)
+        elif isinstance(self.twin, SveTwin) and stop in (Stop.WFI, Stop.SLICE):
+            self.event(O.INTERRUPT, c, task)
+            self.left[c] = 0
+        elif stop is Stop.WFI:
+            self.left[c] = 0
+        elif isinstance(self.twin, SveTwin) and stop is Stop.TRAPPED and self.twin.again:
+            pass  # the trap was served in the kernel; user mode tries again
+        elif stop is not Stop.SLICE:
+            if stop is Stop.HVC:
+                engine.set_pc(engine.pc() - 4)
+            self.kill(c, task, self._why(engine, task))
+
+    def execute(self, c: int, task: Task, vcpu: Vcpu | None) -> Stop:
+        """Run a task's code, or its guest's, until it stops; its first use of FP goes through the policy."""
+        engine, twin = self.engines[c], self.twin
+        who: Runner = task if vcpu is None else vcpu
+        t, s = task.context, twin.n if vcpu is None else vcpu.context
+
+        def first_use() -> bool:
+            return twin.use(vcpu is not None, c, t, s) != S.TRAP_NOT_SERVED
+
+        def first_sve_use() -> bool:
+            return vcpu is None and isinstance(twin, SveTwin) and twin.use_sve(c, t)
+
+        engine.on_fp, engine.on_sve = first_use, first_sve_use
+        if engine.sve is not None:
+            engine.set_sve(False)
+        engine.enter(who.space, privileged=vcpu is not None, fp_on=False)
+        engine.bring(who.registers)  # after it: changing the exception level resets PSTATE
+        done = engine.run(max(1, self.left[c]))
+        self.left[c] -= done
+        twin.now += done
+        who.instructions += done
+        if engine.fp_on or (engine.sve is not None and engine.sve_on):
+            twin.wrote(c, who.context)
+        if who.instructions > who.limit:
+            who.killed = f"stopped after {who.instructions:,} instructions"
+        return engine.stop
+
+    def _why(self, engine: Engine, who: Runner) -> str:
+        pc = engine.pc()
+        if engine.stop is Stop.TRAPPED:
+            return f"its use of FP at {pc:#x} traps, and the handler leaves the trap armed"
+        if engine.stop is Stop.FAULT:
+            return f"accesses {engine.fault:#x}, which is not its memory, at {pc:#x}"
+        if engine.fault_is_fetch and engine.stop is Stop.CRASH and who.space.offset(pc) is None:
+            return f"jumps to {pc:#x}, where it has no code"
+        return f"cannot execute {who.space.word(pc):#010x} at {pc:#x}"
+
+    def kill(self, c: int, task: Task, why: str) -> None:
+        """End a task that cannot go on."""
+        task.killed = task.killed or why
+        self.end(c, task)
+
+    def end(self, c: int, task: Task) -> None:
+        """Let a task die: its vCPU, if it has one, never runs again."""
+        self.event(O.EXIT, c, task)
+        task.state = State.DEAD
+        self.engines[c].put_away()
+        if task.vcpu is not None and not task.vcpu.ended:
+            task.vcpu.killed = "its VMM has ended"
+        self.left[c] = 0
+
+    def system_call(self, c: int, task: Task, engine: Engine) -> None:
+        """Serve a system call: number in x8, arguments from x0 on, as Linux has it."""
+        number = engine.x(8)
+        if task.killed:
+            self.end(c, task)
+        elif number in (EXIT, EXIT_GROUP):
+            task.code = engine.x(0) & 255
+            self.end(c, task)
+        elif number == YIELD:
+            engine.set_x(0, 0)
+            self.left[c] = 0
+        elif number == HASH and self.neon:
+            self.hash_begin(c, task)
+            if self.rows.policy.preemptible_neon and self.random.random() < 0.5:
+                self.left[c] = 0  # preempted between the halves
+            else:
+                self.hash_end(c, task)
+        elif number == KVM_RUN and task.vcpu is not None:
+            self.kvm_run(c, task, task.vcpu)
+        else:
+            if task.linux is None:
+                task.linux = Linux(task.space)
+            answer = task.linux.call(number, [engine.x(i) for i in range(6)], task.output, self.twin.now)
+            engine.set_x(0, answer)
+
+    # KVM.
+
+    def kvm_run(self, c: int, task: Task, vcpu: Vcpu) -> None:
+        """Serve the KVM_RUN ioctl: finish what the VMM was asked for, and enter the run loop."""
+        if vcpu.ended:
+            self._tell(task, REASON_END)
+            return
+        if vcpu.pending is not None:
+            data = task.space.read(RUN_PAGE + 16, 8) or bytes(8)
+            vcpu.registers.values[vcpu.pending] = int.from_bytes(data, "little")
+            vcpu.pending = None
+        self.event(O.RUN_ENTER, c, task, vcpu)
+        task.in_run = True
+        self.event(O.LOAD, c, task, vcpu)
+
+    def guest(self, c: int, task: Task) -> None:
+        """Enter the guest until it exits, and serve what it exited for: here, or by leaving to the VMM."""
+        vcpu = task.vcpu
+        assert vcpu is not None
+        self.event(O.ENTER, c, task, vcpu)
+        stop = self.execute(c, task, vcpu)
+        self.event(O.EXIT_GUEST, c, task, vcpu)
+        self.exits += 1
+        engine = self.engines[c]
+        if vcpu.killed:
+            self.leave_run(c, task, vcpu, REASON_END)
+        elif stop is Stop.HVC:
+            self.hypercall(c, task, vcpu, engine)
+        elif stop is Stop.WFI:  # kvm_vcpu_block
+            task.state, task.wake = State.BLOCKED, self.turns + self.random.randint(1, 4)
+            self.left[c] = 0
+        elif stop is Stop.FAULT and DEVICE <= engine.fault < DEVICE + PAGE:
+            self.mmio(c, task, vcpu, engine)
+        elif stop is not Stop.SLICE:
+            vcpu.killed = self._why(engine, vcpu)
+            self.leave_run(c, task, vcpu, REASON_END)
+
+    def hypercall(self, c: int, task: Task, vcpu: Vcpu, engine: Engine) -> None:
+        """Serve a hypercall without leaving the run loop, unless the guest is done."""
+        number = engine.x(8)
+        if number == EXIT:
+            vcpu.code = engine.x(0) & 255
+            self.leave_run(c, task, vcpu, REASON_END)
+        elif number == WRITE:
+            data = vcpu.space.read(engine.x(1), min(engine.x(2), 1 << 16))
+            vcpu.output += data or b""
+            engine.set_x(0, -14 if data is None else len(data))
+        elif number == YIELD:
+            engine.set_x(0, 0)
+        else:
+            engine.set_x(0, -38)  # ENOSYS
+
+    def mmio(self, c: int, task: Task, vcpu: Vcpu, engine: Engine) -> None:
+        """Decode a guest's access to its device into what ESR_EL2.ISS would have said, and ask the VMM."""
+        pc = engine.pc()
+        word = vcpu.space.word(pc)
+        size, register, is_write = 1 << (word >> 30), word & 31, not word >> 22 & 1
+        if word >> 27 & 7 != 7 or word >> 26 & 1:  # not a load or store of one general register
+            vcpu.killed = f"accesses its device by {word:#010x} at {pc:#x}, which has no syndrome"
+            self.leave_run(c, task, vcpu, REASON_END)
+            return
+        data = engine.x(register) & (1 << 8 * size) - 1 if is_write and register < 31 else 0
+        engine.set_pc(pc + 4)
+        engine.put_away()
+        vcpu.pending = None if is_write or register == 31 else register
+        self._tell(task, REASON_MMIO, engine.fault, data, size, is_write)
+        self.leave_run(c, task, vcpu, None)
+
+    def leave_run(self, c: int, task: Task, vcpu: Vcpu, reason: int | None) -> None:
+        """Leave the KVM_RUN ioctl; unless None, `reason` goes to the VMM."""
+        if reason is not None:
+            self._tell(task, reason)
+        self.event(O.PUT, c, task, vcpu)
+        self.event(O.RUN_EXIT, c, task, vcpu)
+        task.in_run = False
+        if vcpu.ended:
+            self.engines[c].put_away()
+
+    def _tell(
+        self, task: Task, reason: int, address: int = 0, data: int = 0, size: int = 0, write: bool = False
+    ) -> None:
+        words = (reason, address, data, size, int(write))
+        task.space.write(RUN_PAGE, b"".join(w.to_bytes(8, "little") for w in words))
+
+
+def _names(tasks: list[Task]) -> list[str]:
+    """Return what to call tasks and then vCPUs: by their programs, numbered where several run the same one."""
+    names: list[str] = []
+    wanted = [t.program.name if t.vcpu is None else f"vmm-{t.vcpu.program.name}" for t in tasks]
+    wanted += [f"guest-{t.vcpu.program.name}" for t in tasks if t.vcpu is not None]
+    for i, name in enumerate(wanted):
+        names.append(f"{name}.{wanted[:i].count(name) + 1}" if wanted.count(name) > 1 else name)
+    return names

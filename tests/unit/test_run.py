@@ -1,0 +1,305 @@
+"""Programs under policies: correct ones change nothing, wrong ones are seen, and the trace of a run is exact."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("unicorn")
+pytest.importorskip("elftools")
+
+from fpstate.check.gallery import bugs
+from fpstate.check.run import check
+from fpstate.check.scope import Scope
+from fpstate.costs import load_profile
+from fpstate.errors import FpstateError
+from fpstate.machine.elf import Program, Segment, bundled, find_program
+from fpstate.machine.engine import Engine
+from fpstate.machine.follow import follow_path, pattern
+from fpstate.machine.host import Settings
+from fpstate.machine.record import as_trace
+from fpstate.machine.run import Laboratory, Result, all_bundled, handles_guests
+from fpstate.machine.twin import Difference
+from fpstate.policies.base import kernel_function, with_features
+from fpstate.policies.catalogue import find_policy, policies
+from fpstate.policies.linux_4_18 import Linux418
+from fpstate.replay.compare import compare
+from fpstate.replay.engine import replay
+from fpstate.replay.validate import validate
+from fpstate.rows import Rows
+from fpstate.traces.describe import describe
+from fpstate.traces.parquet import read_parquet, write_parquet
+from fpstate.traces.trace import Trace
+from fpstate.world import step as S
+
+CORRECT = sorted(set(policies()) - {"defer-to-put"})
+PROGRAMS = all_bundled()
+
+
+@pytest.fixture(scope="module")
+def laboratory() -> Laboratory:
+    return Laboratory(8)
+
+
+def run(
+    laboratory: Laboratory, policy: str, seed: int = 1, *, slice_: int = 2000, cpus: int = 2, softirq: float = 0.2
+) -> tuple[Result, Trace]:
+    settings = Settings(cpus, slice_, seed, softirq)
+    result, host = laboratory.run(Rows(find_policy(policy)), settings, PROGRAMS, PROGRAMS)
+    return result, as_trace(host)
+
+
+@pytest.mark.parametrize("policy", CORRECT)
+def test_correct_policies_change_nothing(laboratory: Laboratory, policy: str) -> None:
+    """Every program prints what it prints alone, in as many instructions. `benchmarks/seeds.py` does 1,000 seeds."""
+    for seed in range(1, 4):
+        result, _ = run(laboratory, policy, seed, slice_=1000 + 700 * seed, cpus=1 + seed % 3)
+        assert result.ok, f"seed {seed}: {[p.name for p in result.programs if not p.ok]}"
+        assert result.saves > 100
+        for p in result.programs:
+            alone, vmm = laboratory.alone(
+                bundled(p.program) if p.kind != "vmm" else PROGRAMS[0], guest=p.kind != "task"
+            )
+            assert p.kind == "vmm" or p.instructions == alone.instructions
+            assert (vmm is None) == (p.kind == "task")
+
+
+def test_the_same_seed_gives_the_same_run_and_another_one_does_not(laboratory: Laboratory) -> None:
+    logs = []
+    for seed in (5, 5, 6):
+        settings = Settings(3, 2000, seed, 0.2)
+        result, host = laboratory.run(Rows(find_policy("linux-4.18")), settings, PROGRAMS, PROGRAMS)
+        logs.append((host.twin.log, [(p.name, p.result, p.instructions, p.saves, p.loads) for p in result.programs]))
+    assert logs[0] == logs[1]
+    assert logs[0][0] != logs[2][0]
+
+
+def test_eight_cpus_and_sixty_four_vcpus() -> None:
+    laboratory = Laboratory(8, megabytes=128)
+    rows = Rows(find_policy("linux-6.14"))
+    guests = [PROGRAMS[i % len(PROGRAMS)] for i in range(64)]
+    result, _ = laboratory.run(rows, Settings(8, 5000, 1, 0.1), [], guests)
+    assert result.ok
+    assert len(result.programs) == 128
+
+
+# What goes wrong is seen.
+
+
+def test_the_patch_as_posted_corrupts_guests_once_softirqs_use_neon(laboratory: Laboratory) -> None:
+    wrong, _ = run(laboratory, "defer-to-put", 1, slice_=3000)
+    assert not wrong.ok
+    victims = [p for p in wrong.programs if not p.identical]
+    assert victims
+    told = next(p for p in victims if p.path)
+    assert told.first_wrong is not None
+    assert told.first_wrong.expected != told.first_wrong.got
+    assert told.path[-1].event in ("guest_fp", "user_fp")
+    assert "policies" in told.blame
+    assert wrong.verdicts == {S.IN_WORDS[S.WRONG_VALUE]: wrong.wrong}
+
+
+VISIBLE = ("A6", "A32", "K1", "M-defer", "M-notifier", "N1", "N2", "N5", "N6", "P4", "P5")
+
+
+@pytest.mark.parametrize("name", VISIBLE)
+def test_historical_bugs_give_wrong_results_and_their_fixes_do_not(laboratory: Laboratory, name: str) -> None:
+    bug = bugs()[name]
+    settings = Settings(bug.cpus, 2000, 1, 0.2)
+    for policy, good in ((bug.faulty, False), (bug.fixed, True)):
+        guests = PROGRAMS if handles_guests(policy) else []
+        result, _ = laboratory.run(Rows(policy), settings, PROGRAMS, guests)
+        assert all(p.identical for p in result.programs) is good
+        assert result.ok is good
+
+
+def test_a_lost_load_is_a_difference(laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the machine does not do what the policy asked for, the run stops at once and shows both sides."""
+    laboratory.alone(PROGRAMS[0], guest=False)
+    real = Engine.load_fp
+    calls = []
+
+    def forgetful(self: Engine, pointers: object) -> None:
+        calls.append(1)
+        if len(calls) != 20:
+            real(self, pointers)
+
+    settings = Settings(1, 2000, 1, 0.2)
+    monkeypatch.setattr(Engine, "load_fp", forgetful)
+    with pytest.raises(Difference, match=r"by the world the registers of CPU 0 .* in the machine 0x"):
+        laboratory.run(Rows(find_policy("linux-6.14")), settings, PROGRAMS[:1] * 3, [])
+    assert len(calls) == 20
+
+
+def test_a_save_to_the_wrong_place_is_a_difference(laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
+    for program in PROGRAMS[:2]:
+        laboratory.alone(program, guest=False)
+    monkeypatch.setattr(Engine, "save_fp", lambda self, pointers: None)
+    with pytest.raises(Difference, match="image of context"):
+        laboratory.run(Rows(find_policy("eager")), Settings(1, 2000, 1, 0.2), PROGRAMS[:2], [])
+
+
+# Traces.
+
+
+@pytest.mark.parametrize("policy", [*CORRECT, "defer-to-put"])
+def test_replay_of_a_run_counts_what_the_run_counted(laboratory: Laboratory, policy: str) -> None:
+    result, trace = run(laboratory, policy, 2)
+    for maybe in (False, True):
+        counts = replay(trace, Rows(find_policy(policy)), maybe=maybe).counts
+        saves, loads = counts[: S.N_LOAD_HOST], counts[S.N_LOAD_HOST : S.N_CLEAR]
+        found = [int(figures.sum()) for figures in (saves, loads, counts[S.N_USER_TRAP : S.N_SAVE_SVE])]
+        assert found == [result.saves, result.loads, result.traps]
+
+
+def test_a_trace_of_a_run_is_read_by_all_commands(laboratory: Laboratory, tmp_path: Path) -> None:
+    _, trace = run(laboratory, "linux-4.18", 3)
+    write_parquet(trace, tmp_path / "run.parquet")
+    again = read_parquet(tmp_path / "run.parquet")
+    assert (again.event == trace.event).all()
+    compared = compare(again, [find_policy(p) for p in CORRECT], load_profile("altra-vhe"))
+    assert all(p.low == p.high and p.broken is None for p in compared.policies)
+    assert compared.bound_low == compared.bound_high
+    validated = validate(again, find_policy("linux-4.18"))
+    assert validated.exact
+    assert validated.observed["hw_save"] > 100
+    assert not validate(again, find_policy("linux-6.14")).exact
+    about = describe(again)
+    assert about["kinds"] == {"idle": 2, "kthread": 0, "user": 16, "vcpu": 8}
+    assert not about["unobserved"]
+
+
+# SVE.
+
+SVE_CORRECT = ("linux-4.18", "linux-5.2", "linux-5.13", "linux-6.2", "linux-6.8", "linux-6.14", "mark-foreign")
+
+
+@pytest.mark.parametrize("vector_length", [16, 48, 128, 256])
+def test_sve_programs_compute_the_same_under_correct_policies(vector_length: int) -> None:
+    laboratory = Laboratory(2, vector_length=vector_length)
+    sve = find_program("sve")
+    tasks = [sve, bundled("fpregs"), sve, bundled("rounding"), sve]
+    assert laboratory.alone(sve, guest=False)[0].code == 0
+    for name in SVE_CORRECT:
+        rows = Rows(with_features(find_policy(name), ["sve"]))
+        for seed in (1, 5):
+            result, host = laboratory.run(rows, Settings(1, 165 + seed * 7, seed, 0.3), tasks, [bundled("nbody")])
+            assert result.ok, name
+            assert host.twin.counts[S.N_SVE_TRAP] >= 3
+        counts = replay(as_trace(host), Rows(with_features(find_policy(name), ["sve"])), maybe=True).counts
+        assert counts.tolist() == host.twin.counts.tolist(), name
+
+
+class SavesOnlyV(Linux418):
+    """A kernel that was never taught SVE but lets tasks use it."""
+
+    name = "saves-only-v"
+
+    @kernel_function
+    def fpsimd_save(self, cpu: Linux418.Cpu, task: Linux418.Task) -> None:
+        if not task.foreign:
+            cpu.save(task)
+
+
+def test_saving_only_v_loses_the_rest_of_z() -> None:
+    laboratory = Laboratory(1, vector_length=32)
+    rows = Rows(with_features(SavesOnlyV, ["sve"]))
+    result, _ = laboratory.run(rows, Settings(1, 100, 1, 0.2), [find_program("sve")] * 3, [])
+    wrong = [p.first_wrong for p in result.programs if p.first_wrong is not None]
+    assert wrong
+    assert all(w.expected != w.got for w in wrong)
+    assert any("SVE registers" in what for what in result.verdicts)
+    assert not all(p.identical for p in result.programs)
+
+
+# Programs of one's own.
+
+
+def words(*codes: int) -> Program:
+    code = b"".join(c.to_bytes(4, "little") for c in codes)
+    return Program("own", (Segment(0x400000, code, len(code), False, True),), 0x400000, 0, 0, {})
+
+
+@pytest.mark.parametrize(
+    ("codes", "said"),
+    [
+        ([0x00000000], "cannot execute 0x00000000 at 0x400000"),
+        ([0xF9400001], "accesses 0x0, which is not its memory"),  # ldr x1, [x0]
+        ([0xD61F0000], "jumps to 0x0, where it has no code"),  # br x0
+        ([0xD4000002], "cannot execute 0xd4000002"),  # hvc in user mode
+        ([0x390003FF, 0x10000000, 0x39000000], "which is not its memory"),  # writes its own code
+    ],
+)
+def test_a_program_that_cannot_go_on_is_stopped_and_told(laboratory: Laboratory, codes: list[int], said: str) -> None:
+    alone = laboratory.alone(words(*codes), guest=False)[0]
+    assert said in alone.killed
+
+
+def test_a_system_call_the_machine_does_not_have_is_refused(laboratory: Laboratory) -> None:
+    """Its code: mov x8, #1234; svc; neg x0, x0; mov x8, #93; svc. It exits with ENOSYS."""
+    alone = laboratory.alone(words(0xD2809A48, 0xD4000001, 0xCB0003E0, 0xD2800BA8, 0xD4000001), guest=False)[0]
+    assert alone.code == 38
+
+
+BUSYBOX = os.environ.get("FPSTATE_ARM64_BUSYBOX", "")
+
+
+@pytest.mark.skipif(not Path(BUSYBOX).is_file(), reason="FPSTATE_ARM64_BUSYBOX names no arm64 busybox-static")
+def test_a_program_none_of_us_wrote(laboratory: Laboratory) -> None:
+    programs = [find_program(f"{BUSYBOX} {words}") for words in ("echo hello", "factor 1234567", "seq 3")]
+    result, _ = laboratory.run(Rows(find_policy("linux-6.14")), Settings(2, 500, 1, 0.2), programs, [])
+    assert [p.result for p in result.programs] == ["hello", "1234567: 127 9721", "1\n2\n3"]
+    assert result.ok
+
+
+# Paths of the checker.
+
+
+def test_the_pattern_program_writes_what_python_says() -> None:
+    path = follow_path(find_policy("eager"), Scope(1, 1, 0), "2/1/0/0")
+    assert [r.ok for r in path.reads] == [True, True]
+    low = int.from_bytes(pattern(1, 1)[:8], "little")
+    assert low == 1 << 48 | 1 << 16
+    assert path.reads[1].got == path.reads[1].expected
+
+
+IN_HEX = (
+    "A5",
+    "A6",
+    "A32",
+    "K3",
+    "M-defer",
+    "M-flush",
+    "M-mpx",
+    "M-pm",
+    "N2",
+    "N5",
+    "N8",
+    "O3",
+    "R3",
+    "S6",
+    "X4",
+)
+
+
+@pytest.mark.parametrize("name", IN_HEX)
+def test_counterexamples_of_the_checker_corrupt_real_registers(name: str) -> None:
+    bug = bugs()[name]
+    scope = Scope(bug.cpus, bug.tasks, bug.vcpus, bug.kthreads, bug.events)
+    found = check(bug.faulty, scope)
+    assert found.path is not None
+    followed = follow_path(bug.faulty, scope, found.path.code)
+    assert followed.steps == found.path.steps
+    assert followed.wrong == found.path.wrong
+    assert followed.blame == found.path.blame
+    last = followed.reads[-1]
+    assert not last.ok
+    assert last.step == len(found.path.steps)
+    assert last.got != last.expected
+
+
+def test_a_code_that_is_no_path_is_refused() -> None:
+    with pytest.raises(FpstateError, match="the path's step 2 is '9'"):
+        follow_path(find_policy("eager"), Scope(1, 1, 0), "0/9")
