@@ -169,7 +169,7 @@ def capture(
 
 def _plan(scenario: Scenario, recipe: Recipe, cpus: int, modules: dict[str, bytes], seconds: float) -> list[str]:
     lines = [f"module /modules/{name}" for name in modules]
-    lines += [*recipe.plan(), f"write {TRACING}/tracing_on 1", "mark"]
+    lines += ["kvm", *recipe.plan(), "sleep 20", f"write {TRACING}/tracing_on 1", "mark"]
     lines += [actor.line(cpus) for actor in scenario.actors]
     lines += [f"wait {round(seconds * 1000)}", "stop", "sleep 50"]  # so that nothing is cut in the middle
     lines += [f"write {TRACING}/tracing_on 0"]
