@@ -38,7 +38,7 @@ from fpstate.world.state import (
     plane_size,
 )
 
-MAX_VIEW_BITS = 34
+MAX_VIEW_BITS = 38
 DIRECT_BITS = 20  # wider views are looked up by pages, made as they come up
 MAX_POINTS = 60
 HANDLER_SECONDS = 5  # a handler takes microseconds

@@ -13,6 +13,7 @@ from fpstate.check.properties import DEFAULT
 from fpstate.check.run import HOLDS, VIOLATED, Result, check
 from fpstate.check.scope import Scope
 from fpstate.errors import unknown_name
+from fpstate.policies.base import with_features
 from fpstate.policies.bugs.bug import Bug, LeftOut
 
 
@@ -67,6 +68,7 @@ class Shown:
             "states": self.faulty.states + self.fixed.states,
             "code": self.faulty.path.code if self.faulty.path else "",
             "scope": asdict(self.faulty.scope),
+            "features": list(b.features),
             "ok": self.ok,
         }
 
@@ -75,7 +77,9 @@ def show(bug: Bug) -> Shown:
     """Check both sides of a bug."""
     scope = Scope(bug.cpus, bug.tasks, bug.vcpus, bug.kthreads, bug.events)
     properties = DEFAULT if bug.property in DEFAULT else (*DEFAULT, bug.property)
-    return Shown(bug, check(bug.faulty, scope, properties=properties), check(bug.fixed, scope, properties=properties))
+    sides = [with_features(side, bug.features) for side in (bug.faulty, bug.fixed)]
+    faulty, fixed = (check(side, scope, properties=properties) for side in sides)
+    return Shown(bug, faulty, fixed)
 
 
 def gallery(names: list[str], done: Callable[[], None] = lambda: None) -> list[Shown]:

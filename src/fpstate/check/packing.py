@@ -133,7 +133,7 @@ def make_plan(
         listed.append((at + X_IMAGE, owner_bits + 1, LABEL))
         if x >= first_vcpu and kinds_of(scope.events) >> O.FREE_VCPU & 1:
             listed.append((at + X_MODE, 4, PLAIN))
-        if clear:
+        if clear or features & F_SME:
             listed.append((at + X_INIT, 1, INITIAL))
         if scope.cpus <= x < first_vcpu:
             listed.append((at + X_MODE, 4, PLAIN))
@@ -229,7 +229,7 @@ def label_value(w: World, place: int, owners: NDArray[np.int32], p: int, n: int,
     """Return what the label at `place` packs to: its owner, renamed, and whether the value is the owner's latest."""
     v = int(w[place])
     if v == 0:
-        return 0
+        return W.ZEROS if len(w) > plane_size(base // C_SIZE, n) and w[place + 1] == W.ZEROS else 0
     if v <= n:
         x = base + (v - 1) * X_SIZE
         if w[place + 1] == w[x + X_VER]:

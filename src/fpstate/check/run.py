@@ -39,13 +39,15 @@ class Result:
     seconds: float
     path: Path | None = None
     missing: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as in docs/json.md."""
-        known = {k: v for k, v in vars(self).items() if k not in ("path", "missing", "scope")}
+        known = {k: v for k, v in vars(self).items() if k not in ("path", "missing", "scope", "features")}
         path = self.path
         steps = [asdict(s) for s in path.steps] if path else []
         wrong = {"blame": path.blame, "code": path.code} if path else {"blame": "", "code": ""}
+        known["features"] = list(self.features)
         return known | {"scope": asdict(self.scope), "missing": list(self.missing), "path": steps} | wrong
 
 
@@ -77,7 +79,10 @@ def check(
     missing = () if path else _never_happened(found, scope)
     verdict = VIOLATED if path else INCOMPLETE if not found.complete else NOT_REACHED if missing else HOLDS
     name = first_name(found.violation[2]) if found.violation else ""
-    return Result(policy.name, verdict, name, scope, found.states, found.moves, found.depth, seconds, path, missing)
+    had = tuple(sorted(policy.features))
+    return Result(
+        policy.name, verdict, name, scope, found.states, found.moves, found.depth, seconds, path, missing, had
+    )
 
 
 def replay_path(policy: type[Policy], scope: Scope, code: str, *, properties: Iterable[str] = DEFAULT) -> Result:
@@ -89,7 +94,10 @@ def replay_path(policy: type[Policy], scope: Scope, code: str, *, properties: It
     path = follow(code, rows, plan_for(scope, rows, fold=False), z, world, scope, wanted)
     verdict, name = (VIOLATED, first_name(path.broken)) if path.broken else (NOT_REACHED, "")
     n = len(path.steps)
-    return Result(policy.name, verdict, name, scope, n + 1, n, n, time.perf_counter() - began, path)
+    seconds = time.perf_counter() - began
+    return Result(
+        policy.name, verdict, name, scope, n + 1, n, n, seconds, path, features=tuple(sorted(policy.features))
+    )
 
 
 def plan_for(scope: Scope, rows: Rows, *, fold: bool) -> Plan:

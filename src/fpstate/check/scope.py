@@ -112,8 +112,11 @@ def names_of(scope: Scope) -> list[str]:
 def policy_scope(policy: type[Policy]) -> Scope:
     """Return the default scope for a policy, one that finishes in seconds: two CPUs, two tasks, two vCPUs.
 
-    Without a handler for vCPUs there are none; where kernel NEON can be preempted there is one.
+    Without a handler for vCPUs there are none; where kernel NEON can be preempted there is one. With more registers
+    than FPSIMD there are one CPU, two tasks and one vCPU.
     """
+    if policy.features & {"sve", "sme", "fpmr", "aarch32"}:
+        return Scope(1, 2, 1 if any(hasattr(policy, h) for h in ("vcpu_load", "guest_enter")) else 0)
     if not any(hasattr(policy, handler) for handler in ("run_enter", "vcpu_load", "guest_enter")):
         return Scope(vcpus=0)
     return Scope(vcpus=1 if policy.preemptible_neon else 2)

@@ -34,6 +34,9 @@ def command(
     properties: Annotated[
         list[str] | None, typer.Option("--property", help="A property; all end-to-end ones if none; 'list' lists them.")
     ] = None,
+    features: Annotated[
+        str, typer.Option(help="Registers beside FPSIMD, and nvhe, barriers; by comma; 'list' lists them.")
+    ] = "",
     max_states: Annotated[int, typer.Option(help="Give up (incomplete) beyond this many states.", min=1)] = 100_000_000,
     cores: Annotated[int, typer.Option(help="1 or 2; the result is the same.", min=1, max=2)] = 2,
     fold: Annotated[bool, typer.Option(help="Treat worlds that differ only in names as one.")] = True,
@@ -50,12 +53,16 @@ def command(
     from fpstate.check.properties import DEFAULT
     from fpstate.check.run import check, replay_path
     from fpstate.cli.output import compiling_notice, print_json
+    from fpstate.policies.base import with_features
     from fpstate.policies.catalogue import find_policy
 
     if events == "list" or properties == ["list"]:
         _list(events == "list", json)
         return
-    chosen = find_policy(policy)
+    if features == "list":
+        _list_features(json)
+        return
+    chosen = with_features(find_policy(policy), [word.strip() for word in features.split(",") if word.strip()])
     scope = _scope(chosen, cpus, tasks, vcpus, kthreads, events)
     wanted = tuple(properties or DEFAULT)
     compiling_notice("checker")
@@ -136,11 +143,27 @@ def _list(events: bool, json: bool) -> None:
     console().print(table)
 
 
+def _list_features(json: bool) -> None:
+    from rich.table import Table
+
+    from fpstate.cli.output import console, print_json
+    from fpstate.policies.base import FEATURES
+
+    if json:
+        print_json("fpstate.check-list/1", {"features": FEATURES})
+        return
+    table = Table("feature", "the world then has")
+    for name, meaning in FEATURES.items():
+        table.add_row(name, meaning)
+    console().print(table)
+
+
 def _show(policy: str, result: Result) -> None:
     from fpstate.cli.output import console
 
     out = console()
-    out.print(f"{result.policy}: {result.scope.describe()}", highlight=False)
+    beyond = f"; features: {','.join(result.features)}" if result.features else ""
+    out.print(f"{result.policy}: {result.scope.describe()}{beyond}", highlight=False)
     if result.path:
         _show_path(policy, result.path, result)
     colour = {"holds": "bold green", "violated": "bold red"}.get(result.verdict, "bold yellow")
@@ -192,6 +215,7 @@ def _shortened(where: str) -> str:
 def _options(result: Result) -> str:
     s = result.scope
     numbers = f"--cpus {s.cpus} --tasks {s.tasks} --vcpus {s.vcpus} --kthreads {s.kthreads}"
+    numbers += f" --features {','.join(result.features)}" if result.features else ""
     return numbers if s.events == ("all",) else f"{numbers} --events {','.join(s.events)}"
 
 
@@ -199,13 +223,18 @@ def _as_pytest(policy: str, result: Result) -> str:
     assert result.path is not None
     name = "".join(ch if ch.isalnum() else "_" for ch in result.policy)
     s = result.scope
+    given = f"find_policy({policy!r})"
+    imports = ""
+    if result.features:
+        given = f"with_features({given}, {list(result.features)!r})"
+        imports = "from fpstate.policies.base import with_features\n"
     scope = f"Scope({s.cpus}, {s.tasks}, {s.vcpus}, {s.kthreads}, {s.events!r})"
     return f'''from fpstate.check.run import replay_path
 from fpstate.check.scope import Scope
-from fpstate.policies.catalogue import find_policy
+{imports}from fpstate.policies.catalogue import find_policy
 
 
 def test_{name}_breaks_{result.property.replace("-", "_")}() -> None:
     """{result.path.wrong}."""
-    result = replay_path(find_policy({policy!r}), {scope}, {result.path.code!r})
+    result = replay_path({given}, {scope}, {result.path.code!r})
     assert result.property == {result.property!r}'''

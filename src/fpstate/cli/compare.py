@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fpstate.errors import FpstateError
+
 if TYPE_CHECKING:
     from fpstate.costs import Profile
     from fpstate.replay.compare import Broken, Compared, Comparison
@@ -20,6 +22,7 @@ def command(
         list[str] | None, typer.Option("--policy", "-p", help="A policy by name, or FILE.py:CLASS; all if none.")
     ] = None,
     costs: Annotated[str, typer.Option(help="Cost profile by name, or a TOML file.")] = "altra-vhe",
+    vl: Annotated[int, typer.Option(help="Bytes of one SVE register, 16 to 256.", min=16, max=256)] = 64,
     json: Annotated[bool, typer.Option("--json", help="Print JSON (schema fpstate.compare/1).")] = False,
 ) -> None:
     """Show what each way of switching FP state would have cost on a trace: saves, loads, traps, cycles.
@@ -34,19 +37,21 @@ def command(
     from fpstate.replay.compare import compare
     from fpstate.traces.samples import DEFAULT_SAMPLE, open_trace
 
+    if vl % 16:
+        raise FpstateError(f"a vector length of {vl} bytes is impossible", expected="a multiple of 16 from 16 to 256")
     profile = load_profile(costs)
     chosen = [find_policy(name) for name in policy] if policy else list(policies().values())
     compiling_notice()
     read = [open_trace(name) for name in traces or [DEFAULT_SAMPLE]]
     results: list[tuple[Trace, Comparison]] = []
     with steps("comparing", len(read) * len(chosen)) as done:
-        results += [(trace, compare(trace, chosen, profile, done)) for trace in read]
+        results += [(trace, compare(trace, chosen, profile, done, vl=vl)) for trace in read]
     if json:
         every = {"costs": profile.name, "traces": [_trace_json(t, c) for t, c in results]}
         print_json("fpstate.compare/1", every | _flat(results))
     else:
         for trace, comparison in results:
-            _show(trace, comparison, profile)
+            _show(trace, comparison, profile, vl)
     if any(p.broken for _, c in results for p in c.policies):
         raise typer.Exit(1)
 
@@ -62,7 +67,7 @@ def _flat(results: list[tuple[Trace, Comparison]]) -> dict[str, object]:
     return _trace_json(*results[0]) if len(results) == 1 else {}
 
 
-def _show(trace: Trace, comparison: Comparison, profile: Profile) -> None:
+def _show(trace: Trace, comparison: Comparison, profile: Profile, vl: int) -> None:
     from rich.table import Table
 
     from fpstate.cli.output import console
@@ -84,10 +89,38 @@ def _show(trace: Trace, comparison: Comparison, profile: Profile) -> None:
     for p in comparison.policies:
         if p.broken:
             out.print(f"{p.name} corrupts registers on this trace: {_where(p.broken)}", highlight=False)
+    _show_classes(comparison, vl)
     used = _operations_used(comparison)
     weak = [sentence for sentence in profile.weak if sentence.partition(":")[0] in used]
     for sentence in [*trace.header.unobserved, *weak]:
         out.print(f"note: {sentence}", highlight=False, style="dim")
+
+
+def _show_classes(comparison: Comparison, vl: int) -> None:
+    """Show what was moved by register class, if any policy moved more than FPSIMD."""
+    from rich.table import Table
+
+    from fpstate.cli.output import console
+
+    wide = [p for p in comparison.policies if p.features]
+    if not wide:
+        return
+    title = f"by register class, SVE at {vl} bytes"
+    table = Table(title=title, title_justify="left")
+    table.add_column("policy", no_wrap=True)
+    for name in ("SVE saves", "SVE loads", "SVE traps", "FPSIMD kB", "SVE kB"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for p in sorted(wide, key=lambda p: (p.high.cycles, p.name)):
+        pairs = [(p.low.saves_sve, p.high.saves_sve), (p.low.loads_sve, p.high.loads_sve)]
+        pairs += [(p.low.traps_sve, p.high.traps_sve)]
+        plain = _kilo(p.low.bytes - p.low.bytes_sve, p.high.bytes - p.high.bytes_sve)
+        table.add_row(p.name, *_cells(pairs), plain, _kilo(p.low.bytes_sve, p.high.bytes_sve))
+    out = console()
+    out.print(table)
+    narrow = [p.name for p in comparison.policies if not p.features]
+    if narrow:
+        out.print(f"note: FPSIMD registers only: {', '.join(narrow)}; an SVE use counts as one of V", style="dim")
+    out.print("note: moving SVE images is charged by bytes at the rate of FPSIMD; no figure is published", style="dim")
 
 
 def _operations_used(comparison: Comparison) -> set[str]:

@@ -31,9 +31,11 @@ def _all(json: bool) -> None:
     if json:
         print_json("fpstate.policies/1", {"policies": known})
         return
-    table = Table("policy", "what it does", "source", "gives up")
+    table = Table("policy", "what it does", "source", "gives up", "beside FPSIMD")
     for p in known:
-        table.add_row(p["name"], p["title"], p["source"], ", ".join(p["gives_up"]) or "-")
+        table.add_row(
+            p["name"], p["title"], p["source"], ", ".join(p["gives_up"]) or "-", ", ".join(p["supports"]) or "-"
+        )
     console().print(table)
 
 

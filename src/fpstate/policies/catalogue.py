@@ -50,7 +50,13 @@ def find_policy(name: str) -> type[Policy]:
 def about(policy: type[Policy]) -> dict[str, Any]:
     """Return what there is to say of a policy: `name`, `title` (first line of its docstring), `source`, `gives_up`."""
     doc = inspect.cleandoc(vars(policy).get("__doc__") or "").splitlines() or [""]
-    return {"name": policy.name, "title": doc[0], "source": policy.source, "gives_up": list(policy.gives_up)}
+    return {
+        "name": policy.name,
+        "title": doc[0],
+        "source": policy.source,
+        "gives_up": list(policy.gives_up),
+        "supports": sorted(policy.supports),
+    }
 
 
 def _declared_in(module: ModuleType) -> list[type[Policy]]:

@@ -17,20 +17,29 @@ class DeferToPut(DeferredHost):
     source = "Christoffer Dall, [PATCH v3 09/41], 12 January 2018"
     gives_up = ("transient exposure", "timing")
 
+    supports = frozenset({"aarch32", "nvhe", "barriers"})
+
     class Vcpu(Policy.Vcpu):
         guest_vfp_loaded: bool = False
 
     def guest_enter(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Vcpu) -> None:
         cpu.guest_fp_trap = not vcpu.guest_vfp_loaded
+        if self.aarch32 and cpu.guest_fp_trap:
+            cpu.force_fpexc()
 
     def guest_fp_trap(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Vcpu) -> None:
         cpu.guest_fp_trap = False
+        cpu.isb()
         cpu.stash_host()
         cpu.load(vcpu)
+        if self.aarch32:
+            cpu.load_part("fpexc", vcpu)
         vcpu.guest_vfp_loaded = True
 
     def vcpu_put(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Vcpu) -> None:
         if vcpu.guest_vfp_loaded:
+            if self.aarch32:
+                cpu.save_part("fpexc", vcpu)  # __fpsimd32_save_state, by a hypercall where the host runs at EL1
             cpu.save(vcpu)
             cpu.load_stash()
             vcpu.guest_vfp_loaded = False

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from enum import Enum
 
-from fpstate.policies.base import Policy, kernel_function
+from fpstate.policies.base import Context, Policy, kernel_function, when
 from fpstate.policies.host_deferred import BindableHost, DeferredHost, InPlaceHost
-from fpstate.policies.host_format import FormatHost
+from fpstate.policies.host_format import FormatHost, Saves
 from fpstate.policies.host_preemptible import PreemptibleHost
 
 
@@ -94,5 +94,27 @@ class Linux61y(SaveAtLoad, InPlaceHost):
     """The stable kernels 6.1.131 and later: the same on the host layer of v6.1, where system calls drop SVE."""
 
     name = "linux-6.1.y"
-    source = "fbc7e61195e2 as of stable 6.1.131"
+    source = "fbc7e61195e2 as of stable 6.1.131, with deeb8f9a80fd and 62021cc36add"
     supports = frozenset({"sve", "guest-sve", "aarch32", "nvhe", "barriers"})
+
+    class Cpu(SaveAtLoad.Cpu):
+        to_save: Saves = when("sve", Saves.CURRENT)
+
+    @kernel_function
+    def fpsimd_save(self, cpu: Cpu, task: DeferredHost.Task) -> None:
+        if not task.foreign:
+            if task.tif_sve if cpu.to_save is Saves.CURRENT else cpu.to_save is Saves.SVE:
+                cpu.save_sve(cpu.last_state)
+            else:
+                cpu.save(cpu.last_state)
+
+    def fpsimd_bind_task_to_cpu(self, cpu: Cpu, task: DeferredHost.Task) -> None:
+        super().fpsimd_bind_task_to_cpu(cpu, task)
+        if self.sve:
+            cpu.to_save = Saves.CURRENT
+
+    @kernel_function
+    def fpsimd_bind_state_to_cpu(self, cpu: Cpu, context: Context) -> None:
+        cpu.last_state = context
+        if self.sve:
+            cpu.to_save = Saves.SVE if self.guest_sve else Saves.FPSIMD

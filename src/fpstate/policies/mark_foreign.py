@@ -13,6 +13,8 @@ class MarkForeign(BindableHost):
     source = "review of [PATCH v3 09/41], Dave Martin, 22 January 2018 (lazy reading); v4.18 took it up"
     gives_up = ("transient exposure", "timing")
 
+    supports = frozenset({"sve", "aarch32", "nvhe", "barriers"})
+
     class Vcpu(Policy.Vcpu):
         loaded: bool = False
         host_live: bool = False
@@ -22,17 +24,26 @@ class MarkForeign(BindableHost):
             vcpu.loaded = False
         vcpu.host_live = not task.foreign and not vcpu.loaded
         cpu.guest_fp_trap = not vcpu.loaded
+        if self.aarch32 and cpu.guest_fp_trap:
+            cpu.force_fpexc()
 
     def guest_fp_trap(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Vcpu) -> None:
         cpu.guest_fp_trap = False
+        cpu.isb()
         if vcpu.host_live:
             cpu.save(task)
             vcpu.host_live = False
         cpu.load(vcpu)
+        if self.aarch32:
+            cpu.load_part("fpexc", vcpu)
         vcpu.loaded = True
 
     def guest_exit(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Vcpu) -> None:
+        if not self.nvhe:
+            cpu.user_sve_trap = True
         if vcpu.loaded:
+            if self.aarch32:
+                cpu.save_part("fpexc", vcpu)
             self.fpsimd_bind_state_to_cpu(cpu, vcpu)
             task.foreign = False
 

@@ -17,6 +17,8 @@ class SaveOnEntry(BindableHost):
     source = "review of [PATCH v3 09/41], Dave Martin, 22 January 2018 (eager reading); v6.14 does it at vcpu_load"
     gives_up = ("transient exposure", "timing")
 
+    supports = frozenset({"sve", "aarch32", "nvhe", "barriers"})
+
     class Vcpu(Policy.Vcpu):
         loaded: bool = False
 
@@ -26,14 +28,23 @@ class SaveOnEntry(BindableHost):
         elif not vcpu.loaded:
             self.fpsimd_save_and_flush_cpu_state(cpu, task)
         cpu.guest_fp_trap = not vcpu.loaded
+        if self.aarch32 and cpu.guest_fp_trap:
+            cpu.force_fpexc()
 
     def guest_fp_trap(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Vcpu) -> None:
         cpu.guest_fp_trap = False
+        cpu.isb()
         cpu.load(vcpu)
+        if self.aarch32:
+            cpu.load_part("fpexc", vcpu)
         vcpu.loaded = True
 
     def guest_exit(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Vcpu) -> None:
+        if not self.nvhe:
+            cpu.user_sve_trap = True
         if vcpu.loaded:
+            if self.aarch32:
+                cpu.save_part("fpexc", vcpu)
             self.fpsimd_bind_state_to_cpu(cpu, vcpu)
             task.foreign = False
 

@@ -12,16 +12,24 @@ class TrapPerEntry(DeferredHost):
     name = "trap-per-entry"
     source = "33c76a0b8126 (v4.3), c13d1683df16 (in C); until e6b673b741ea (v4.18)"
     gives_up = ("transient exposure", "timing")
+    supports = frozenset({"aarch32", "nvhe", "barriers"})
 
     def guest_enter(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Policy.Vcpu) -> None:
+        if self.aarch32:
+            cpu.force_fpexc()
         cpu.guest_fp_trap = True
 
     def guest_fp_trap(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Policy.Vcpu) -> None:
         cpu.guest_fp_trap = False
+        cpu.isb()
         cpu.stash_host()  # even when the registers are nobody's
         cpu.load(vcpu)
+        if self.aarch32:
+            cpu.load_part("fpexc", vcpu)
 
     def guest_exit(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Policy.Vcpu) -> None:
         if not cpu.guest_fp_trap:
+            if self.aarch32:
+                cpu.save_part("fpexc", vcpu)
             cpu.save(vcpu)
             cpu.load_stash()

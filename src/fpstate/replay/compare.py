@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fpstate.costs import Profile
-from fpstate.policies.base import Policy
+from fpstate.policies.base import Policy, with_features
 from fpstate.replay.bound import bound
-from fpstate.replay.engine import Outcome, replay
+from fpstate.replay.engine import Outcome, features_in, replay
 from fpstate.rows import Rows
 from fpstate.traces.trace import Trace
 from fpstate.world import step as S
@@ -17,6 +17,16 @@ from fpstate.world.events import Event
 
 IMAGE_BYTES = 528
 """Bytes of one FPSIMD image: V0-V31, FPSR, FPCR, padded (struct user_fpsimd_state)."""
+DEFAULT_VL = 64
+"""Bytes of one Z register: Linux's default limit for tasks (/proc/sys/abi/sve_default_vector_length)."""
+
+
+def sve_bytes(vl: int) -> int:
+    """Return the bytes of one SVE image at a vector length in bytes: Z0-Z31, P0-P15, FFR, and FPSR, FPCR, padded.
+
+    Documentation/arch/arm64/sve.rst, SVE_SIG_REGS_SIZE.
+    """
+    return 32 * vl + 17 * vl // 8 + 16
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,10 @@ class Figures:
     traps_guest: int
     clears: int
     bytes: int
+    saves_sve: int = 0  # of the saves: in SVE form
+    loads_sve: int = 0
+    traps_sve: int = 0  # SVE access traps of user mode and guests
+    bytes_sve: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,6 +77,7 @@ class Compared:
     ratio_high: float | None
     gives_up: tuple[str, ...]
     broken: Broken | None
+    features: tuple[str, ...] = ()  # beside FPSIMD, that the trace has and the policy knows
 
 
 @dataclass(frozen=True)
@@ -81,28 +96,41 @@ class Comparison:
         }
 
 
-def figures(outcome: Outcome, profile: Profile) -> Figures:
-    """Turn the counters of a replay into figures."""
+def figures(outcome: Outcome, profile: Profile, vl: int = DEFAULT_VL) -> Figures:
+    """Turn the counters of a replay into figures; SVE images are of vector length `vl`, in bytes.
+
+    What moving an SVE image takes is not published for any CPU: it is charged by its bytes, at the rate of FPSIMD.
+    """
     n = [int(x) for x in outcome.counts]
     saves = sum(n[S.N_SAVE_HOST : S.N_SAVE_KERNEL + 1])
     loads = sum(n[S.N_LOAD_HOST : S.N_LOAD_KERNEL + 1])
-    cost = saves * cycles(profile, "save") + loads * cycles(profile, "load") + n[S.N_CLEAR] * cycles(profile, "clear")
-    cost += n[S.N_USER_TRAP] * cycles(profile, "user_trap") + n[S.N_GUEST_TRAP] * cycles(profile, "guest_trap")
+    saves_sve = sum(n[S.N_SAVE_SVE : S.N_SAVE_SVE + 2])
+    loads_sve = sum(n[S.N_LOAD_SVE : S.N_LOAD_SVE + 2])
+    larger = sve_bytes(vl) / IMAGE_BYTES
+    cost = (saves + saves_sve * larger) * cycles(profile, "save") + n[S.N_CLEAR] * cycles(profile, "clear")
+    cost += (loads + loads_sve * larger) * cycles(profile, "load")
+    cost += (n[S.N_USER_TRAP] + n[S.N_SVE_TRAP]) * cycles(profile, "user_trap")
+    cost += (n[S.N_GUEST_TRAP] + n[S.N_SVE_TRAP + 1]) * cycles(profile, "guest_trap")
+    traps_sve = n[S.N_SVE_TRAP] + n[S.N_SVE_TRAP + 1]
     return Figures(
-        saves,
-        loads,
-        n[S.N_USER_TRAP] + n[S.N_GUEST_TRAP],
+        saves + saves_sve,
+        loads + loads_sve,
+        n[S.N_USER_TRAP] + n[S.N_GUEST_TRAP] + traps_sve,
         cost,
-        saves_host=n[S.N_SAVE_HOST],
-        saves_guest=n[S.N_SAVE_GUEST],
+        saves_host=n[S.N_SAVE_HOST] + n[S.N_SAVE_SVE],
+        saves_guest=n[S.N_SAVE_GUEST] + n[S.N_SAVE_SVE + 1],
         saves_kernel=n[S.N_SAVE_KERNEL],
-        loads_host=n[S.N_LOAD_HOST],
-        loads_guest=n[S.N_LOAD_GUEST],
+        loads_host=n[S.N_LOAD_HOST] + n[S.N_LOAD_SVE],
+        loads_guest=n[S.N_LOAD_GUEST] + n[S.N_LOAD_SVE + 1],
         loads_kernel=n[S.N_LOAD_KERNEL],
         traps_user=n[S.N_USER_TRAP],
         traps_guest=n[S.N_GUEST_TRAP],
         clears=n[S.N_CLEAR],
-        bytes=(saves + loads) * IMAGE_BYTES,
+        bytes=(saves + loads) * IMAGE_BYTES + (saves_sve + loads_sve) * sve_bytes(vl),
+        saves_sve=saves_sve,
+        loads_sve=loads_sve,
+        traps_sve=traps_sve,
+        bytes_sve=(saves_sve + loads_sve) * sve_bytes(vl),
     )
 
 
@@ -143,17 +171,28 @@ def owner_label(trace: Trace, owner: int) -> str:
 
 
 def compare(
-    trace: Trace, policies: Iterable[type[Policy]], profile: Profile, done: Callable[[], None] = lambda: None
+    trace: Trace,
+    policies: Iterable[type[Policy]],
+    profile: Profile,
+    done: Callable[[], None] = lambda: None,
+    *,
+    vl: int = DEFAULT_VL,
 ) -> Comparison:
-    """Replay `trace` under each policy, low and high; `done` is called after each policy."""
+    """Replay `trace` under each policy, low and high; `done` is called after each policy.
+
+    A policy runs with the features that the trace has and it supports; without SVE, an SVE use is a use of V.
+    """
     low, high = (bound_figures(trace, profile, maybe=m) for m in (False, True))
     compared = []
     for policy in policies:
-        rows = Rows(policy)
+        known = features_in(trace) & policy.supports
+        rows = Rows(with_features(policy, known))
         outcomes = [replay(trace, rows, maybe=m) for m in (False, True)]
-        at = [figures(o, profile) for o in outcomes]
+        at = [figures(o, profile, vl) for o in outcomes]
         ratios = [f.cycles / b.cycles if b.cycles else None for f, b in zip(at, (low, high), strict=True)]
         wrong = broken(trace, outcomes[1]) or broken(trace, outcomes[0])
-        compared.append(Compared(policy.name, at[0], at[1], ratios[0], ratios[1], policy.gives_up, wrong))
+        compared.append(
+            Compared(policy.name, at[0], at[1], ratios[0], ratios[1], policy.gives_up, wrong, tuple(sorted(known)))
+        )
         done()
     return Comparison(compared, low, high)

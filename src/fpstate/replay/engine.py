@@ -113,6 +113,11 @@ class Outcome:
     used: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
 
 
+def features_in(trace: Trace) -> frozenset[str]:
+    """Return the features beside FPSIMD that a trace shows in use."""
+    return frozenset({"sve"} if (trace.event == Event.USER_SVE).any() else ())
+
+
 def start_of(trace: Trace, rows: Rows) -> tuple[World, int]:
     """Return the world at the start of a trace and the number of its CPUs."""
     kinds = trace.contexts.kind

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fpstate.errors import FpstateError
-from fpstate.policies.base import Policy
-from fpstate.replay.engine import replay
+from fpstate.policies.base import Policy, with_features
+from fpstate.replay.engine import features_in, replay
 from fpstate.rows import Rows
 from fpstate.traces.trace import Kind, Trace
 from fpstate.world import step as S
@@ -95,7 +95,7 @@ def validate(trace: Trace, policy: type[Policy]) -> Validation:
     if not set(seen) & set(CHECKED):
         names = ", ".join(t.name.lower() for t in CHECKED)
         raise FpstateError("the trace holds no ground truth", expected=f"function tracer lines such as {names}")
-    rows = Rows(policy)
+    rows = Rows(with_features(policy, features_in(trace)))
     outcome = replay(trace, rows, maybe=True, keep_rows=True)
     known = known_from(trace)
     predicted = list(predictions(trace, rows, outcome.used))

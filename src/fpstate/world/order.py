@@ -378,7 +378,7 @@ def happen(
     if S.MIND_AFTER >> e & 1:
         verdict = max(verdict, S.after_row(w, e, c, t, s, cpus, n))
     if features:
-        verdict = max(verdict, W.wide_after(w, e, c, t, s, cpus, n))
+        verdict = max(verdict, W.wide_after(w, e, c, t, s, cpus, n, features))
     return verdict
 
 
@@ -549,7 +549,7 @@ def make_move(
             w[ta + X_SECOND] = 0
             verdict = max(verdict, S.after_row(w, e, c, t, s, int(z[Z_CPUS]), contexts(z)))
             if z[Z_FEATURES]:
-                verdict = max(verdict, W.wide_after(w, e, c, t, s, int(z[Z_CPUS]), contexts(z)))
+                verdict = max(verdict, W.wide_after(w, e, c, t, s, int(z[Z_CPUS]), contexts(z), int(z[Z_FEATURES])))
             arrive(w, z, e, t, s)
         return verdict
     if kind == SYSCALL or kind == INTERRUPT:

@@ -82,7 +82,7 @@ H_TASK_PTR: Final = 5  # and 6
 H_SECOND_PTR: Final = 7  # and 8
 H_PAGED: Final = 9  # 1: the view is wide; what lies at base + key // PAGE is where a page of the index begins
 H_SIZE: Final = 10
-PAGE_BITS: Final = 12
+PAGE_BITS: Final = 15
 H_FEATURES: Final = 1  # of the row of Event.NONE, which nobody handles: the features of the world, as F_*
 
 # Counters.
@@ -361,11 +361,13 @@ def copy_of_parent(w: World, t: int, s: int, cpus: int) -> None:
 
 
 @inline
-def copy_image_to_child(w: World, t: int, s: int, cpus: int) -> None:
+def copy_image_to_child(w: World, t: int, s: int, cpus: int, n: int) -> None:
     """Give child `s` the parent's image: right if it was the parent's latest value, else as wrong as that."""
     ta = context_base(cpus) + t * X_SIZE
     sa = context_base(cpus) + s * X_SIZE
     owner, version = w[ta + X_IMAGE], w[ta + X_IMAGE + 1]
+    if owner == 0 and version == W.ZEROS and len(w) > plane_size(cpus, n) and w[ta + X_INIT] == w[ta + X_VER]:
+        owner, version = t + 1, w[ta + X_VER]  # zeros, and that is right
     w[sa + X_VER] += 1
     w[sa + X_INIT] = 0
     w[sa + X_BIRTH] = w[sa + X_VER] - 1
@@ -423,10 +425,15 @@ def before_row(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int) -> i
 
 
 @inline
-def frame_verdict(w: World, ta: int, t: int) -> int:
-    """Return what is wrong with a signal frame built now from the image of task `t`, whose record is at `ta`."""
+def frame_verdict(w: World, ta: int, t: int, wide: bool) -> int:
+    """Return what is wrong with a signal frame built now from the image of task `t`, whose record is at `ta`.
+
+    `wide`: the world has more registers than FPSIMD, and zeros have a label of their own.
+    """
     owner, version = w[ta + X_IMAGE], w[ta + X_IMAGE + 1]
     if owner == t + 1 and version == w[ta + X_VER]:
+        return OK
+    if owner == 0 and wide and version == W.ZEROS and w[ta + X_INIT] == w[ta + X_VER]:
         return OK
     if owner == 0 or (owner == t + 1 and version >= w[ta + X_BIRTH]):
         return STALE_FRAME
@@ -446,11 +453,11 @@ def after_row(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int) -> in
         w[regs] = softirq_owner(n)
         w[regs + 1] = 0
     elif e == _FORK:
-        copy_image_to_child(w, t, s, cpus)
+        copy_image_to_child(w, t, s, cpus, n)
     elif e == _PM_ENTER:
         w[regs] = 0
     elif e == _SIGNAL:
-        return frame_verdict(w, ta, t)
+        return frame_verdict(w, ta, t, len(w) > plane_size(cpus, n))
     return OK
 
 
@@ -498,7 +505,7 @@ def step(
     if MIND_AFTER >> e & 1:
         verdict = max(verdict, after_row(w, e, c, t, s, cpus, n))
     if features:
-        verdict = max(verdict, W.wide_after(w, e, c, t, s, cpus, n))
+        verdict = max(verdict, W.wide_after(w, e, c, t, s, cpus, n, features))
     return verdict
 
 

@@ -26,6 +26,8 @@ from fpstate.world.state import (
     F_AARCH32,
     F_FPMR,
     F_GUEST_SVE,
+    F_SME,
+    F_SVE,
     FPEXC,
     FPMR,
     FREE,
@@ -324,6 +326,16 @@ def may_discard(w: World, x: int, cpus: int, n: int) -> None:
 
 
 @inline
+def leave_streaming(w: World, t: int, features: int, cpus: int, n: int) -> None:
+    """Take task `t` out of streaming mode at a system call; that zeroes V and Z (Documentation/arch/arm64/sme.rst)."""
+    w[record(ZA, t, cpus, n) + ZA_SVCR] &= ~1
+    renew(w, V, t, True, cpus, n)
+    renew(w, Z, t, True, cpus, n)
+    if features & F_FPMR:
+        renew(w, FPMR, t, True, cpus, n)
+
+
+@inline
 def newborn(w: World, x: int, cpus: int, n: int) -> None:
     """Let context `x` begin anew in all classes but V: zeros, with nothing of its predecessor to be seen."""
     for k in range(1, planes(w, cpus, n)):
@@ -342,8 +354,9 @@ def wide_before(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int, fea
     tz, sz = record(Z, t, cpus, n), record(Z, s, cpus, n)
     if e == _SYSCALL:
         w[tz + Z_SYSCALL] = 1
+        if features & F_SME and w[record(ZA, t, cpus, n) + ZA_SVCR] & 1:
+            leave_streaming(w, t, features, cpus, n)
         may_discard(w, t, cpus, n)
-        w[record(ZA, t, cpus, n) + ZA_SVCR] &= ~1  # a system call leaves streaming mode
     elif e == _RET or e == _INTERRUPT:
         w[tz + Z_SYSCALL] = 0
     elif e == _EXEC:
@@ -390,7 +403,7 @@ def lose_all(w: World, c: int, cpus: int, n: int) -> None:
 
 
 @inline
-def wide_after(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int) -> int:
+def wide_after(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int, features: int) -> int:
     """Do what an event does to the further classes after kernel code has handled it; return what went wrong."""
     if e == _NEON or e == _SOFTIRQ or e == _EFI:
         put(w, registers(Z, c, cpus, n), 0, ZEROS if e != _EFI else 0)
@@ -415,7 +428,7 @@ def wide_after(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int) -> i
             renew(w, FPMR, s, False, cpus, n)
             right = right_label(w, FPMR, t, parent + X_IMAGE, 0, cpus, n)
             put(w, own + X_IMAGE, s + 1, w[own + X_VER] if right else w[own + X_VER] - 1)
-    elif e == _SIGNAL:
+    elif e == _SIGNAL and features & F_SVE:
         return frame_lacks(w, t, cpus, n)
     return 0
 
@@ -426,7 +439,7 @@ def frame_lacks(w: World, t: int, cpus: int, n: int) -> int:
     tz = record(Z, t, cpus, n)
     if w[tz + Z_FRAME]:
         w[tz + Z_FRAME] = 0
-        own = w[tz + Z_WIDE] == t + 1 and w[tz + Z_WIDE + 1] == w[record(V, t, cpus, n) + X_VER]
+        own = right_label(w, V, t, tz + Z_WIDE, 0, cpus, n)
         return 0 if own and right_label(w, Z, t, tz + X_IMAGE, 0, cpus, n) else CLASS_WRONG + Z
     return 0 if w[tz + Z_DEAD] or w[tz + X_INIT] == w[tz + X_VER] else CLASS_WRONG + Z
 

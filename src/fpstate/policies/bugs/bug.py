@@ -28,6 +28,7 @@ class Bug:
     kthreads: int = 0
     events: tuple[str, ...] = ("all",)
     note: str = ""
+    features: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
