@@ -255,7 +255,7 @@ def test_lost_events_are_an_error_unless_asked_for(tmp_path: Path) -> None:
     done = Run(tmp_path, [])
     assert lost(done, 1, False) == 0
     assert lost(done, 2, True) == 7
-    with pytest.raises(FpstateError, match="lost 7 events.*--allow-lost"):
+    with pytest.raises(FpstateError, match=r"lost 7 events.*--allow-lost"):
         lost(done, 2, False)
 
 
