@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fpstate.jit import bare
+from fpstate.jit import bare, inline
 from fpstate.rows import Rows, features_of
-from fpstate.traces.trace import Kind, Trace
+from fpstate.traces.trace import UNLESS_RELOADED, Kind, Trace
 from fpstate.world import step as S
 from fpstate.world import wide as W
 from fpstate.world.events import MAYBE, Event
@@ -19,6 +19,7 @@ from fpstate.world.state import C_REGS, C_SIZE, World, new_world
 _USER_FP: Final = int(Event.USER_FP)
 _GUEST_FP: Final = int(Event.GUEST_FP)
 _USER_SVE: Final = int(Event.USER_SVE)
+_RET_TO_USER: Final = int(Event.RET_TO_USER)
 _RET_MAYBE: Final = int(Event.RET_TO_USER_MAYBE)
 _USER_MAYBE: Final = int(Event.USER_FP_MAYBE)
 _GUEST_MAYBE: Final = int(Event.GUEST_FP_MAYBE)
@@ -35,6 +36,15 @@ P_FIRST: Final = 2  # event of the first, its verdict, and whose value was found
 P_VERDICT: Final = 3
 P_FOUND: Final = 4
 P_SIZE: Final = 5
+
+
+@inline
+def reloads(
+    w: World, handlers: S.Ints, index: S.Ints, table: S.Ints, c: int, t: int, cpus: int, n: int, asked: S.Counts
+) -> bool:
+    """Tell whether the policy would do anything to registers if thread `t` now returned to user mode on CPU `c`."""
+    r = S.find_row(w, handlers, index, _RET_TO_USER, c, t, n, cpus, n, asked)
+    return bool(r >= 0 and table[r, S.R_OPS] > 0)
 
 
 @bare
@@ -54,11 +64,13 @@ def replay_events(
     asked: S.Counts,
     place: S.Counts,
     used: S.Ints,
+    strict: bool,
 ) -> bool:
     """Replay from `place[P_NEXT]` on; return False when a row is needed, True at the end.
 
     `asked` gets what `step` puts there. `maybe` says whether what the recorder could not see happened. If `used` is not
-    empty it gets, for each event, the row it used (-1: none).
+    empty it gets, for each event, the row it used (-1: none). `strict`: a return to user mode before which a reload
+    would have been recorded, and was not, did not happen if the policy would reload.
     """
     wide = handlers[0, S.H_FEATURES]
     for i in range(place[P_NEXT], len(event)):
@@ -77,6 +89,13 @@ def replay_events(
         t = int(subject[i])
         s = int(object_[i])
         if s < 0:
+            if (
+                strict
+                and s == UNLESS_RELOADED
+                and e == _RET_TO_USER
+                and reloads(w, handlers, index, table, c, t, cpus, n, asked)
+            ):
+                continue
             s = n
         regs = c * C_SIZE + C_REGS
         found = w[regs]
@@ -147,10 +166,11 @@ def first_threads(
                 return
 
 
-def replay(trace: Trace, rows: Rows, *, maybe: bool, keep_rows: bool = False) -> Outcome:
+def replay(trace: Trace, rows: Rows, *, maybe: bool, keep_rows: bool = False, strict: bool = False) -> Outcome:
     """Replay `trace` under the policy of `rows`, learning rows as they come up.
 
     `maybe`: whether uses the trace does not show are taken to have happened (the high figure) or not (the low one).
+    `strict`: returns to user mode that would have left a trace of a reload, and have not, did not happen.
     `keep_rows`: also return the row each event used.
     """
     world, cpus = start_of(trace, rows)
@@ -174,6 +194,7 @@ def replay(trace: Trace, rows: Rows, *, maybe: bool, keep_rows: bool = False) ->
         asked,
         place,
         used,
+        strict,
     ):
         rows.learn(int(asked[0]), int(asked[1]))
     outcome = Outcome(counts, int(place[P_WRONG]), used=used)

@@ -96,7 +96,7 @@ def validate(trace: Trace, policy: type[Policy]) -> Validation:
         names = ", ".join(t.name.lower() for t in CHECKED)
         raise FpstateError("the trace holds no ground truth", expected=f"function tracer lines such as {names}")
     rows = Rows(with_features(policy, features_in(trace)))
-    outcome = replay(trace, rows, maybe=True, keep_rows=True)
+    outcome = replay(trace, rows, maybe=True, keep_rows=True, strict=True)
     known = known_from(trace)
     predicted = list(predictions(trace, rows, outcome.used))
     observed = list(observations(trace))

@@ -27,12 +27,13 @@ LOST = 19  # a: events lost on this CPU, 0 when unknown
 USER_RUN = 20  # seen by an emulator: a return to user mode. a: RUN_FP, RUN_SVE: what was used there; b: FP, SVE traps
 ALMOST_USER = 22  # the same: the kernel had seen to FP state for user mode, and then did something else first
 GUEST_RUN = 21  # the same for a guest, before its exit
+FLUSH_TASK = 23  # a: CALLER_SVE_TRAP
 FIRST_TRUTH = 64
 
 RUN_FP, RUN_SVE = 1, 2
 
 STEP_DEAD, STEP_TAKEDOWN, STEP_BRINGUP = 1, 2, 3
-CALLER_FORK, CALLER_SIGNAL = 1, 2
+CALLER_FORK, CALLER_SIGNAL, CALLER_SVE_TRAP = 1, 2, 3
 
 NEED_RESCHED = 1  # bits of the flags column of a raw row
 INTERRUPT = 2  # softirq, hardirq or NMI
@@ -66,6 +67,7 @@ EVENTS = {
 FUNCTIONS = {
     "fpsimd_preserve_current_state": PRESERVE,
     "fpsimd_flush_thread": FLUSH_THREAD,
+    "fpsimd_flush_task_state": FLUSH_TASK,
     "fpsimd_thread_switch": THREAD_SWITCH,
     "kernel_neon_begin": NEON_BEGIN,
     "kernel_neon_end": NEON_END,

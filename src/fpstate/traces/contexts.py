@@ -18,7 +18,7 @@ _KTHREAD_NAME = re.compile(
     r"[/_:-]|rcu_|(?:khungtaskd|khugepaged|kcompactd\d*|kswapd\d*|ksmd|kauditd|kdevtmpfs|oom_reaper|writeback|"
     r"watchdogd?(?:/\d+)?|kthrotld|kblockd|netns|vhost-\d+|kvm-[a-z-]+|kthread.*)$"
 )
-_USER_EVENTS = (Event.RET_TO_USER, Event.RET_TO_USER_MAYBE, Event.USER_FP, Event.USER_FP_MAYBE)
+_USER_EVENTS = (Event.RET_TO_USER, Event.RET_TO_USER_MAYBE, Event.USER_FP, Event.USER_FP_MAYBE, Event.USER_SVE)
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def moved(found: Found, column: NDArray[np.int32]) -> NDArray[np.int32]:
     if not len(found.place):
         return column
     result = found.place[column]
-    result[column < 0] = -1
+    result[column < 0] = column[column < 0]
     return result
 
 

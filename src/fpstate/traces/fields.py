@@ -47,6 +47,7 @@ TAKEDOWN = _text("(takedown_cpu)")
 BRINGUP = _text("(bringup_cpu)")
 OF_FORK = _text("arch_dup_task_struct")
 OF_SIGNAL = _text("fpsimd_signal_preserve_current_state")
+OF_SVE_TRAP = _text("do_sve_acc")
 LOST_WORD = _text("lost ")
 
 
@@ -301,6 +302,8 @@ def _caller(b: Bytes, i: int, e: int) -> int:
         k += 1
     if at(b, k, e, OF_FORK):
         return codes.CALLER_FORK
+    if at(b, k, e, OF_SVE_TRAP):
+        return codes.CALLER_SVE_TRAP
     return codes.CALLER_SIGNAL if at(b, k, e, OF_SIGNAL) else 0
 
 
@@ -338,7 +341,7 @@ def parse_fields(b: Bytes, i: int, e: int, code: int) -> Fields:
         return _hotplug(b, i, e)
     if code == codes.SIGNAL_DELIVER:
         return _signal(b, i, e)
-    if code == codes.PRESERVE:
+    if code == codes.PRESERVE or code == codes.FLUSH_TASK:
         return _plain(_caller(b, i, e), 0)
     if code == codes.USER_RUN or code == codes.GUEST_RUN:
         return _run(b, i, e)

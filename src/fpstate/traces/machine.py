@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fpstate.jit import inline
 from fpstate.traces import codes
-from fpstate.traces.trace import Kind
+from fpstate.traces.trace import UNLESS_RELOADED, Kind
 from fpstate.world.events import Event
 
 UNKNOWN, KERNEL, PENDING, OFF = range(4)
@@ -22,28 +22,31 @@ NOT_LOADED, LOADED, PUT = range(3)
 (
     CONTEXTS, ROWS, TIME, ON, LINE, MISSED, SYSCALLS, MARKS, SYNCS, BINDS, BINDS_TRACED, EXITS, IN_GUEST, PLAIN_NEON,
     X86, DOWN, ANY_RUN, UNKNOWN_USE, SIGNALS, QUICKEST, USER_RUNS, GUEST_RUNS,
-) = range(22)  # fmt: skip
+    RELOADS,
+) = range(23)  # fmt: skip
 """Places in `Machine.facts`: contexts and event rows in use; time, CPU and line of the row at hand; switches that
 were not in the trace; whether system calls, fpsimd_preserve_current_state, ctxsync and bind lines were seen, and
 whether bind lines would have been; whether kvm_userspace_exit was seen; guests already running at the start;
 neon lines without flags; x86 numbers; CPUs taken down whose death was not seen yet; guest runs; guest runs with FP
 use unknown; signals; shortest time from a line with need-resched set to the switch it led to; whether an emulator saw
-each return to user mode, and each guest run, with the use of FP there."""
-FACTS = 22
+each return to user mode, and each guest run, with the use of FP there; reloads on the way to user mode are recorded."""
+FACTS = 23
 
 GUESS = 10_000  # ns: what QUICKEST is before it was seen
 
 (
     KIND, TID, OWNER, PARENT, NAME, USER, MODE, SINCE, RESCHED, CHILD, FLUSHED, VCPU, RUN, LOAD, GUEST, FIRST,
-    SVE, SEEN,
-) = range(18)  # fmt: skip
+    SVE, SEEN, TRAP_ROW, RELOADED,
+) = range(20)  # fmt: skip
 """Columns of `Machine.context`: IDLE, USER (any thread) or VCPU; thread id; owner; who forked it, or -1; number of its
 comm, or -1; it did what only a user task does; one of the modes; when it became PENDING; it became so on a line with
 need-resched set (1), or by being switched to (2); a fork that began, or -1; EXEC was already seen for the exec under
 way; its vCPU, or -1; in KVM_RUN; NOT_LOADED, LOADED or PUT; in the guest; guest FP use seen next is certain, since it
-did not own the registers; it trapped for SVE, and uses it as soon as it is back in user mode; what an
-emulator saw of the guest run under way: 0 nothing yet, 1 no use of FP, 2 use."""
-_CONTEXT_COLUMNS = 18
+did not own the registers; it trapped for SVE (2: and was switched out since), and uses it
+as soon as it is back in user mode; what an
+emulator saw of the guest run under way: 0 nothing yet, 1 no use of FP, 2 use; where in the rows its last SVE trap is;
+since it became PENDING its registers were reloaded."""
+_CONTEXT_COLUMNS = 20
 
 CURRENT, PREVIOUS, SWITCHED, LEAVING, IDLE, DYING = range(6)
 """Columns of `Machine.cpu`: the context that runs, or -1; the one switched away from, while its lines may still come,
@@ -106,7 +109,8 @@ def take_rows(m: Machine) -> Rows:
     """Return the events found and begin anew."""
     n = int(m.facts[ROWS])
     m.facts[ROWS] = 0
-    columns: list[Any] = [column[:n].astype(t) for column, t in zip(m.rows, _ROW_TYPES, strict=True)]
+    kept = m.rows[2, :n] != 0  # an SVE trap served later than it seemed at first leaves empty rows
+    columns: list[Any] = [column[:n][kept].astype(t) for column, t in zip(m.rows, _ROW_TYPES, strict=True)]
     return Rows(*columns)
 
 
@@ -158,10 +162,14 @@ def context_of(m: Machine, tid: int, cpu: int) -> int:
 
 @inline
 def to_user(m: Machine, x: int) -> None:
-    """Add the return of `x` to user mode, and its possible use of FP there, unless an emulator saw all returns."""
+    """Add the return of `x` to user mode, and its possible use of FP there, unless an emulator saw all returns.
+
+    Where reloads are recorded and none was, the return happened only if no reload was due.
+    """
     if m.facts[USER_RUNS]:
         return
-    emit(m, Event.RET_TO_USER, x, -1)
+    unseen = m.facts[RELOADS] and not m.context[x, RELOADED]
+    emit(m, Event.RET_TO_USER, x, UNLESS_RELOADED if unseen else -1)
     if m.context[x, SVE]:
         m.context[x, SVE] = 0
         emit(m, Event.USER_SVE, x, -1)
@@ -175,3 +183,4 @@ def make_pending(m: Machine, x: int, resched: int) -> None:
         m.context[x, MODE] = PENDING
         m.context[x, SINCE] = m.facts[TIME]
         m.context[x, RESCHED] = resched
+        m.context[x, RELOADED] = 0

@@ -54,6 +54,8 @@ from fpstate.traces.machine import (
     PREVIOUS,
     PUT,
     QUICKEST,
+    RELOADED,
+    RELOADS,
     RESCHED,
     ROOM,
     ROWS,
@@ -65,6 +67,7 @@ from fpstate.traces.machine import (
     SYSCALLS,
     TID,
     TIME,
+    TRAP_ROW,
     USER,
     X86,
     Machine,
@@ -81,6 +84,7 @@ from fpstate.world.events import Event, Truth
 
 BIND: Final = int(Truth.FPSIMD_BIND_STATE_TO_CPU)
 SVE_ACCESS: Final = int(Truth.DO_SVE_ACC)
+RELOAD: Final = int(Truth.FPSIMD_RESTORE_CURRENT_STATE)
 KTHREADD: Final = 2
 SIGRETURN_ARM64: Final = 139
 SIGRETURN_X86: Final = 15
@@ -140,7 +144,9 @@ def _went_straight(m: Machine, x: int, stopper: bool) -> bool:
 @inline
 def _switch_out(m: Machine, x: int, runnable: bool, stopper: bool) -> None:
     if m.context[x, MODE] == PENDING:
-        if not _went_straight(m, x, stopper):
+        if m.context[x, SVE] == 1 and not m.context[x, RELOADED]:
+            m.context[x, SVE] = 2  # perhaps still in the trap's handler; its next line will tell
+        elif not _went_straight(m, x, stopper):
             to_user(m, x)
         m.context[x, MODE] = OFF
     if m.context[x, RUN]:
@@ -347,11 +353,26 @@ def _lost(m: Machine, c: int) -> None:
 def _sve_trap(m: Machine, x: int, need_resched: bool) -> None:
     """do_sve_acc: user mode used SVE and trapped; it will use it again, without a trap, once it is back there."""
     to_user(m, x)
+    m.context[x, TRAP_ROW] = m.facts[ROWS]
     emit(m, Event.USER_SVE, x, -1)
     emit(m, SVE_ACCESS, x, -1)
     m.context[x, USER] = 1
     m.context[x, SVE] = 1
     make_pending(m, x, 1 if need_resched else 0)
+
+
+@inline
+def _sve_trap_goes_on(m: Machine, x: int) -> None:
+    """fpsimd_flush_task_state in do_sve_acc: `x` was switched out before the trap had changed anything.
+
+    So it is as if it trapped only now, unless those rows are gone.
+    """
+    r = m.context[x, TRAP_ROW]
+    if m.context[x, SVE] and r + 1 < m.facts[ROWS] and m.rows[3, r] == x and m.rows[2, r + 1] == SVE_ACCESS:
+        m.rows[2, r] = m.rows[2, r + 1] = Event.NONE
+        emit(m, Event.USER_SVE, x, -1)
+        emit(m, SVE_ACCESS, x, -1)
+    make_pending(m, x, 0)
 
 
 @inline
@@ -374,6 +395,8 @@ def _rare(m: Machine, x: int, line: Line) -> None:
         _executed(m, x, line.b, line.other if line.flags & codes.UNNAMED else line.comm)
     elif code == codes.EXIT:
         _exit(m, x)
+    elif code == codes.FLUSH_TASK:
+        _sve_trap_goes_on(m, x)
     elif code == codes.FLUSH_THREAD:
         _flush_thread(m, x)
     elif code == codes.CPUHP:
@@ -388,6 +411,8 @@ def _often(m: Machine, c: int, x: int, line: Line) -> None:
     if code == SVE_ACCESS:
         _sve_trap(m, x, (line.flags & codes.NEED_RESCHED) != 0)
     elif code >= codes.FIRST_TRUTH:
+        if code == RELOAD:
+            m.facts[RELOADS] = m.context[x, RELOADED] = 1
         m.facts[BINDS] |= code == BIND
         emit(m, code, x, -1)
     elif code == codes.SWITCH:

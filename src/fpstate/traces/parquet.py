@@ -22,7 +22,7 @@ from fpstate.traces.contexts import Found
 from fpstate.traces.machine import Rows
 from fpstate.traces.read import Import, OutOfOrderError, Progress, as_trace
 from fpstate.traces.source import PARQUET, kind_of
-from fpstate.traces.trace import Contexts, Header, Trace
+from fpstate.traces.trace import UNLESS_RELOADED, Contexts, Header, Trace
 
 SCHEMA_NAME = "fpstate.trace/1"
 _SCHEMA_KEY, _HEADER_KEY, _CONTEXTS_KEY = b"fpstate.schema", b"fpstate.header", b"fpstate.contexts"
@@ -181,5 +181,5 @@ def _read_metadata(path: Path, schema: pa.Schema, metadata: dict[bytes, bytes]) 
 def _check(path: Path, rows: Rows, contexts: int) -> None:
     """Raise FpstateError when rows refer to contexts that do not exist."""
     for column in (rows.subject, rows.object):
-        if len(column) and not (int(column.min()) >= -1 and int(column.max()) < contexts):
+        if len(column) and not (int(column.min()) >= UNLESS_RELOADED and int(column.max()) < contexts):
             raise FpstateError("is a damaged trace: events of unknown tasks", expected=_EXPECTED, where=str(path))

@@ -210,6 +210,8 @@ def _matters(code: int, a: int, b: int) -> bool:
         return False
     if code == codes.CPUHP:
         return b != 0
+    if code == codes.FLUSH_TASK:
+        return a == codes.CALLER_SVE_TRAP
     return not (code == codes.PRESERVE or code == codes.SIGNAL_DELIVER) or a != 0
 
 

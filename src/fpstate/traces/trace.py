@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+UNLESS_RELOADED = -2
+"""`object` of an inferred RET_TO_USER, where reloads are recorded and none was: if one was due, it did not happen."""
+
 
 class Kind(IntEnum):
     """What a context is."""
