@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from fpstate.errors import FpstateError
+from fpstate.lab.capture import checked, write_trace
+from fpstate.lab.capture import lost_events as lost
 from fpstate.lab.initramfs import initramfs
 from fpstate.lab.kernel import Kernel, Symbols, calls, decisions, depends, read_kernel, recipe_for
 from fpstate.lab.payload import FOLDER, payload
-from fpstate.lab.qemu import mode_of
+from fpstate.lab.qemu import Machine, Message, Run, mode_of
 from fpstate.lab.recipe import EVENTS, FUNCTIONS, commands
 from fpstate.lab.scenario import find_scenario, read_scenario, scenario_names
 
@@ -244,3 +246,41 @@ def test_the_payload_is_a_static_arm64_program() -> None:
     kinds = {struct.unpack_from("<I", program, offset + i * size)[0] for i in range(count)}
     assert 3 not in kinds
     assert len(program) < 100_000
+
+
+def test_lost_events_are_an_error_unless_asked_for(tmp_path: Path) -> None:
+    """Overrun, commit overrun and dropped events of any CPU count; what was read does not."""
+    (tmp_path / "stats0").write_text("entries: 10\noverrun: 0\ncommit overrun: 0\ndropped events: 0\nread events: 9\n")
+    (tmp_path / "stats1").write_text("entries: 10\noverrun: 3\ncommit overrun: 0\ndropped events: 4\nread events: 9\n")
+    done = Run(tmp_path, [])
+    assert lost(done, 1, False) == 0
+    assert lost(done, 2, True) == 7
+    with pytest.raises(FpstateError, match=r"lost 7 events.*--allow-lost"):
+        lost(done, 2, False)
+
+
+@pytest.mark.parametrize(
+    ("messages", "match"),
+    [
+        ([Message("FP registers changed under a guest", "vmm", 7)], "FP registers changed under a guest: vmm"),
+        ([Message("actor failed", "vmm", -4)], r"actor failed: vmm \(signal 4\)"),
+        ([Message("not written", "/x 1", -2)], r"not written: /x 1 \(No such file or directory\)"),
+        ([], "asked for nvhe, but KVM chose vhe"),
+    ],
+)
+def test_what_went_wrong_in_the_machine_is_an_error(tmp_path: Path, messages: list[Message], match: str) -> None:
+    """A failed check of registers, a dead actor, a setting refused, another mode."""
+    (tmp_path / "kmsg").write_text("6,1,2,-;kvm [1]: VHE mode initialized successfully\n")
+    done = Run(tmp_path, [Message("started", "init", 1), *messages, Message("finished", "init", 1)])
+    with pytest.raises(FpstateError, match=match):
+        checked(done, KERNEL, Machine("neoverse-n1", 2, "nvhe"))
+
+
+def test_a_trace_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    """Compressed by its name, the same bytes each time; a folder that cannot be written to is one error."""
+    write_trace("text\n", tmp_path / "a.gz")
+    write_trace("text\n", tmp_path / "b.txt")
+    assert gzip.decompress((tmp_path / "a.gz").read_bytes()) == (tmp_path / "b.txt").read_bytes() == b"text\n"
+    with pytest.raises(FpstateError, match="cannot write"):
+        write_trace("text\n", tmp_path / "none" / "c.txt")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.gz", "b.txt"]

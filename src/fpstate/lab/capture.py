@@ -132,8 +132,8 @@ def capture(
     with _folder(keep) as folder:
         plan = _plan(scenario, told.recipe, machine.cpus, modules, limit)
         done = run(kernel, machine, plan, folder, modules=modules, plugin=arguments if observe else "", seconds=limit)
-        mode = _checked(done, kernel, machine)
-        lost = _lost(done, machine.cpus, allow_lost)
+        mode = checked(done, kernel, machine)
+        lost = lost_events(done, machine.cpus, allow_lost)
         tell("reading the trace")
         lines = done.text("trace").splitlines()
         logs = read_logs(done.logs(), machine.cpus, watched) if observe else []
@@ -169,7 +169,7 @@ def capture(
 
 def _plan(scenario: Scenario, recipe: Recipe, cpus: int, modules: dict[str, bytes], seconds: float) -> list[str]:
     lines = [f"module /modules/{name}" for name in modules]
-    lines += [*recipe.plan(), f"write {TRACING}/tracing_on 1", "mark"]
+    lines += ["kvm", *recipe.plan(), "sleep 20", f"write {TRACING}/tracing_on 1", "mark"]
     lines += [actor.line(cpus) for actor in scenario.actors]
     lines += [f"wait {round(seconds * 1000)}", "stop", "sleep 50"]  # so that nothing is cut in the middle
     lines += [f"write {TRACING}/tracing_on 0"]
@@ -177,7 +177,7 @@ def _plan(scenario: Scenario, recipe: Recipe, cpus: int, modules: dict[str, byte
     return [*lines, f"copy {TRACING}/trace trace", "copy /dev/kmsg kmsg"]
 
 
-def _checked(done: Run, kernel: Kernel, machine: Machine) -> str:
+def checked(done: Run, kernel: Kernel, machine: Machine) -> str:
     """Return KVM's mode, or raise FpstateError for what went wrong inside the machine."""
     wrong = [m for m in done.messages if m.what not in _EXPECTED and not m.what.startswith("time was up")]
     if wrong:
@@ -208,7 +208,7 @@ def _sentence(message: Message) -> str:
     return f"{message.what}: {message.about}{number}"
 
 
-def _lost(done: Run, cpus: int, allowed: bool) -> int:
+def lost_events(done: Run, cpus: int, allowed: bool) -> int:
     """Return how many events the recorder lost; raise FpstateError if any and that was not asked for."""
     lost = sum(int(n) for cpu in range(cpus) for _, n in _LOSSES.findall(done.text(f"stats{cpu}")))
     if lost and not allowed:

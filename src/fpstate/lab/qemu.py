@@ -20,7 +20,7 @@ MODES = {"vhe": "", "nvhe": "kvm-arm.mode=nvhe", "hvhe": "arm64_sw.hvhe=1 id_aa6
 
 _EXTRA = {"max": "max,pauth-impdef=on"}  # its own pointer authentication is an order of magnitude slower to emulate
 _SAID = re.compile(r"(\w+) mode initialized successfully")  # arch/arm64/kvm/arm.c: VHE, hVHE, nVHE, or Hyp for nVHE
-_SLOW_START = 180  # seconds a boot may take on a busy machine
+_SLOW_START = 75  # seconds a boot and reading the trace may take on a busy machine
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
  *   module PATH          load a kernel module
  *   write PATH TEXT      write to a file; a failure is told and passed over
  *   copy PATH NAME       copy a file to the host
+ *   kvm                  make a VM and keep it, so that KVM patches no code of the kernel while others run
  *   mark                 on each CPU, write its number to the trace
  *   start CPUS ROLE ...  run an actor on CPUs (a mask), until it is done
  *   keep CPUS ROLE ...   the same, until the end
@@ -83,6 +84,13 @@ static void load_module(const char *path)
 	if (error < 0)
 		tell("module not loaded", path, error);
 	sys1(NR_close, file);
+}
+
+static void keep_vm(void)
+{
+	long kvm = open_file("/dev/kvm", O_RDWR);
+	if (kvm >= 0)
+		sys3(NR_ioctl, kvm, 0xae01, 0); /* KVM_CREATE_VM */
 }
 
 static void mark(void)
@@ -196,7 +204,9 @@ static void carry_out(char *line)
 	} else if (equal(verb, "copy")) {
 		char *path = word(&line);
 		copy_to_host(path, line);
-	} else if (equal(verb, "mark"))
+	} else if (equal(verb, "kvm"))
+		keep_vm();
+	else if (equal(verb, "mark"))
 		mark();
 	else if (equal(verb, "start") || equal(verb, "keep"))
 		start(line, equal(verb, "keep"));
