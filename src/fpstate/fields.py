@@ -51,7 +51,7 @@ def declared(owner: type, kind: str, features: frozenset[str]) -> tuple[list[Fie
             start = getattr(owner, name)
             if isinstance(start, When):
                 if start.feature not in features:
-                    absent[name] = start.start
+                    absent[name] = start.otherwise
                     continue
                 start = start.start
             if start is None:

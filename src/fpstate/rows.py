@@ -141,6 +141,14 @@ class Rows:
                 words = first.reshape(-1, X_SIZE)[: len(no_user), X_WORD]
                 words[no_user] &= ~(1 << f.shift)
 
+    def without_sve(self, world: World, cpus: int, vcpus: NDArray[np.bool_]) -> None:
+        """Clear the field `has_sve` of some vCPUs."""
+        for f in self.fields.lists["Vcpu"]:
+            if f.name == "has_sve":
+                first = world[context_base(cpus) : plane_size(cpus, len(vcpus))]
+                words = first.reshape(-1, X_SIZE)[: len(vcpus), X_WORD]
+                words[vcpus] &= ~(1 << f.shift)
+
     def _slots(self, event: Event) -> Iterator[tuple[int, str, Field | None, int]]:
         """Yield (column, role, pointer or None for the word, bits) of all that is in view at `event`."""
         participants = PARTICIPANTS[event]

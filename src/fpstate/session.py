@@ -327,7 +327,7 @@ class Session:
         """Keep an operation the handler asks for."""
         if len(self.decision.ops) == S.MAX_OPS:
             raise Refused(f"asks for more than {S.MAX_OPS} operations at one point")
-        if op > S.OOPS and op != W.WARN and not self.catalogue.features:
+        if op >= W.SAVE_SVE and op != W.WARN and not self.catalogue.features:
             raise Refused(
                 f"asks for {OP_NAMES[op]} in a world that has FPSIMD registers only; test for the feature first"
             )

@@ -255,7 +255,7 @@ class Twin:
         if e == O.FORK:
             S.copy_of_parent(w, t, s, self.cpus)
         if self.features:
-            W.wide_before(w, e, c, t, s, self.cpus, self.n, self.features)
+            W.wide_before(w, e, t, s, self.cpus, self.n, self.features)
         if not S.MIND_BEFORE >> e & 1:
             return S.OK
         whom = t if e in (O.EXEC, O.SIGRETURN) else s

@@ -44,13 +44,13 @@ def bounded(low: int, high: int, start: int | None = None) -> int:
 class When:
     """The starting value of a field that exists only in worlds with a feature."""
 
-    def __init__(self, feature: str, start: Any) -> None:
-        self.feature, self.start = feature, start
+    def __init__(self, feature: str, start: Any, otherwise: Any) -> None:
+        self.feature, self.start, self.otherwise = feature, start, otherwise
 
 
-def when(feature: str, start: R) -> R:
-    """Declare a field that exists only with a feature; without it, it always reads as `start`."""
-    return cast("R", When(feature, start))
+def when(feature: str, start: R, otherwise: R | None = None) -> R:
+    """Declare a field that exists only with a feature; without it, it reads as `otherwise` (if None, as `start`)."""
+    return cast("R", When(feature, start, start if otherwise is None else otherwise))
 
 
 FEATURES = {
@@ -253,6 +253,9 @@ class Policy:
 
     class Vcpu(Context):
         """A vCPU's guest state."""
+
+        has_sve: bool = when("guest-sve", True, False)
+        """vcpu_has_sve(): this guest may use SVE, and its image is in SVE form. Nobody writes it."""
 
     def __setattr__(self, name: str, value: object) -> None:
         """Refuse: kernel code has no memory but the fields of CPU, task and vCPU."""

@@ -162,14 +162,14 @@ class DeferredHost(Policy):
         self.fpsimd_save_and_flush_cpu_state(cpu, task)
 
     def vcpu_setreg(self, cpu: Cpu, task: Task, vcpu: Policy.Vcpu) -> None:
-        if self.guest_sve:
+        if vcpu.has_sve:
             cpu.edit_sve(vcpu)
         else:
             cpu.edit(vcpu)
 
     def vcpu_reset(self, cpu: Cpu, task: Task, vcpu: Policy.Vcpu) -> None:
         cpu.overwrite(vcpu)
-        if self.guest_sve:
+        if vcpu.has_sve:
             cpu.overwrite_sve(vcpu)
 
 
@@ -185,8 +185,8 @@ class BindableHost(DeferredHost):
                 cpu.save(cpu.last_state)
 
     @kernel_function
-    def fpsimd_bind_state_to_cpu(self, cpu: DeferredHost.Cpu, context: Context) -> None:
-        cpu.last_state = context
+    def fpsimd_bind_state_to_cpu(self, cpu: DeferredHost.Cpu, vcpu: Policy.Vcpu) -> None:
+        cpu.last_state = vcpu
 
 
 class InPlaceHost(BindableHost):

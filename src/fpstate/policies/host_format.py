@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from fpstate.policies.base import Context, kernel_function, when
+from fpstate.policies.base import Policy, kernel_function, when
 from fpstate.policies.host_deferred import DeferredHost, InPlaceHost
 
 
@@ -94,10 +94,10 @@ class FormatHost(InPlaceHost):
             cpu.user_sme_trap = not task.tif_sme
 
     @kernel_function
-    def fpsimd_bind_state_to_cpu(self, cpu: Cpu, context: Context) -> None:
-        cpu.last_state = context
+    def fpsimd_bind_state_to_cpu(self, cpu: Cpu, vcpu: Policy.Vcpu) -> None:
+        cpu.last_state = vcpu
         if self.sve:
-            cpu.to_save = Saves.SVE if self.guest_sve else Saves.FPSIMD
+            cpu.to_save = Saves.SVE if vcpu.has_sve else Saves.FPSIMD
 
     def sve_sync_to_fpsimd(self, cpu: DeferredHost.Cpu, task: Task) -> None:
         if task.fp_type is Form.SVE:

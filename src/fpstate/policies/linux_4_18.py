@@ -47,7 +47,7 @@ class Linux418(BindableHost):
 
     def guest_fp_trap(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Vcpu) -> None:
         cpu.guest_fp_trap = False  # __hyp_switch_fpsimd
-        if self.guest_sve:
+        if vcpu.has_sve:
             cpu.guest_sve_trap = False
         cpu.isb()
         if vcpu.fp_host:
@@ -72,7 +72,7 @@ class Linux418(BindableHost):
         if vcpu.fp_enabled:  # kvm_arch_vcpu_ctxsync_fp
             self.fpsimd_bind_state_to_cpu(cpu, vcpu)
             task.foreign = False
-            task.tif_sve = self.guest_sve
+            task.tif_sve = vcpu.has_sve
 
     def vcpu_put(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Vcpu) -> None:
         self.kvm_arch_vcpu_put_fp(cpu, task, vcpu)
@@ -97,11 +97,11 @@ class Linux52(Linux418):
         cpu.guest_fp_trap = not vcpu.fp_enabled
         if self.aarch32 and cpu.guest_fp_trap:
             cpu.force_fpexc()
-        if self.guest_sve and vcpu.fp_enabled:
+        if vcpu.has_sve and vcpu.fp_enabled:
             cpu.load_part("zcr", vcpu)  # ZCR_EL12 comes into force at EL1 and below
 
     def load_guest(self, cpu: DeferredHost.Cpu, vcpu: Linux418.Vcpu) -> None:
-        if self.guest_sve:
+        if vcpu.has_sve:
             cpu.set_vl(vcpu)
             cpu.load_sve(vcpu)
             cpu.load_part("zcr", vcpu)
@@ -111,7 +111,7 @@ class Linux52(Linux418):
             cpu.load_part("fpexc", vcpu)
 
     def guest_exit(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Linux418.Vcpu) -> None:
-        if self.guest_sve and vcpu.fp_enabled:
+        if vcpu.has_sve and vcpu.fp_enabled:
             self.leave_guest_length(cpu, vcpu)
         super().guest_exit(cpu, task, vcpu)
 
@@ -132,7 +132,7 @@ class Linux513(InPlaceHost, Linux52):
             cpu.set_vl(vcpu)
 
     def vcpu_put(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Linux418.Vcpu) -> None:
-        if self.guest_sve and self.nvhe and vcpu.fp_enabled:
+        if vcpu.has_sve and self.nvhe and vcpu.fp_enabled:
             cpu.set_vl(vcpu)  # sve_cond_update_zcr_vq
         super().vcpu_put(cpu, task, vcpu)
 

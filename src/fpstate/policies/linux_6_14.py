@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from fpstate.policies.base import Context, Policy, kernel_function, when
+from fpstate.policies.base import Policy, kernel_function, when
 from fpstate.policies.host_deferred import BindableHost, DeferredHost, InPlaceHost
 from fpstate.policies.host_format import FormatHost, Saves
 from fpstate.policies.host_preemptible import PreemptibleHost
@@ -39,15 +39,15 @@ class SaveAtLoad(BindableHost):
         cpu.guest_fp_trap = cpu.fp_owner is not Owner.GUEST_OWNED
         if self.aarch32 and cpu.guest_fp_trap:
             cpu.force_fpexc()
-        if self.guest_sve and not cpu.guest_fp_trap:
+        if vcpu.has_sve and not cpu.guest_fp_trap:
             cpu.load_part("zcr", vcpu)  # fpsimd_lazy_switch_to_guest
 
     def guest_fp_trap(self, cpu: Cpu, task: DeferredHost.Task, vcpu: Policy.Vcpu) -> None:
         cpu.guest_fp_trap = False  # kvm_hyp_handle_fpsimd
-        if self.guest_sve:
+        if vcpu.has_sve:
             cpu.guest_sve_trap = False
         cpu.isb()
-        if self.guest_sve:
+        if vcpu.has_sve:
             cpu.set_vl(vcpu)
             cpu.load_sve(vcpu)
             cpu.load_part("zcr", vcpu)
@@ -63,7 +63,7 @@ class SaveAtLoad(BindableHost):
         if not self.nvhe:
             cpu.user_sve_trap = cpu.user_sme_trap = True  # made anew on the way to user mode
         if cpu.fp_owner is Owner.GUEST_OWNED:
-            if self.guest_sve:  # fpsimd_lazy_switch_to_host
+            if vcpu.has_sve:  # fpsimd_lazy_switch_to_host
                 cpu.save_part("zcr", vcpu)
                 cpu.set_vl(vcpu)
             if self.aarch32:
@@ -126,7 +126,7 @@ class Linux61y(SaveAtLoad, InPlaceHost):
             cpu.to_save = Saves.CURRENT
 
     @kernel_function
-    def fpsimd_bind_state_to_cpu(self, cpu: Cpu, context: Context) -> None:
-        cpu.last_state = context
+    def fpsimd_bind_state_to_cpu(self, cpu: Cpu, vcpu: Policy.Vcpu) -> None:
+        cpu.last_state = vcpu
         if self.sve:
-            cpu.to_save = Saves.SVE if self.guest_sve else Saves.FPSIMD
+            cpu.to_save = Saves.SVE if vcpu.has_sve else Saves.FPSIMD

@@ -57,17 +57,17 @@ class Linux62(FormatHost):
         cpu.guest_fp_trap = vcpu.fp_state is not FpState.GUEST_OWNED
         if self.aarch32 and cpu.guest_fp_trap:
             cpu.force_fpexc()
-        if self.guest_sve and not cpu.guest_fp_trap:
+        if vcpu.has_sve and not cpu.guest_fp_trap:
             cpu.load_part("zcr", vcpu)
 
     def guest_fp_trap(self, cpu: FormatHost.Cpu, task: FormatHost.Task, vcpu: Vcpu) -> None:
         cpu.guest_fp_trap = False  # kvm_hyp_handle_fpsimd
-        if self.guest_sve:
+        if vcpu.has_sve:
             cpu.guest_sve_trap = False
         cpu.isb()
         if vcpu.fp_state is FpState.HOST_OWNED:
             cpu.save(task)
-        if self.guest_sve:
+        if vcpu.has_sve:
             cpu.set_vl(vcpu)
             cpu.load_sve(vcpu)
             cpu.load_part("zcr", vcpu)
@@ -79,7 +79,7 @@ class Linux62(FormatHost):
 
     def guest_exit(self, cpu: FormatHost.Cpu, task: FormatHost.Task, vcpu: Vcpu) -> None:
         owned = vcpu.fp_state is FpState.GUEST_OWNED
-        if owned and self.guest_sve:
+        if owned and vcpu.has_sve:
             cpu.save_part("zcr", vcpu)
             if not self.nvhe:
                 cpu.set_vl(vcpu)
@@ -100,7 +100,7 @@ class Linux62(FormatHost):
             cpu.user_sme_trap = not vcpu.host_sme_enabled
             cpu.isb()
         if vcpu.fp_state is FpState.GUEST_OWNED:
-            if self.guest_sve and self.nvhe:
+            if vcpu.has_sve and self.nvhe:
                 cpu.set_vl(vcpu)
             self.fpsimd_save_and_flush_cpu_state(cpu, task)
         elif self.sve:

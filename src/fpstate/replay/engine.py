@@ -19,6 +19,7 @@ from fpstate.world.state import C_REGS, C_SIZE, World, new_world
 _USER_FP: Final = int(Event.USER_FP)
 _GUEST_FP: Final = int(Event.GUEST_FP)
 _USER_SVE: Final = int(Event.USER_SVE)
+_GUEST_SVE: Final = int(Event.GUEST_SVE)
 _RET_TO_USER: Final = int(Event.RET_TO_USER)
 _RET_MAYBE: Final = int(Event.RET_TO_USER_MAYBE)
 _USER_MAYBE: Final = int(Event.USER_FP_MAYBE)
@@ -81,8 +82,8 @@ def replay_events(
             if not maybe:
                 continue
             e -= 1
-        if e == _USER_SVE and not wide:
-            e = _USER_FP
+        if not wide and (e == _USER_SVE or e == _GUEST_SVE):
+            e = _USER_FP if e == _USER_SVE else _GUEST_FP
         if S.ignored(handlers, e):
             continue
         c = int(cpu[i])
@@ -134,6 +135,8 @@ class Outcome:
 
 def features_in(trace: Trace) -> frozenset[str]:
     """Return the features beside FPSIMD that a trace shows in use."""
+    if (trace.event == Event.GUEST_SVE).any():
+        return frozenset({"sve", "guest-sve"})
     return frozenset({"sve"} if (trace.event == Event.USER_SVE).any() else ())
 
 
@@ -143,6 +146,9 @@ def start_of(trace: Trace, rows: Rows) -> tuple[World, int]:
     cpus = max(trace.header.cpus, int(trace.cpu.max(initial=0)) + 1)
     world = new_world(cpus, kinds == Kind.VCPU, rows.fields.words, features_of(rows.policy))
     rows.clear_mm(world, cpus, (kinds == Kind.IDLE) | (kinds == Kind.KTHREAD))
+    with_sve = np.zeros(len(kinds), bool)
+    with_sve[trace.object[trace.event == Event.GUEST_SVE]] = True
+    rows.without_sve(world, cpus, (kinds == Kind.VCPU) & ~with_sve)
     first = np.full(cpus, -1, np.int32)
     first_threads(trace.event, trace.cpu, trace.subject, first)
     for c, x in enumerate(first.tolist()):

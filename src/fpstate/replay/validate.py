@@ -150,7 +150,7 @@ def predictions(trace: Trace, rows: Rows, used: NDArray[np.int32]) -> Iterator[D
     deeds = [[t for entry in trace_of_row for t in _truth(*entry)] for trace_of_row in rows.traces]
     traps = "guest_run" in trace.header.observed  # only an emulator sees them
     for i in np.flatnonzero(used >= 0).tolist():
-        if traps and trace.event[i] == Event.GUEST_FP:
+        if traps and trace.event[i] in (Event.GUEST_FP, Event.GUEST_SVE):
             yield Deed(int(trace.cpu[i]), Truth.GUEST_FP_TRAP, int(trace.subject[i]), i)
         for what in deeds[used[i]]:
             yield Deed(int(trace.cpu[i]), what, int(trace.subject[i]), i)

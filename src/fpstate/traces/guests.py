@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from fpstate.jit import inline
+from fpstate.traces import codes
 from fpstate.traces.machine import (
     ANY_RUN,
     BINDS,
@@ -78,8 +79,9 @@ def leave_guest(m: Machine, x: int, use: int) -> None:
     What an emulator saw is always certain. It sees nothing of a run that an interrupt ended before the guest began.
     """
     if m.facts[GUEST_RUNS]:
-        if m.context[x, SEEN] == 2:
-            emit(m, Event.GUEST_FP, x, m.context[x, VCPU])
+        if m.context[x, SEEN] >= 2:
+            use_seen = Event.GUEST_SVE if m.context[x, SEEN] == 3 else Event.GUEST_FP
+            emit(m, use_seen, x, m.context[x, VCPU])
         m.context[x, SEEN] = 0
     elif use == USED and m.context[x, FIRST]:
         emit(m, Event.GUEST_FP, x, m.context[x, VCPU])
@@ -152,12 +154,12 @@ def decide_use(m: Machine, c: int, x: int, is_bind: bool) -> None:
 
 
 @inline
-def saw_guest(m: Machine, x: int, fp: bool, traps: int) -> None:
+def saw_guest(m: Machine, x: int, used: int, traps: int) -> None:
     """guest_run: the guest of `x` has run and is about to stop."""
     if not m.context[x, GUEST]:
         m.facts[IN_GUEST] += 1
         enter_guest(m, x)
-    m.context[x, SEEN] = 2 if fp else 1
+    m.context[x, SEEN] = 3 if used & codes.RUN_SVE else 2 if used else 1
     for _ in range(traps):
         emit(m, TRAP, x, -1)
 

@@ -44,8 +44,8 @@ need-resched set (1), or by being switched to (2); a fork that began, or -1; EXE
 way; its vCPU, or -1; in KVM_RUN; NOT_LOADED, LOADED or PUT; in the guest; guest FP use seen next is certain, since it
 did not own the registers; it trapped for SVE (2: and was switched out since), and uses it
 as soon as it is back in user mode; what an
-emulator saw of the guest run under way: 0 nothing yet, 1 no use of FP, 2 use; where in the rows its last SVE trap is;
-since it became PENDING its registers were reloaded."""
+emulator saw of the guest run under way: 0 nothing yet, 1 no use of FP, 2 use, 3 use of SVE; where in the rows its
+last SVE trap is; since it became PENDING its registers were reloaded."""
 _CONTEXT_COLUMNS = 20
 
 CURRENT, PREVIOUS, SWITCHED, LEAVING, IDLE, DYING = range(6)

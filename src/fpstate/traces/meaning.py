@@ -433,7 +433,7 @@ def _often(m: Machine, c: int, x: int, line: Line) -> None:
     elif code == codes.USER_RUN:
         _saw_user(m, x, line.a)
     elif code == codes.GUEST_RUN:
-        saw_guest(m, x, line.a != 0, line.b)
+        saw_guest(m, x, line.a, line.b)
     elif code == codes.ALMOST_USER:
         emit(m, Event.RET_TO_USER, x, -1)
     elif code == codes.CTXSYNC:

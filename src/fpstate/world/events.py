@@ -41,7 +41,7 @@ class Event(IntEnum):
     VCPU_SETREG = 25  # task replaces FP registers of a vCPU that is not loaded
     VCPU_RESET = 26
     VCPU_FREE = 27
-    CPU_DOWN = 28  # the `cpu` of the event dies: its registers are lost
+    CPU_DOWN = 28  # the `cpu` of the event is torn down; after the handler its registers are lost
     CPU_UP = 29
     CPU_PM_ENTER = 30  # the CPU may lose its registers
     CPU_PM_EXIT = 31

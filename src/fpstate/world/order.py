@@ -366,7 +366,7 @@ def happen(
         verdict = S.before_row(w, e, c, t, s, cpus, n)
     features = int(z[Z_FEATURES])
     if features:
-        W.wide_before(w, e, c, t, s, cpus, n, features)
+        W.wide_before(w, e, t, s, cpus, n, features)
     verdict = max(verdict, segment(w, handlers, index, rows, e, c, t, s, z, counts, asked))
     while asked[3]:
         ta = context_base(cpus) + t * X_SIZE

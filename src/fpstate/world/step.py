@@ -158,11 +158,9 @@ _GUEST_FP: Final = int(Event.GUEST_FP)
 _GUEST_SVE: Final = int(Event.GUEST_SVE)
 _GUEST_TRAP: Final = int(Event.GUEST_FP_TRAP)
 
-MIND_BEFORE: Final = sum(
-    1 << e for e in (_EXEC, _SIGRETURN, _PTRACE_WRITE, _VCPU_SETREG, _VCPU_RESET, _CPU_DOWN, _NEON_END)
-)
+MIND_BEFORE: Final = sum(1 << e for e in (_EXEC, _SIGRETURN, _PTRACE_WRITE, _VCPU_SETREG, _VCPU_RESET, _NEON_END))
 _USES: Final = 1 << int(Event.USER_FP) | 1 << int(Event.GUEST_FP)
-MIND_AFTER: Final = sum(1 << e for e in (_NEON_BEGIN, _SOFTIRQ_BEGIN, _EFI_BEGIN, _FORK, _PM_ENTER, _SIGNAL))
+MIND_AFTER: Final = sum(1 << e for e in (_NEON_BEGIN, _SOFTIRQ_BEGIN, _EFI_BEGIN, _FORK, _PM_ENTER, _CPU_DOWN, _SIGNAL))
 
 
 @inline
@@ -413,8 +411,6 @@ def before_row(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int) -> i
         if e == _VCPU_RESET:
             a = context_base(cpus) + s * X_SIZE
             w[a + X_INIT] = w[a + X_VER]
-    elif e == _CPU_DOWN:
-        w[c * C_SIZE + C_REGS] = 0
     elif e == _NEON_END:
         a = context_base(cpus) + t * X_SIZE
         if w[c * C_SIZE + C_REGS] != kernel_owner(t, n) or w[c * C_SIZE + C_REGS + 1] != w[a + X_KVER]:
@@ -452,7 +448,7 @@ def after_row(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int) -> in
         w[regs + 1] = 0
     elif e == _FORK:
         copy_image_to_child(w, t, s, cpus, n)
-    elif e == _PM_ENTER:
+    elif e == _PM_ENTER or e == _CPU_DOWN:
         w[regs] = 0
     elif e == _SIGNAL:
         return frame_verdict(w, ta, t, len(w) > plane_size(cpus, n))
@@ -497,7 +493,7 @@ def step(
         verdict = before_row(w, e, c, t, s, cpus, n)
     features = handlers[0, H_FEATURES]
     if features:
-        W.wide_before(w, e, c, t, s, cpus, n, features)
+        W.wide_before(w, e, t, s, cpus, n, features)
     if r >= 0:
         verdict = max(verdict, run_row(w, rows, r, c, t, s, cpus, n, counts))
     if MIND_AFTER >> e & 1:

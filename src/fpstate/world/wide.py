@@ -356,7 +356,7 @@ def newborn(w: World, x: int, cpus: int, n: int) -> None:
 
 
 @inline
-def wide_before(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int, features: int) -> None:
+def wide_before(w: World, e: int, t: int, s: int, cpus: int, n: int, features: int) -> None:
     """Do what an event does to the further classes before kernel code handles it."""
     tz, sz = record(Z, t, cpus, n), record(Z, s, cpus, n)
     if e == _SYSCALL:
@@ -397,8 +397,6 @@ def wide_before(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int, fea
         newborn(w, s, cpus, n)
         if features & F_GUEST_SVE:
             put(w, sz + X_IMAGE, 0, ZEROS)
-    elif e == _DOWN:
-        lose_all(w, c, cpus, n)
 
 
 @inline
@@ -419,7 +417,7 @@ def wide_after(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int, feat
             written_narrow(w, c, cpus, n)
         if w[c * C_SIZE + C_WORD] & SM:
             return WRONG_MODE
-    elif e == _PM_ENTER:
+    elif e == _PM_ENTER or e == _DOWN:
         lose_all(w, c, cpus, n)
     elif e == _VL_CHANGE:
         renew(w, Z, t, True, cpus, n)
