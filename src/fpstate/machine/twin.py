@@ -267,8 +267,6 @@ class Twin:
             self.define(whom, self.frames.get(t, ZEROS))
         elif e in (O.PTRACE_WRITE, O.SETREG):
             self.define(whom, self.edited(whom, old))
-        elif e == O.DOWN:
-            self.engines[c].set_fp_registers(NOBODYS)
         if e == O.NEON_END:
             self.check_registers(c)
         return verdict
@@ -313,7 +311,7 @@ class Twin:
             label = self._label(self.base + s * X_SIZE + X_IMAGE)
             if label[0] == s + 1:
                 self.known[label] = image
-        elif e == O.PM_ENTER:
+        elif e in (O.PM_ENTER, O.DOWN):
             self.engines[c].set_fp_registers(NOBODYS)
         elif e == O.SIGNAL:
             self.frames[t] = self.image(t)
