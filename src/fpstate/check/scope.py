@@ -24,7 +24,7 @@ GROUPS = {
     "pm": (O.PM_ENTER,),
     "lifecycle": (O.FORK, O.EXEC, O.EXIT),
     "signals": (O.SIGNAL, O.SIGRETURN),
-    "ptrace": (O.PTRACE_WRITE,),
+    "ptrace": (O.PTRACE_WRITE, O.PTRACE_SVE, O.PTRACE_STREAMING, O.PTRACE_ZA),
     "sve": O.WIDE_MOVES[F_SVE],
     "guest_sve": O.WIDE_MOVES[F_GUEST_SVE],
     "sme": O.WIDE_MOVES[F_SME],
@@ -113,10 +113,12 @@ def policy_scope(policy: type[Policy]) -> Scope:
     """Return the default scope for a policy, one that finishes in seconds: two CPUs, two tasks, two vCPUs.
 
     Without a handler for vCPUs there are none; where kernel NEON can be preempted there is one. With more registers
-    than FPSIMD there are one CPU, two tasks and one vCPU.
+    than FPSIMD there are one CPU, two tasks (one if guests use SVE or tasks SME) and one vCPU, and with SVE no ptrace.
     """
+    vcpus = any(hasattr(policy, handler) for handler in ("run_enter", "vcpu_load", "guest_enter"))
     if policy.features & {"sve", "sme", "fpmr", "aarch32"}:
-        return Scope(1, 2, 1 if any(hasattr(policy, h) for h in ("vcpu_load", "guest_enter")) else 0)
-    if not any(hasattr(policy, handler) for handler in ("run_enter", "vcpu_load", "guest_enter")):
+        events = ("all", "-ptrace") if "sve" in policy.features else ("all",)
+        return Scope(1, 1 if policy.features & {"guest-sve", "sme"} else 2, int(vcpus), 0, events)
+    if not vcpus:
         return Scope(vcpus=0)
     return Scope(vcpus=1 if policy.preemptible_neon else 2)

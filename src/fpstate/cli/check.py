@@ -31,8 +31,12 @@ def command(
     ] = None,
     kthreads: Annotated[int, typer.Option(help="Kernel threads beside the idle ones.")] = 0,
     events: Annotated[
-        str, typer.Option(help="Events or groups, by comma; '-name' takes one away; 'list' lists them.")
-    ] = "all",
+        str | None,
+        typer.Option(
+            help="Events or groups, by comma; '-name' takes one away; 'list' lists.  [default: all; with sve no ptrace]",
+            show_default=False,
+        ),
+    ] = None,
     properties: Annotated[
         list[str] | None, typer.Option("--property", help="A property; all end-to-end ones if none; 'list' lists them.")
     ] = None,
@@ -85,19 +89,19 @@ def command(
 
 
 def make_scope(
-    policy: type[Policy], cpus: int | None, tasks: int | None, vcpus: int | None, kthreads: int, events: str
+    policy: type[Policy], cpus: int | None, tasks: int | None, vcpus: int | None, kthreads: int, events: str | None
 ) -> Scope:
     """Return the scope the options name; what they leave open is the policy's default."""
     from fpstate.check.scope import Scope, policy_scope
 
     default = policy_scope(policy)
-    names = tuple(word.strip() for word in events.split(",") if word.strip())
+    given = None if events is None else tuple(word.strip() for word in events.split(",") if word.strip())
     return Scope(
         default.cpus if cpus is None else cpus,
         default.tasks if tasks is None else tasks,
         default.vcpus if vcpus is None else vcpus,
         kthreads,
-        names,
+        default.events if given is None else given,
     )
 
 
