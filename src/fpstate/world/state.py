@@ -133,6 +133,7 @@ def new_world(cpus: int, is_vcpu: NDArray[np.bool_], words: tuple[int, int, int]
             records[:, X_KERNEL] = np.arange(n + 2, 2 * n + 2)
             records[:, X_VCPU] = is_vcpu
         elif k == Z:
+            records[:, X_IMAGE], records[:, X_IMAGE + 1] = 0, 1  # zeros, whoever's
             records[:, Z_SYSCALL] = ~is_vcpu
             if features & F_GUEST_SVE:  # KVM allocates a vCPU's storage when its features are finalised
                 records[is_vcpu, Z_STORE] = SVE_STORE

@@ -233,6 +233,16 @@ def part(w: World, op: int, k: int, x: int, c: int, cpus: int, n: int) -> int:
 
 
 @inline
+def put_latest_z(w: World, to: int, x: int, cpus: int, n: int) -> None:
+    """Write the label of context `x`'s latest Z: while that is its initial value, the label of zeros."""
+    at = record(Z, x, cpus, n)
+    if w[at + X_INIT] == w[at + X_VER]:
+        put(w, to, 0, ZEROS)
+    else:
+        put(w, to, x + 1, w[at + X_VER])
+
+
+@inline
 def in_memory(w: World, op: int, x: int, cpus: int, n: int) -> int:
     """Change the forms of the image of context `x` and their storage."""
     za = record(Z, x, cpus, n)
@@ -263,7 +273,7 @@ def in_memory(w: World, op: int, x: int, cpus: int, n: int) -> int:
         and w[za + Z_WIDE + 1] == w[va + X_VER] - 1
     ):  # fmt: skip
         put(w, za + Z_WIDE, x + 1, w[va + X_VER])
-        put(w, za + X_IMAGE, x + 1, w[za + X_VER])
+        put_latest_z(w, za + X_IMAGE, x, cpus, n)
     return 0
 
 
@@ -509,7 +519,9 @@ def renew_in_registers(w: World, x: int, before: int, c: int, cpus: int, n: int)
     """Make the zeros that a task's own change of mode left in the registers its latest values."""
     after = w[record(ZA, x, cpus, n) + ZA_SVCR]
     if (before ^ after) & 1:
-        for k in (V, Z, FPMR):
+        renew(w, Z, x, True, cpus, n)
+        put_latest_z(w, registers(Z, c, cpus, n), x, cpus, n)
+        for k in (V, FPMR):
             renew(w, k, x, True, cpus, n)
             put(w, registers(k, c, cpus, n), x + 1, w[record(k, x, cpus, n) + X_VER])
         w[record(Z, x, cpus, n) + Z_DEAD] = 0
