@@ -249,7 +249,7 @@ def in_memory(w: World, op: int, x: int, cpus: int, n: int) -> int:
     va = record(V, x, cpus, n)
     if op == ALLOC_SVE:
         w[za + Z_STORE] |= SVE_STORE
-        put(w, za + Z_WIDE, 0, ZEROS)
+        put(w, za + Z_WIDE, 0, 0)  # V is copied there; its zeros are nobody's
         put(w, za + X_IMAGE, 0, ZEROS)
     elif op == FREE_SVE:
         w[za + Z_STORE] &= ~SVE_STORE
@@ -465,7 +465,8 @@ def trap_of(w: World, e: int, c: int) -> int:
     if word & USER_TRAP:
         return _USER_FP_TRAP
     if e == _USER_SVE:
-        return _SVE_TRAP if word & USER_SVE_TRAP and not word & SM else 0
+        armed = USER_SME_TRAP if word & SM else USER_SVE_TRAP  # CPACR_EL1.SMEN covers SVE in streaming mode
+        return (_SME_TRAP if word & SM else _SVE_TRAP) if word & armed else 0
     return _SME_TRAP if e != _USER_FP and word & USER_SME_TRAP else 0
 
 

@@ -36,7 +36,8 @@ class Faulty(Fixed):
 
 
 BUG = Bug(
-    "A15", "SVE trap handler preempted twice", "751ecf6afd65", Faulty, Fixed, "trap-sanity", 10, cpus=2, tasks=1,
+    "A15", "SVE trap handler preempted twice", "751ecf6afd65", Faulty, Fixed, "vector-length", 10, cpus=2, tasks=1,
     events=("user_sve", "interrupt"), features=("sve",),
-    note="The SVE trap of a task that has SVE enabled is a warning of the kernel (WARN_ON).",
+    note="Found first: a save of the stale registers as SVE, at whatever length. Returning to user mode instead, the "
+    "task traps again with SVE enabled.",
 )  # fmt: skip
