@@ -47,6 +47,8 @@ class Linux418(BindableHost):
 
     def guest_fp_trap(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Vcpu) -> None:
         cpu.guest_fp_trap = False  # __hyp_switch_fpsimd
+        if self.guest_sve:
+            cpu.guest_sve_trap = False
         cpu.isb()
         if vcpu.fp_host:
             if vcpu.host_sve_in_use:
@@ -100,7 +102,6 @@ class Linux52(Linux418):
 
     def load_guest(self, cpu: DeferredHost.Cpu, vcpu: Linux418.Vcpu) -> None:
         if self.guest_sve:
-            cpu.guest_sve_trap = False
             cpu.set_vl(vcpu)
             cpu.load_sve(vcpu)
             cpu.load_part("zcr", vcpu)

@@ -44,9 +44,10 @@ class SaveAtLoad(BindableHost):
 
     def guest_fp_trap(self, cpu: Cpu, task: DeferredHost.Task, vcpu: Policy.Vcpu) -> None:
         cpu.guest_fp_trap = False  # kvm_hyp_handle_fpsimd
-        cpu.isb()
         if self.guest_sve:
             cpu.guest_sve_trap = False
+        cpu.isb()
+        if self.guest_sve:
             cpu.set_vl(vcpu)
             cpu.load_sve(vcpu)
             cpu.load_part("zcr", vcpu)

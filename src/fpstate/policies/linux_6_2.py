@@ -62,11 +62,12 @@ class Linux62(FormatHost):
 
     def guest_fp_trap(self, cpu: FormatHost.Cpu, task: FormatHost.Task, vcpu: Vcpu) -> None:
         cpu.guest_fp_trap = False  # kvm_hyp_handle_fpsimd
+        if self.guest_sve:
+            cpu.guest_sve_trap = False
         cpu.isb()
         if vcpu.fp_state is FpState.HOST_OWNED:
             cpu.save(task)
         if self.guest_sve:
-            cpu.guest_sve_trap = False
             cpu.set_vl(vcpu)
             cpu.load_sve(vcpu)
             cpu.load_part("zcr", vcpu)
