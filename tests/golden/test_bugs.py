@@ -6,6 +6,7 @@ import pytest
 
 from fpstate.check.gallery import bugs, left_out, show
 from fpstate.check.run import HOLDS, VIOLATED, replay_path
+from fpstate.policies.base import with_features
 
 
 @pytest.mark.parametrize("name", list(bugs()))
@@ -18,7 +19,7 @@ def test_the_faulty_policy_is_caught_and_the_fixed_one_holds(name: str) -> None:
     assert shown.fixed.verdict == HOLDS
     assert shown.faulty.path is not None
     again = replay_path(
-        shown.bug.faulty,
+        with_features(shown.bug.faulty, shown.bug.features),
         shown.faulty.scope,
         shown.faulty.path.code,
         properties=(shown.bug.property,),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -34,8 +35,7 @@ def left_out() -> list[LeftOut]:
 
 
 def _order(name: str) -> tuple[str, int, str]:
-    letters = name.rstrip("0123456789")
-    digits = name[len(letters) :]
+    letters, digits = re.match(r"(\D*)(\d*)", name).groups()  # type: ignore[union-attr]
     return letters, int(digits or 0), name
 
 

@@ -141,7 +141,7 @@ def make_plan(
             if kernel:
                 listed.append((at + X_KERNEL, owner_bits + 1, LABEL))
             if points:
-                listed += [(at + X_POINT, points.bit_length() + 1, PLAIN), (at + X_SECOND, n.bit_length(), CONTEXT)]
+                listed += [(at + X_POINT, points.bit_length() + 1, PLAIN), (at + X_SECOND, (n + 1).bit_length(), OWNER)]
         if scope.cpus <= x < scope.cpus + scope.tasks:
             if scope.vcpus:
                 listed.append((at + X_RUNS, n.bit_length(), OWNER))

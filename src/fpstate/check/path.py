@@ -166,8 +166,8 @@ def _participants(walker: Walker, before: World, move: int) -> tuple[str, int, s
     other = names[second] if second or kind == O.SWITCH else ""
     if kind in (O.LOAD, O.ENTER, O.GUEST_FP, O.EXIT_GUEST, O.PUT):
         other = names[int(before[at + X_RUNS]) - 1]
-    if kind == O.RESUME and int(before[at + X_SECOND]) < walker.n and before[at + X_SECOND]:
-        other = names[int(before[at + X_SECOND])]
+    if kind == O.RESUME and 0 < int(before[at + X_SECOND]) <= walker.n:
+        other = names[int(before[at + X_SECOND]) - 1]
     return KIND_NAMES[kind], c, "" if kind in (O.DOWN, O.UP) else names[t], other
 
 

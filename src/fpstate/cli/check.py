@@ -33,7 +33,7 @@ def command(
     events: Annotated[
         str | None,
         typer.Option(
-            help="Events or groups, by comma; '-name' takes one away; 'list' lists.  [default: all; with sve no ptrace]",
+            help="Events or groups, by comma; '-name' takes one away; 'list' lists.  [default: all; sve: no ptrace]",
             show_default=False,
         ),
     ] = None,

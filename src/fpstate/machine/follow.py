@@ -136,7 +136,7 @@ class Follower:
         ta = twin.base + t * X_SIZE
         if kind == O.RESUME:
             point = int(w[ta + X_POINT]) >> 1
-            e, s = int(twin.rows.event_of_point[point]), int(w[ta + X_SECOND])
+            e, s = int(twin.rows.event_of_point[point]), int(w[ta + X_SECOND]) - 1
             verdict, after = twin.segment(N_EVENTS + point, c, t, s)
             w[ta + X_POINT] = after << 1 | (O._PREEMPTIBLE >> e & 1) if after else 0
             if not after:
@@ -175,7 +175,7 @@ class Follower:
         while after:
             if not straight and (O._PREEMPTIBLE | O._SOFTIRQ_ONLY) >> e & 1:
                 ta = twin.base + t * X_SIZE
-                w[ta + X_POINT], w[ta + X_SECOND] = after << 1 | (O._PREEMPTIBLE >> e & 1), s
+                w[ta + X_POINT], w[ta + X_SECOND] = after << 1 | (O._PREEMPTIBLE >> e & 1), s + 1
                 return verdict
             found, after = twin.segment(N_EVENTS + after, c, t, s)
             verdict = max(verdict, found)

@@ -372,7 +372,7 @@ def happen(
         ta = context_base(cpus) + t * X_SIZE
         if not straight and (_PREEMPTIBLE | _SOFTIRQ_ONLY) >> e & 1:
             w[ta + X_POINT] = asked[3] << 1 | (_PREEMPTIBLE >> e & 1)
-            w[ta + X_SECOND] = s
+            w[ta + X_SECOND] = s + 1
             return verdict
         verdict = max(verdict, segment(w, handlers, index, rows, N_EVENTS + asked[3], c, t, s, z, counts, asked))
     if S.MIND_AFTER >> e & 1:
@@ -542,7 +542,7 @@ def make_move(
     if kind == RESUME:
         point = w[ta + X_POINT] >> 1
         e = int(event_of_point[point])
-        s = int(w[ta + X_SECOND])
+        s = int(w[ta + X_SECOND]) - 1
         verdict = segment(w, handlers, index, rows, N_EVENTS + point, c, t, s, z, counts, asked)
         w[ta + X_POINT] = asked[3] << 1 | (_PREEMPTIBLE >> e & 1) if asked[3] else 0
         if asked[3] == 0:

@@ -46,7 +46,7 @@ X_RUNS: Final = 12  # the vCPU a thread has in KVM_RUN, as context + 1
 X_FRAME: Final = 13  # 1 while a signal frame of the thread waits for its sigreturn
 X_BIRTH: Final = 16  # version with which this program, task or vCPU began; older values were its predecessor's
 X_POINT: Final = 14  # where inside a handler the thread was interrupted (a point number), 0 not inside one
-X_SECOND: Final = 15  # the second participant of that handler
+X_SECOND: Final = 15  # the second participant of that handler, as context + 1, 0 not inside one
 X_SIZE: Final = 17
 
 # Register classes, each with its plane. V stands for V0-V31, FPSR and FPCR; Z for the parts of Z0-Z31 above 128 bits, P
@@ -133,6 +133,7 @@ def new_world(cpus: int, is_vcpu: NDArray[np.bool_], words: tuple[int, int, int]
             records[:, X_KERNEL] = np.arange(n + 2, 2 * n + 2)
             records[:, X_VCPU] = is_vcpu
         elif k == Z:
+            records[:, X_IMAGE], records[:, X_IMAGE + 1] = 0, 1  # zeros, whoever's
             records[:, Z_SYSCALL] = ~is_vcpu
             if features & F_GUEST_SVE:  # KVM allocates a vCPU's storage when its features are finalised
                 records[is_vcpu, Z_STORE] = SVE_STORE

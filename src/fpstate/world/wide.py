@@ -240,13 +240,23 @@ def part(w: World, op: int, k: int, x: int, c: int, cpus: int, n: int) -> int:
 
 
 @inline
+def put_latest_z(w: World, to: int, x: int, cpus: int, n: int) -> None:
+    """Write the label of context `x`'s latest Z: while that is its initial value, the label of zeros."""
+    at = record(Z, x, cpus, n)
+    if w[at + X_INIT] == w[at + X_VER]:
+        put(w, to, 0, ZEROS)
+    else:
+        put(w, to, x + 1, w[at + X_VER])
+
+
+@inline
 def in_memory(w: World, op: int, x: int, cpus: int, n: int) -> int:
     """Change the forms of the image of context `x` and their storage."""
     za = record(Z, x, cpus, n)
     va = record(V, x, cpus, n)
     if op == ALLOC_SVE:
         w[za + Z_STORE] |= SVE_STORE
-        put(w, za + Z_WIDE, 0, ZEROS)
+        put(w, za + Z_WIDE, 0, 0)  # V is copied there; its zeros are nobody's
         put(w, za + X_IMAGE, 0, ZEROS)
     elif op == FREE_SVE:
         w[za + Z_STORE] &= ~SVE_STORE
@@ -270,7 +280,7 @@ def in_memory(w: World, op: int, x: int, cpus: int, n: int) -> int:
         and w[za + Z_WIDE + 1] == w[va + X_VER] - 1
     ):  # fmt: skip
         put(w, za + Z_WIDE, x + 1, w[va + X_VER])
-        put(w, za + X_IMAGE, x + 1, w[za + X_VER])
+        put_latest_z(w, za + X_IMAGE, x, cpus, n)
     return 0
 
 
@@ -463,7 +473,8 @@ def trap_of(w: World, e: int, c: int) -> int:
     if word & USER_TRAP:
         return _USER_FP_TRAP
     if e == _USER_SVE:
-        return _SVE_TRAP if word & USER_SVE_TRAP and not word & SM else 0
+        armed = USER_SME_TRAP if word & SM else USER_SVE_TRAP  # CPACR_EL1.SMEN covers SVE in streaming mode
+        return (_SME_TRAP if word & SM else _SVE_TRAP) if word & armed else 0
     return _SME_TRAP if e != _USER_FP and word & USER_SME_TRAP else 0
 
 
@@ -517,7 +528,9 @@ def renew_in_registers(w: World, x: int, before: int, c: int, cpus: int, n: int)
     """Make the zeros that a task's own change of mode left in the registers its latest values."""
     after = w[record(ZA, x, cpus, n) + ZA_SVCR]
     if (before ^ after) & 1:
-        for k in (V, Z, FPMR):
+        renew(w, Z, x, True, cpus, n)
+        put_latest_z(w, registers(Z, c, cpus, n), x, cpus, n)
+        for k in (V, FPMR):
             renew(w, k, x, True, cpus, n)
             put(w, registers(k, c, cpus, n), x + 1, w[record(k, x, cpus, n) + X_VER])
         w[record(Z, x, cpus, n) + Z_DEAD] = 0

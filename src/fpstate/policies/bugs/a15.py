@@ -5,56 +5,39 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fpstate.policies.bugs.bug import Bug
-from fpstate.policies.host_deferred import DeferredHost
+from fpstate.policies.host_deferred import DeferredHost, InPlaceHost
 
 
-class SveHost(DeferredHost):
-    """FP stands for SVE here, and the user trap for the SVE trap: armed at bind unless the task uses SVE."""
+class Fixed(InPlaceHost):
+    """The handler may be preempted before it takes the registers; what it widens in memory no CPU vouches for."""
 
-    class Cpu(DeferredHost.Cpu):
-        user_fp_trap: bool = True
+    name = "a15-fixed"
 
-    class Task(DeferredHost.Task):
-        sve: bool = False  # TIF_SVE
-
-    def fpsimd_save(self, cpu: Cpu, task: Task) -> None:
-        if not task.foreign and task.sve:
-            cpu.save(task)
-
-    def fpsimd_bind_task_to_cpu(self, cpu: Cpu, task: Task) -> None:
-        super().fpsimd_bind_task_to_cpu(cpu, task)
-        cpu.user_fp_trap = not task.sve
-
-    def sve_to_memory(self, task: Task) -> None:
-        """Widen the image of a task that is not live."""
-
-    def user_fp_trap(self, cpu: Cpu, task: Task) -> Iterator[None]:
-        if task.sve:
-            return  # WARN_ON(1): "SVE access shouldn't have trapped"
+    def sve_trap(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task) -> Iterator[None]:
         yield
-        task.sve = True
-        if task.foreign:
-            self.sve_to_memory(task)
-        else:
-            self.fpsimd_bind_task_to_cpu(cpu, task)
+        self.do_sve_acc(cpu, task)
 
 
-class Faulty(SveHost):
+class Faulty(Fixed):
     """A task that is not live gets SVE in memory only; its CPU tag still vouches for the registers it left."""
 
     name = "a15-faulty"
 
-
-class Fixed(SveHost):
-    """The branch for a task that is not live also invalidates its CPU tag."""
-
-    name = "a15-fixed"
-
-    def sve_to_memory(self, task: SveHost.Task) -> None:
-        self.fpsimd_flush_task_state(task)
+    def do_sve_acc(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task) -> None:
+        cpu.alloc_sve(task)
+        if task.tif_sve:
+            cpu.warn()
+        task.tif_sve = True
+        if task.foreign:
+            cpu.widen(task)
+        else:
+            cpu.zero_sve()
+            self.fpsimd_bind_task_to_cpu(cpu, task)
 
 
 BUG = Bug(
-    "A15", "SVE trap handler preempted twice", "751ecf6afd65", Faulty, Fixed, "trap-sanity", 10, cpus=2, tasks=1,
-    note="FP stands for SVE",
+    "A15", "SVE trap handler preempted twice", "751ecf6afd65", Faulty, Fixed, "vector-length", 10, cpus=2, tasks=1,
+    events=("user_sve", "interrupt"), features=("sve",),
+    note="Found first: a save of the stale registers as SVE, at whatever length. Returning to user mode instead, the "
+    "task traps again with SVE enabled.",
 )  # fmt: skip

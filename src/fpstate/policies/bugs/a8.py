@@ -12,6 +12,9 @@ class Faulty(DeferredHost):
     name = "a8-faulty"
 
     def sigreturn(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task) -> None:
+        if task.tif_sve:  # fpsimd_update_current_state
+            cpu.overwrite(task)
+            task.tif_sve = False
         self.task_fpsimd_load(cpu, task)
         self.fpsimd_bind_task_to_cpu(cpu, task)
 
@@ -22,4 +25,7 @@ class Fixed(DeferredHost):
     name = "a8-fixed"
 
 
-BUG = Bug("A8", "sigreturn does not copy the frame", "9de52a755cfb", Faulty, Fixed, "integrity", 11, tasks=1)
+BUG = Bug(
+    "A8", "sigreturn does not copy the frame", "9de52a755cfb", Faulty, Fixed, "integrity", 11, tasks=1,
+    events=("signals", "user_sve"), features=("sve",),
+)  # fmt: skip

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from fpstate.policies.bugs import k1
-from fpstate.policies.bugs.a15 import SveHost
 from fpstate.policies.bugs.bug import Bug
+from fpstate.policies.host_deferred import DeferredHost
+from fpstate.policies.linux_4_18 import Linux418, Linux517
 
 
-class Faulty(k1.Fixed):
+class Faulty(Linux517):
     """The note is set when SVE is found enabled at load, and stays set for later loads that find it trapped."""
 
     name = "k3-faulty"
 
-    def vcpu_load(self, cpu: SveHost.Cpu, task: SveHost.Task, vcpu: k1.Fixed.Vcpu) -> None:
-        if not cpu.user_fp_trap:
-            vcpu.host_sve_enabled = True
+    def kvm_arch_vcpu_load_fp(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Linux418.Vcpu) -> None:
+        noted = vcpu.host_sve_enabled
+        super().kvm_arch_vcpu_load_fp(cpu, task, vcpu)
+        vcpu.host_sve_enabled = noted or vcpu.host_sve_enabled
 
 
-class Fixed(k1.Fixed):
+class Fixed(Linux517):
     """The note is cleared at every load before the test."""
 
     name = "k3-fixed"
 
 
 BUG = Bug(
-    "K3", "note of host SVE enabled never cleared", "d52d165d67c5", Faulty, Fixed, "integrity", 24, vcpus=1,
-    note="FP stands for SVE",
+    "K3", "note of host SVE enabled never cleared", "d52d165d67c5", Faulty, Fixed, "vector-length", 24, vcpus=1,
+    events=("run_enter", "vcpu_load", "guest_enter", "guest_exit", "vcpu_put", "user_sve", "interrupt"),
+    features=("sve",),
+    note="The VMM uses SVE without the kernel knowing, first of all at another task's vector length.",
 )  # fmt: skip

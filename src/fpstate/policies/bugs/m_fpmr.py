@@ -1,0 +1,32 @@
+"""M-fpmr: the host's FPMR is lost because the hypervisor saves it only for guests that have it."""
+
+from __future__ import annotations
+
+from fpstate.policies.bugs import k6
+from fpstate.policies.bugs.bug import Bug
+from fpstate.policies.host_format import FormatHost
+from fpstate.policies.linux_6_2 import Linux62
+
+
+class Faulty(Linux62):
+    """The hypervisor saves the host's V alone before it loads the guest."""
+
+    name = "m-fpmr-faulty"
+    supports = Linux62.supports | {"fpmr"}
+
+    def guest_fp_trap(self, cpu: FormatHost.Cpu, task: FormatHost.Task, vcpu: Linux62.Vcpu) -> None:
+        super().guest_fp_trap(cpu, task, vcpu)
+        cpu.load_part("fpmr", vcpu)
+
+
+class Fixed(k6.Fixed):
+    """The host saves all it has before the guest is loaded."""
+
+    name = "m-fpmr-fixed"
+
+
+BUG = Bug(
+    "M-fpmr", "host FPMR not saved for a guest without FPMR", "fbc7e61195e2", Faulty, Fixed, "integrity", 12, tasks=1,
+    vcpus=1, events=("kvm",), features=("fpmr",),
+    note="The third reason the fix gives. Guests of this world all use FPMR, so the guest's is loaded on both sides.",
+)  # fmt: skip
