@@ -11,7 +11,15 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-PAGES = ["docs/tutorial.md", "docs/check.md", "docs/run.md", "docs/capture.md", "README.md"]
+PAGES = [
+    "docs/tutorial.md",
+    "docs/check.md",
+    "docs/run.md",
+    "docs/capture.md",
+    "docs/registers.md",
+    "docs/policies.md",
+    "README.md",
+]
 
 
 @pytest.mark.parametrize("page", PAGES)
