@@ -284,8 +284,8 @@ class Session:
             raise Refused(f"sets cpu.{name}; SVCR is changed by set_svcr and smstop")
         f = self.field(role, name)
         self.decision.writes[role, name] = self.encode(role, f, value)
-        # CPACR_EL1.ZEN has a bit of its own for user mode, so lifting user mode's SVE trap changes nothing for the kernel.
-        if "barriers" in self.catalogue.features and role == "cpu" and name.endswith("_trap") and name != "user_sve_trap":
+        traps_the_kernel = role == "cpu" and name.endswith("_trap") and name != "user_sve_trap"  # ZEN has a bit for EL0
+        if "barriers" in self.catalogue.features and traps_the_kernel:
             self.unsynchronised |= value is False and bool(self.read(role, name))
         self.known[role, name] = value
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fpstate.policies.bugs import k6
 from fpstate.policies.bugs.bug import Bug
 from fpstate.policies.host_format import FormatHost
-from fpstate.policies.linux_6_2 import FpState, Linux62
+from fpstate.policies.linux_6_2 import Linux62
 
 
 class Faulty(Linux62):
