@@ -153,6 +153,18 @@ class FormatHost(InPlaceHost):
         self.sve_sync_to_fpsimd(cpu, task)
         if task.fp_type is Form.SVE:
             cpu.frame_sve(task)
+        if self.sme:
+            self.enter_signal_handler(cpu, task)
+
+    def enter_signal_handler(self, cpu: Cpu, task: Task) -> None:
+        """Leave streaming mode and ZA, in the task's own registers ("Avoid corruption of SME state", 2024)."""
+        if task.svcr_sm or task.svcr_za:
+            if task.foreign:
+                self.fpsimd_restore_current_state(cpu, task)
+            if task.svcr_sm:
+                task.fp_type = Form.FPSIMD
+            task.svcr_sm = task.svcr_za = False
+            cpu.smstop()
 
     def sigreturn(self, cpu: Cpu, task: Task) -> None:
         self.forget(task)

@@ -344,7 +344,7 @@ def may_discard(w: World, x: int, cpus: int, n: int) -> None:
 
 @inline
 def leave_streaming(w: World, t: int, features: int, cpus: int, n: int) -> None:
-    """Take task `t` out of streaming mode at a system call; that zeroes V and Z (Documentation/arch/arm64/sme.rst)."""
+    """Take task `t` out of streaming mode, at a system call or signal; V and Z become zeros (arch/arm64/sme.rst)."""
     w[record(ZA, t, cpus, n) + ZA_SVCR] &= ~1
     renew(w, V, t, True, cpus, n)
     renew(w, Z, t, True, cpus, n)
@@ -447,8 +447,22 @@ def wide_after(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int, feat
             right = right_label(w, FPMR, t, parent + X_IMAGE, 0, cpus, n)
             put(w, own + X_IMAGE, s + 1, w[own + X_VER] if right else w[own + X_VER] - 1)
     elif e == _SIGNAL and features & F_SVE:
-        return frame_lacks(w, t, cpus, n)
+        verdict = frame_lacks(w, t, cpus, n)
+        if features & F_SME:
+            enter_signal_handler(w, t, features, cpus, n)
+        return verdict
     return 0
+
+
+@inline
+def enter_signal_handler(w: World, t: int, features: int, cpus: int, n: int) -> None:
+    """Let the signal handler of task `t` begin: outside streaming mode, with ZA off (arch/arm64/sme.rst)."""
+    own = record(ZA, t, cpus, n)
+    if w[own + ZA_SVCR] & 1:
+        leave_streaming(w, t, features, cpus, n)
+    if w[own + ZA_SVCR] & 2:
+        renew(w, ZA, t, True, cpus, n)
+    w[own + ZA_SVCR] = 0
 
 
 @inline

@@ -32,5 +32,6 @@ class Fixed(PreemptibleHost):
 
 BUG = Bug(
     "A19", "SMSTOP after the load wipes kernel-mode registers", "01098d893fa8", Faulty, Fixed, "integrity", 10,
-    events=("kernel_neon_begin", "kernel_neon_end", "user_smstart", "interrupt"), features=("sme",),
+    tasks=1, kthreads=1, events=("kernel_neon_begin", "kernel_neon_end", "user_smstart", "interrupt"),
+    features=("sme",), note="A kernel thread is in the NEON section.",
 )  # fmt: skip

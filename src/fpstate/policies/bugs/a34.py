@@ -58,6 +58,6 @@ BUG = Bug(
 )  # fmt: skip
 HOST = Bug(
     "A34-host", "SVE state written by ptrace dropped by a later save", "398edaa12f9c", HostFaulty, HostFixed,
-    "integrity", 12, events=("user_sve", "ptrace_sve"), features=("sve",),
+    "integrity", 11, events=("user_sve", "ptrace_sve", "softirq_neon_begin"), features=("sve",),
     note="The fix's own words were not read; its commit id is from recollection.",
 )  # fmt: skip

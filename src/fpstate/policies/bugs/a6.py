@@ -40,5 +40,6 @@ class Faulty(Fixed):
 
 BUG = Bug(
     "A6", "CPU record cleared without marking current as foreign", "d8ad71fa38a9", Faulty, Fixed, "confidentiality", 14,
-    vcpus=1, note="recorded for the upper halves of SVE registers, which then read as zero; here all of FP is lost",
+    vcpus=1, note="Recorded for the upper halves of SVE registers. On linux-4.15 itself nothing shows: the system call "
+    "has dropped them already. Here all of FP is lost.",
 )  # fmt: skip

@@ -25,7 +25,7 @@ class Fixed(Linux62):
 
 
 BUG = Bug(
-    "K5", "no host SVE during a system call: no longer so", "93ae6b01bafe", Faulty, Fixed, "integrity", 13, tasks=1,
+    "K5", "no host SVE during a system call: no longer so", "93ae6b01bafe", Faulty, Fixed, "integrity", 14, tasks=1,
     vcpus=1, events=("kvm", "user_sve", "sigreturn_sve"), features=("sve",),
     note="Without v5.17's BUG_ON(TIF_SVE), which would have stopped it. Interrupts are left out of the events: with "
     "them the fix is the fault of K6.",

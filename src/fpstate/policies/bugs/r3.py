@@ -30,5 +30,6 @@ class Fixed(FirstUseHost):
 BUG = Bug(
     "R3", "MSA first use shows upper vector halves of another task", "c9017757c532", Faulty, Fixed, "confidentiality",
     11, tasks=2, events=("base",),
-    note="The registers are the upper halves alone. The host was not modelled for fork, exec, exit and signals.",
+    note="The registers are the upper halves alone, since loading V would clear those of SVE. "
+    "The host was not modelled for fork, exec, exit and signals.",
 )  # fmt: skip
