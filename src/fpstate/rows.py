@@ -173,7 +173,7 @@ class Rows:
             what = f"policy '{self.policy.name}' shows {bits} bits to '{event.name.lower()}'"
             raise FpstateError(what, expected=f"at most {MAX_VIEW_BITS}", hint="declare fewer or narrower fields")
         if bits > DIRECT_BITS:
-            row[S.H_PAGED] = 1
+            row[S.H_BASE] = -2 - base
             bits -= S.PAGE_BITS
         return 1 << bits
 
@@ -287,8 +287,9 @@ class Rows:
     def _entry(self, e: int, key: int) -> int:
         """Return where in the index the row for `key` at `e` belongs; its page is made if need be."""
         base = int(self.handlers[e, S.H_BASE])
-        if self.handlers[e, S.H_PAGED] != 1:
+        if base >= 0:
             return base + key
+        base = -2 - base
         high, low = key >> S.PAGE_BITS, key & (1 << S.PAGE_BITS) - 1
         if not self.index[base + high]:
             self.index[base + high] = len(self.index)

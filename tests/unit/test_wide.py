@@ -61,6 +61,19 @@ def test_kernels_with_known_faults_are_caught(name: str, features: str, broken: 
     assert (result.verdict, result.property) == (VIOLATED, broken)
 
 
+def test_flag_and_trap_of_user_mode_agree() -> None:
+    """CVE-2025-22013 in one step less: SVE is on in user mode while the flag says that it is off."""
+    found = check(with_features(find_policy("linux-6.2"), ["sve"]), SMALL, properties=["user-sve-trap"])
+    assert found.verdict == VIOLATED
+    assert found.path is not None
+    assert found.path.steps[-1].event == "ret_to_user"
+    assert (
+        check(with_features(find_policy("linux-6.14"), ["sve"]), SMALL, properties=["user-sve-trap"]).verdict == HOLDS
+    )
+    with pytest.raises(FpstateError, match="has none in this world"):
+        check(find_policy("linux-6.14"), SMALL, properties=["user-sve-trap"])
+
+
 class NoZero(DeferredHost):
     """The first SVE use enables SVE and leaves above 128 bits what was there."""
 

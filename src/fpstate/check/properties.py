@@ -32,6 +32,7 @@ PROPERTIES = {
         Property("stale-pair", search.STALE_PAIR, "CPU and context name each other, the registers hold others", False),
         Property("dangling-pair", search.DANGLING, "a CPU and a context that no longer exists name each other", False),
         Property("false-native", search.FALSE_NATIVE, "a task is not foreign, the registers are not its own", False),
+        Property("user-sve-trap", search.USER_SVE_TRAP_WRONG, "user mode's SVE trap is not as TIF_SVE says", False),
         Property("transient-exposure", search.EXPOSURE, "another's values lie behind nothing but a trap", False),
     )
 }

@@ -12,7 +12,7 @@ from fpstate.check.packing import Plan, make_plan
 from fpstate.check.path import Path, follow, rebuild
 from fpstate.check.properties import DEFAULT, bits_of, first_name
 from fpstate.check.scope import Scope, build, kinds_of
-from fpstate.check.search import FALSE_NATIVE, Found, Progress, Search
+from fpstate.check.search import FALSE_NATIVE, USER_SVE_TRAP_WRONG, Found, Progress, Search
 from fpstate.decisions import all_decisions
 from fpstate.errors import FpstateError
 from fpstate.policies.base import Policy
@@ -71,6 +71,9 @@ def check(
     if wanted & FALSE_NATIVE and not z[O.Z_FOREIGN]:
         given = f"'false-native' asks about a task's flag 'foreign', and policy '{policy.name}' has none"
         raise FpstateError(given, expected="another property; --property list shows them")
+    if wanted & USER_SVE_TRAP_WRONG and not z[O.Z_TIF_SVE]:
+        given = f"'user-sve-trap' asks about a task's flag 'tif_sve', and policy '{policy.name}' has none in this world"
+        raise FpstateError(given, expected="--features sve with a policy that supports it")
     plan = plan_for(scope, rows, fold=fold)
     began = time.perf_counter()
     found = Search(rows, plan, z, world, wanted=wanted, cores=cores).run(max_states, progress)

@@ -90,7 +90,8 @@ def build(scope: Scope, rows: Rows) -> tuple[O.Scope, World]:
     z[O.Z_EVENTS] = kinds_of(scope.events) & ~sum(1 << k for k in absent)
     z[O.Z_FEATURES] = features
     z[O.Z_PREEMPT_NEON] = rows.policy.preemptible_neon
-    z[O.Z_FOREIGN] = next((1 << f.shift for f in rows.fields.lists["Task"] if f.name == "foreign"), 0)
+    flags = {f.name: 1 << f.shift for f in rows.fields.lists["Task"] if not f.pointer}
+    z[O.Z_FOREIGN], z[O.Z_TIF_SVE] = flags.get("foreign", 0), flags.get("tif_sve", 0)
     kinds = [Kind.IDLE] * scope.cpus + [Kind.USER] * scope.tasks
     kinds += [Kind.KTHREAD] * scope.kthreads + [Kind.VCPU] * scope.vcpus
     kind = np.array(kinds, np.uint8)

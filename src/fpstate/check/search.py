@@ -30,6 +30,7 @@ from fpstate.world.state import (
     C_WORD,
     FREE,
     GUEST_TRAP,
+    USER_SVE_TRAP,
     USER_TRAP,
     X_BIRTH,
     X_IMAGE,
@@ -61,7 +62,8 @@ EXPOSURE: Final = 128
 FALSE_NATIVE: Final = 256
 VECTOR_LENGTH: Final = 512
 MODE: Final = 1024
-OF_STATES: Final = LOST_UPDATE | STALE_PAIR | DANGLING | EXPOSURE | FALSE_NATIVE
+USER_SVE_TRAP_WRONG: Final = 2048
+OF_STATES: Final = LOST_UPDATE | STALE_PAIR | DANGLING | EXPOSURE | FALSE_NATIVE | USER_SVE_TRAP_WRONG
 
 # What an expansion answers.
 DONE: Final = 0
@@ -209,6 +211,16 @@ def falsely_native(w: World, z: O.Scope, c: int) -> bool:
 
 
 @inline
+def user_trap_wrong(w: World, z: O.Scope, c: int) -> bool:
+    """Tell whether user mode runs on CPU `c` with its SVE trap not as TIF_SVE says, for policies with such a flag."""
+    t = w[c * C_SIZE + C_CURRENT]
+    at = context_base(z[O.Z_CPUS]) + t * X_SIZE
+    if not z[O.Z_TIF_SVE] or w[at + X_MODE] != O.USER:
+        return False
+    return bool((w[at + X_WORD] & z[O.Z_TIF_SVE] != 0) == (w[c * C_SIZE + C_WORD] & USER_SVE_TRAP != 0))
+
+
+@inline
 def state_breaks(w: World, z: O.Scope, wanted: int) -> int:
     """Return the properties of states that world `w` breaks, as bits."""
     broken = 0
@@ -219,6 +231,8 @@ def state_breaks(w: World, z: O.Scope, wanted: int) -> int:
                 broken |= EXPOSURE
             if wanted & FALSE_NATIVE and falsely_native(w, z, c):
                 broken |= FALSE_NATIVE
+            if wanted & USER_SVE_TRAP_WRONG and user_trap_wrong(w, z, c):
+                broken |= USER_SVE_TRAP_WRONG
     if wanted & LOST_UPDATE:
         base = context_base(z[O.Z_CPUS])
         for x in range(z[O.Z_CPUS], O.contexts(z)):

@@ -31,7 +31,7 @@ def _happen(
 ) -> int:  # fmt: skip
     if use:
         return S.use(w, handlers, index, rows, guest, c, t, s, cpus, n, counts, asked)
-    return S.step(w, handlers, index, rows, e, c, t, s, cpus, n, counts, asked)
+    return S.step(w, handlers, index, rows, e, c, t, s, cpus, n, counts, asked, False)
 
 
 class Teller(P.Walker):

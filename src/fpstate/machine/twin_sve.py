@@ -120,7 +120,8 @@ class SveTwin(Twin):
             self._compare(self.image(x), pairs[2], self.base + x * X_SIZE + X_IMAGE)
         if self.world[self.plane + self.base + x * X_SIZE] & 1:
             form = self._form_of(x)
-            self._compare(self._low(form), pairs[3], self.base + x * X_SIZE + X_IMAGE)
+            if pairs[3] != (0, 0):  # new storage holds zeros, which are nobody's V
+                self._compare(self._low(form), pairs[3], self.base + x * X_SIZE + X_IMAGE)
             self._compare_z(self._high(form), pairs[4], f"the SVE form of context {x}")
 
     def _compare(self, real: bytes, label: tuple[int, int], place: int) -> None:

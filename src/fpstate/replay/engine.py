@@ -73,7 +73,7 @@ def replay_events(
     empty it gets, for each event, the row it used (-1: none). `strict`: a return to user mode before which a reload
     would have been recorded, and was not, did not happen if the policy would reload.
     """
-    wide = handlers[0, S.H_FEATURES]
+    wide = handlers[0, S.H_FEATURES] != 0
     for i in range(place[P_NEXT], len(event)):
         e = int(event[i])
         if e >= _TRUTH:
@@ -82,9 +82,9 @@ def replay_events(
             if not maybe:
                 continue
             e -= 1
-        if not wide and (e == _USER_SVE or e == _GUEST_SVE):
-            e = _USER_FP if e == _USER_SVE else _GUEST_FP
-        if S.ignored(handlers, e):
+        if e >= _USER_SVE and not wide:
+            e = _USER_FP if e == _USER_SVE else _GUEST_FP if e == _GUEST_SVE else e
+        if not wide and S.ignored(handlers, e):
             continue
         c = int(cpu[i])
         t = int(subject[i])
@@ -105,7 +105,7 @@ def replay_events(
         elif e == _USER_FP or e == _GUEST_FP:
             verdict = S.use(w, handlers, index, table, e == _GUEST_FP, c, t, s, cpus, n, counts, asked)
         else:
-            verdict = S.step(w, handlers, index, table, e, c, t, s, cpus, n, counts, asked)
+            verdict = S.step(w, handlers, index, table, e, c, t, s, cpus, n, counts, asked, wide)
         if verdict == S.NO_ROW:
             place[P_NEXT] = i
             return False

@@ -161,7 +161,8 @@ Z_TASK_WORD: Final = 6  # words of a task and a vCPU that have just come into be
 Z_VCPU_WORD: Final = 7
 Z_FOREIGN: Final = 8  # the bit of TIF_FOREIGN_FPSTATE in a task's word, 0 if the policy has no such flag
 Z_FEATURES: Final = 9  # of the world, as F_*
-Z_SIZE: Final = 10
+Z_TIF_SVE: Final = 10  # the bit of TIF_SVE in a task's word, 0 if the policy has no such flag
+Z_SIZE: Final = 11
 
 Scope = NDArray[np.int64]
 

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fpstate.jit import inline
+from fpstate.jit import bare, inline
 from fpstate.world import wide as W
 from fpstate.world.events import Event
 from fpstate.world.state import (
@@ -70,18 +70,18 @@ R_SECOND: Final = 2
 R_PTRS: Final = 3
 R_NEXT: Final = 4  # where the handler goes on after an interrupt may come in: a point number, 0 when it is done
 R_OPS: Final = 5  # how many operations; then each as operation | target << 8
-MAX_OPS: Final = 16
+MAX_OPS: Final = 26
 R_SIZE: Final = R_OPS + 1 + MAX_OPS
 
 # Columns of the table of handlers: where the words and pointers lie in the key (-1: not in it).
-H_BASE: Final = 0  # first entry of the index; -1: the policy does not handle this event
+H_BASE: Final = 0  # first entry of the index; -1: the policy does not handle this event; below: the view is wide, what
+# lies at entry -2 - H_BASE + key // page size is where a page of the index begins
 H_TASK: Final = 1
 H_SECOND: Final = 2
 H_CPU_PTR: Final = 3  # and 4
 H_TASK_PTR: Final = 5  # and 6
 H_SECOND_PTR: Final = 7  # and 8
-H_PAGED: Final = 9  # 1: the view is wide; what lies at base + key // PAGE is where a page of the index begins
-H_SIZE: Final = 10
+H_SIZE: Final = 9
 PAGE_BITS: Final = 15
 H_FEATURES: Final = 1  # of the row of Event.NONE, which nobody handles: the features of the world, as F_*
 
@@ -255,15 +255,12 @@ def run_ops(w: World, rows: Ints, r: int, c: int, t: int, s: int, cpus: int, n: 
     """Carry out the operations of a row on CPU `c`."""
     regs = c * C_SIZE + C_REGS
     base = context_base(cpus)
-    size = plane_size(cpus, n)
     for i in range(rows[r, R_OPS]):
         op = rows[r, R_OPS + 1 + i] & 255
         if op == OOPS:
             return NULL_POINTER
         a = place(w, rows[r, R_OPS + 1 + i] >> 8 & 15, c, t, s, cpus, n)
-        if op == FETCH:
-            fetch(w, (a - base) // X_SIZE, c, cpus, counts)
-        elif op == SAVE or op == LOAD:
+        if op == SAVE or op == LOAD:
             kind = whose(w, a, cpus)
             if a >= base and w[a - (a - base) % X_SIZE + X_MODE] == FREE:
                 return USE_AFTER_FREE
@@ -275,8 +272,10 @@ def run_ops(w: World, rows: Ints, r: int, c: int, t: int, s: int, cpus: int, n: 
                 w[regs] = w[a]
                 w[regs + 1] = w[a + 1]
                 counts[N_LOAD_HOST + kind] += 1
-                if len(w) > size:
+                if len(w) > plane_size(cpus, n):
                     W.written_narrow(w, c, cpus, n)
+        elif op == FETCH:
+            fetch(w, (a - base) // X_SIZE, c, cpus, counts)
         elif op > OOPS:
             verdict = W.wide_op(w, rows[r, R_OPS + 1 + i], (a - base) // X_SIZE, c, cpus, n)
             if verdict:
@@ -292,7 +291,7 @@ def run_ops(w: World, rows: Ints, r: int, c: int, t: int, s: int, cpus: int, n: 
                 w[regs] = x + 1
                 w[regs + 1] = w[xa + X_INIT]
                 counts[N_CLEAR] += 1
-                if len(w) > size:
+                if len(w) > plane_size(cpus, n):
                     W.written_narrow(w, c, cpus, n)
             elif op == OVERWRITE or (w[a] == x + 1 and w[a + 1] == w[xa + X_VER] - 1):
                 w[a] = x + 1
@@ -382,15 +381,15 @@ def find_row(
 
     When unknown, `asked` gets the event and the key.
     """
-    base = handlers[e, H_BASE]
-    if base < 0:
+    base = int(handlers[e, H_BASE])
+    if base == -1:
         return -1
     key = view_key(w, handlers, e, c, t, s, cpus, n)
-    if handlers[e, H_PAGED] == 1:
-        page = int(index[base + (key >> PAGE_BITS)])
-        r = int(index[page + (key & (1 << PAGE_BITS) - 1)]) - 1 if page else -1
-    else:
+    if base >= 0:
         r = int(index[base + key]) - 1
+    else:
+        page = int(index[-2 - base + (key >> PAGE_BITS)])
+        r = int(index[page + (key & (1 << PAGE_BITS) - 1)]) - 1 if page else -1
     if r < 0:
         asked[0] = e
         asked[1] = key
@@ -457,8 +456,8 @@ def after_row(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int) -> in
 
 @inline
 def ignored(handlers: Ints, e: int) -> bool:
-    """Tell whether event `e` changes nothing: the policy does not handle it and it has no effect on values."""
-    return handlers[e, H_BASE] < 0 and not (MIND_BEFORE | MIND_AFTER | _USES) >> e & 1 and not handlers[0, H_FEATURES]
+    """Tell whether event `e` changes nothing where there is FPSIMD alone: no handler, and no effect on values."""
+    return handlers[e, H_BASE] == -1 and not (MIND_BEFORE | MIND_AFTER | _USES) >> e & 1
 
 
 @inline
@@ -475,10 +474,12 @@ def step(
     n: int,
     counts: Counts,
     asked: Counts,
+    wide: bool,
 ) -> int:
     """Let event `e` happen on CPU `c` to task `t` and second participant `s` (n: none); return OK or what went wrong.
 
     On NO_ROW nothing has happened: learn the row that `asked` names, and step again. `asked[2]` gets the row used.
+    `wide`: the world has more registers than FPSIMD.
     """
     if e == _CPU_DOWN or e == _CPU_UP:
         t = s = n  # nobody else is in view
@@ -491,15 +492,14 @@ def step(
     verdict = OK
     if MIND_BEFORE >> e & 1:
         verdict = before_row(w, e, c, t, s, cpus, n)
-    features = handlers[0, H_FEATURES]
-    if features:
-        W.wide_before(w, e, t, s, cpus, n, features)
+    if wide:
+        W.wide_before(w, e, t, s, cpus, n, handlers[0, H_FEATURES])
     if r >= 0:
         verdict = max(verdict, run_row(w, rows, r, c, t, s, cpus, n, counts))
     if MIND_AFTER >> e & 1:
         verdict = max(verdict, after_row(w, e, c, t, s, cpus, n))
-    if features:
-        verdict = max(verdict, W.wide_after(w, e, c, t, s, cpus, n, features))
+    if wide:
+        verdict = max(verdict, W.wide_after(w, e, c, t, s, cpus, n, handlers[0, H_FEATURES]))
     return verdict
 
 
@@ -526,7 +526,7 @@ def use(
     asked[2] = -1
     if w[c * C_SIZE + C_WORD] & trap:
         e = _GUEST_TRAP if guest else _USER_TRAP
-        verdict = step(w, handlers, index, rows, e, c, t, s, cpus, n, counts, asked)
+        verdict = step(w, handlers, index, rows, e, c, t, s, cpus, n, counts, asked, False)
         if verdict == NO_ROW:
             return NO_ROW
         counts[N_GUEST_TRAP if guest else N_USER_TRAP] += 1
@@ -557,7 +557,7 @@ def count_trap(counts: Counts, trap: int) -> None:
         counts[N_SME_TRAP] += 1
 
 
-@inline
+@bare
 def use_wide(
     w: World,
     handlers: Ints,
@@ -581,7 +581,7 @@ def use_wide(
         trap = W.trap_of(w, e, c)
         if trap == 0:
             break
-        verdict = step(w, handlers, index, rows, trap, c, t, s, cpus, n, counts, asked)
+        verdict = step(w, handlers, index, rows, trap, c, t, s, cpus, n, counts, asked, True)
         if verdict != OK:
             return verdict
         count_trap(counts, trap)

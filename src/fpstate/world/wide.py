@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fpstate.jit import inline
+from fpstate.jit import bare, inline
 from fpstate.world.events import Event
 from fpstate.world.state import (
     C_REGS,
@@ -295,7 +295,7 @@ def right_label(w: World, k: int, x: int, at: int, behind: int, cpus: int, n: in
     return bool(w[at] == 0 and w[at + 1] == ZEROS and zero_is_right)
 
 
-@inline
+@bare
 def wide_op(w: World, code: int, x: int, c: int, cpus: int, n: int) -> int:
     """Carry out one operation on more than V for context `x`; return what went wrong, 0 if nothing."""
     op = code & 255
@@ -365,7 +365,7 @@ def newborn(w: World, x: int, cpus: int, n: int) -> None:
     w[record(Z, x, cpus, n) + Z_DEAD] = 0
 
 
-@inline
+@bare
 def wide_before(w: World, e: int, t: int, s: int, cpus: int, n: int, features: int) -> None:
     """Do what an event does to the further classes before kernel code handles it."""
     tz, sz = record(Z, t, cpus, n), record(Z, s, cpus, n)
@@ -417,7 +417,7 @@ def lose_all(w: World, c: int, cpus: int, n: int) -> None:
     w[c * C_SIZE + C_WORD] &= ~(SM | ZA_ON)
 
 
-@inline
+@bare
 def wide_after(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int, features: int) -> int:
     """Do what an event does to the further classes after kernel code has handled it; return what went wrong."""
     if e == _NEON or e == _SOFTIRQ or e == _EFI:
@@ -507,7 +507,7 @@ def touch_class(w: World, k: int, x: int, c: int, cpus: int, n: int) -> int:
     return verdict
 
 
-@inline
+@bare
 def wide_use(w: World, e: int, x: int, c: int, cpus: int, n: int, features: int) -> int:
     """Let context `x` use registers as `e` says, all traps being off; return what is wrong with what it reads."""
     mode = w[c * C_SIZE + C_WORD] >> MODE_SHIFT & 3
