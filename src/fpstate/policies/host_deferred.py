@@ -188,6 +188,25 @@ class BindableHost(DeferredHost):
     def fpsimd_bind_state_to_cpu(self, cpu: DeferredHost.Cpu, vcpu: Policy.Vcpu) -> None:
         cpu.last_state = vcpu
 
+    def lift_guest_traps(self, cpu: DeferredHost.Cpu, vcpu: Policy.Vcpu) -> None:
+        """Let the guest use FP, and SVE if it has it (in the hypervisor)."""
+        cpu.guest_fp_trap = False
+        if vcpu.has_sve:
+            cpu.guest_sve_trap = False
+        cpu.isb()
+
+    def load_guest(self, cpu: DeferredHost.Cpu, vcpu: Policy.Vcpu) -> None:
+        if vcpu.has_sve:
+            cpu.set_vl(vcpu)
+            cpu.load_sve(vcpu)
+            cpu.load_part("zcr", vcpu)
+        else:
+            cpu.load(vcpu)
+        if self.fpmr:
+            cpu.load_part("fpmr", vcpu)
+        if self.aarch32:
+            cpu.load_part("fpexc", vcpu)
+
 
 class InPlaceHost(BindableHost):
     """v5.13 to v6.1 (cccb78ce89c4): the first SVE use of a task whose registers are live widens them in place.

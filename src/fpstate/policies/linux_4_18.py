@@ -46,10 +46,7 @@ class Linux418(BindableHost):
             cpu.force_fpexc()  # even when the guest's own value is live: mended by v5.2
 
     def guest_fp_trap(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Vcpu) -> None:
-        cpu.guest_fp_trap = False  # __hyp_switch_fpsimd
-        if vcpu.has_sve:
-            cpu.guest_sve_trap = False
-        cpu.isb()
+        self.lift_guest_traps(cpu, vcpu)  # __hyp_switch_fpsimd
         if vcpu.fp_host:
             if vcpu.host_sve_in_use:
                 cpu.save_sve(task)
@@ -58,11 +55,6 @@ class Linux418(BindableHost):
             vcpu.fp_host = False
         self.load_guest(cpu, vcpu)
         vcpu.fp_enabled = True
-
-    def load_guest(self, cpu: DeferredHost.Cpu, vcpu: Vcpu) -> None:
-        cpu.load(vcpu)
-        if self.aarch32:
-            cpu.load_part("fpexc", vcpu)
 
     def guest_exit(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Vcpu) -> None:
         if self.aarch32 and vcpu.fp_enabled:
@@ -99,16 +91,6 @@ class Linux52(Linux418):
             cpu.force_fpexc()
         if vcpu.has_sve and vcpu.fp_enabled:
             cpu.load_part("zcr", vcpu)  # ZCR_EL12 comes into force at EL1 and below
-
-    def load_guest(self, cpu: DeferredHost.Cpu, vcpu: Linux418.Vcpu) -> None:
-        if vcpu.has_sve:
-            cpu.set_vl(vcpu)
-            cpu.load_sve(vcpu)
-            cpu.load_part("zcr", vcpu)
-        else:
-            cpu.load(vcpu)
-        if self.aarch32:
-            cpu.load_part("fpexc", vcpu)
 
     def guest_exit(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Linux418.Vcpu) -> None:
         if vcpu.has_sve and vcpu.fp_enabled:

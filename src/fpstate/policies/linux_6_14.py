@@ -43,20 +43,8 @@ class SaveAtLoad(BindableHost):
             cpu.load_part("zcr", vcpu)  # fpsimd_lazy_switch_to_guest
 
     def guest_fp_trap(self, cpu: Cpu, task: DeferredHost.Task, vcpu: Policy.Vcpu) -> None:
-        cpu.guest_fp_trap = False  # kvm_hyp_handle_fpsimd
-        if vcpu.has_sve:
-            cpu.guest_sve_trap = False
-        cpu.isb()
-        if vcpu.has_sve:
-            cpu.set_vl(vcpu)
-            cpu.load_sve(vcpu)
-            cpu.load_part("zcr", vcpu)
-        else:
-            cpu.load(vcpu)
-        if self.fpmr:
-            cpu.load_part("fpmr", vcpu)
-        if self.aarch32:
-            cpu.load_part("fpexc", vcpu)
+        self.lift_guest_traps(cpu, vcpu)  # kvm_hyp_handle_fpsimd
+        self.load_guest(cpu, vcpu)
         cpu.fp_owner = Owner.GUEST_OWNED
 
     def guest_exit(self, cpu: Cpu, task: DeferredHost.Task, vcpu: Policy.Vcpu) -> None:

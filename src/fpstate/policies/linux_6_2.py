@@ -61,20 +61,10 @@ class Linux62(FormatHost):
             cpu.load_part("zcr", vcpu)
 
     def guest_fp_trap(self, cpu: FormatHost.Cpu, task: FormatHost.Task, vcpu: Vcpu) -> None:
-        cpu.guest_fp_trap = False  # kvm_hyp_handle_fpsimd
-        if vcpu.has_sve:
-            cpu.guest_sve_trap = False
-        cpu.isb()
+        self.lift_guest_traps(cpu, vcpu)  # kvm_hyp_handle_fpsimd
         if vcpu.fp_state is FpState.HOST_OWNED:
             cpu.save(task)
-        if vcpu.has_sve:
-            cpu.set_vl(vcpu)
-            cpu.load_sve(vcpu)
-            cpu.load_part("zcr", vcpu)
-        else:
-            cpu.load(vcpu)
-        if self.aarch32:
-            cpu.load_part("fpexc", vcpu)
+        self.load_guest(cpu, vcpu)
         vcpu.fp_state = FpState.GUEST_OWNED
 
     def guest_exit(self, cpu: FormatHost.Cpu, task: FormatHost.Task, vcpu: Vcpu) -> None:

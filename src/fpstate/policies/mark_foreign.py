@@ -28,14 +28,11 @@ class MarkForeign(BindableHost):
             cpu.force_fpexc()
 
     def guest_fp_trap(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Vcpu) -> None:
-        cpu.guest_fp_trap = False
-        cpu.isb()
+        self.lift_guest_traps(cpu, vcpu)
         if vcpu.host_live:
             cpu.save(task)
             vcpu.host_live = False
-        cpu.load(vcpu)
-        if self.aarch32:
-            cpu.load_part("fpexc", vcpu)
+        self.load_guest(cpu, vcpu)
         vcpu.loaded = True
 
     def guest_exit(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Vcpu) -> None:

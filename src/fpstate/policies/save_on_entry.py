@@ -32,11 +32,8 @@ class SaveOnEntry(BindableHost):
             cpu.force_fpexc()
 
     def guest_fp_trap(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Vcpu) -> None:
-        cpu.guest_fp_trap = False
-        cpu.isb()
-        cpu.load(vcpu)
-        if self.aarch32:
-            cpu.load_part("fpexc", vcpu)
+        self.lift_guest_traps(cpu, vcpu)
+        self.load_guest(cpu, vcpu)
         vcpu.loaded = True
 
     def guest_exit(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Vcpu) -> None:

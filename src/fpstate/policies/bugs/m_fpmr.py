@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fpstate.policies.bugs import k6
 from fpstate.policies.bugs.bug import Bug
-from fpstate.policies.host_format import FormatHost
 from fpstate.policies.linux_6_2 import Linux62
 
 
@@ -13,10 +12,6 @@ class Faulty(Linux62):
 
     name = "m-fpmr-faulty"
     supports = Linux62.supports | {"fpmr"}
-
-    def guest_fp_trap(self, cpu: FormatHost.Cpu, task: FormatHost.Task, vcpu: Linux62.Vcpu) -> None:
-        super().guest_fp_trap(cpu, task, vcpu)
-        cpu.load_part("fpmr", vcpu)
 
 
 class Fixed(k6.Fixed):
