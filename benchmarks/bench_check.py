@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from fpstate.check.run import check
-from fpstate.check.scope import Scope
+from fpstate.paths.scope import Scope
 from fpstate.policies.host_deferred import DeferredHost
 
 EVENTS = ("thread_switch", "ret_to_user", "user_fp", "syscall", "softirq_neon_begin")

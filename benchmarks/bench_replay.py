@@ -19,7 +19,7 @@ import numpy as np
 
 from fpstate.policies.catalogue import find_policy
 from fpstate.replay.engine import replay
-from fpstate.rows import Rows
+from fpstate.rows.learn import Rows
 from fpstate.traces.generate import mixed_trace
 
 POLICIES = ("linux-6.14", "linux-4.18", "first-class", "eager")

@@ -14,6 +14,11 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+from llvmlite.binding import Linkage
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.compiler_machinery import register_pass
+from numba.core.typed_passes import NativeLowering
 from numba.extending import register_jitable
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -39,15 +44,80 @@ def first_use(engine: str = "") -> bool:
 
     The engines are "checker" and the rest.
     """
-    pattern = "search.expand*.nbi" if engine == "checker" else "*.nbi"
+    pattern = "expand.work*.nbi" if engine == "checker" else "*.nbi"
     return not numba.config.DISABLE_JIT and not any(Path(numba.config.CACHE_DIR).rglob(pattern))
+
+
+class _NoEnvironment:
+    def set_env(self, name: str, env: object) -> None:
+        """Do nothing: code that is not run by itself has no environment."""
+
+
+class _PartLibrary(JITCodeLibrary):  # type: ignore[misc]
+    """Code that is only ever made part of other code: it is linked into that as it is, and optimised there.
+
+    Numba would optimise each function by itself first, down to machine code that nobody calls, which takes as long as
+    all the rest; and what it then finds to be too large, since its loops are unrolled by now, it does not inline.
+    """
+
+    codegen = _NoEnvironment()
+
+    def add_llvm_module(self, module: Any) -> None:
+        self._final_module.link_in(module)
+
+    def finalize(self) -> None:
+        for library in dict.fromkeys(self._linking_libraries):
+            self._final_module.link_in(library._get_module_for_linking(), preserve=True)
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+    def get_pointer_to_function(self, _: str) -> int:
+        self._ensure_finalized()
+        return 0
+
+
+class _WholeLibrary(JITCodeLibrary):  # type: ignore[misc]
+    """Code with all its parts. Nobody else calls these, so the optimiser may do with them as it likes."""
+
+    def _optimize_final_module(self) -> None:
+        for function in self._final_module.functions:
+            if not function.is_declaration and function.linkage == Linkage.linkonce_odr:
+                function.linkage = Linkage.internal
+        super()._optimize_final_module()
+
+
+def _compiler(library: type[JITCodeLibrary], name: str) -> type[CompilerBase]:
+    """Return a compiler that puts the code of each function into a library of this kind."""
+
+    @register_pass(mutates_CFG=True, analysis_only=False)
+    class Lowering(NativeLowering):  # type: ignore[misc]
+        _name = f"{name}_lowering"
+
+        def run_pass(self, state: Any) -> bool:
+            state.library = library(state.targetctx.codegen(), state.func_id.func_qualname)
+            state.library.enable_object_caching()
+            return bool(super().run_pass(state))
+
+    class Compiler(CompilerBase):  # type: ignore[misc]
+        def define_pipelines(self) -> list[Any]:
+            pipeline = DefaultPassBuilder.define_nopython_pipeline(self.state)
+            pipeline.passes[:] = [(Lowering if p is NativeLowering else p, about) for p, about in pipeline.passes]
+            pipeline._finalized = False
+            pipeline.finalize()
+            return [pipeline]
+
+    return Compiler
+
+
+_WHOLE = _compiler(_WholeLibrary, "whole")
+_PART = _compiler(_PartLibrary, "part")
 
 
 def _compiled(function: F, **options: bool) -> F:
     try:
-        return cast("F", numba.njit(cache=True, nogil=True, **options)(function))
+        return cast("F", numba.njit(cache=True, nogil=True, pipeline_class=_WHOLE, **options)(function))
     except RuntimeError:  # no folder to keep the compiled code in
-        return cast("F", numba.njit(nogil=True, **options)(function))
+        return cast("F", numba.njit(nogil=True, pipeline_class=_WHOLE, **options)(function))
 
 
 def jit(function: F) -> F:
@@ -64,11 +134,9 @@ def bare(function: F) -> F:
 
 
 def inline(function: F) -> F:
-    """Return `function` to be compiled into those that call it, and not by itself.
+    """Return `function` to be compiled as part of those that call it, and not by itself.
 
-    By itself it would also get code to be called from Python and a file in the cache, which takes longer to make than
-    the function. Called from Python it runs interpreted.
+    Called from Python it runs interpreted.
     """
-    options = {"nogil": True, "_nrt": False, "forceinline": True}
-    wrappers = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    return cast("F", register_jitable(**options, **wrappers)(function))
+    options = {"nogil": True, "_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return cast("F", register_jitable(**options, pipeline_class=_PART)(function))

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from fpstate.policies.catalogue import find_policy, policies
 from fpstate.replay.bound import bound
 from fpstate.replay.engine import replay
-from fpstate.rows import Rows
+from fpstate.rows.learn import Rows
 from fpstate.traces.generate import mixed_trace
 from fpstate.traces.trace import Trace
-from fpstate.world import step as S
 from fpstate.world.events import MAYBE, Event
+from fpstate.world.operations import N_CLEAR, N_LOAD_HOST, N_USER_TRAP
 
 ROWS = {name: Rows(policy) for name, policy in policies().items()}
 SAFE = sorted(set(ROWS) - {"defer-to-put"})
@@ -31,7 +31,7 @@ def figures(trace: Trace, name: str, *, maybe: bool) -> tuple[int, int, int]:
     outcome = replay(trace, ROWS[name], maybe=maybe)
     assert outcome.wrong == 0, f"{name} corrupts at event {outcome.first}"
     c = outcome.counts
-    return int(c[: S.N_LOAD_HOST].sum()), int(c[S.N_LOAD_HOST : S.N_CLEAR].sum()), int(c[S.N_USER_TRAP :].sum())
+    return int(c[: N_LOAD_HOST].sum()), int(c[N_LOAD_HOST : N_CLEAR].sum()), int(c[N_USER_TRAP :].sum())
 
 
 @settings(max_examples=30, deadline=None)
@@ -76,7 +76,7 @@ SCRIPT = """
 from fpstate.policies.catalogue import policies
 from fpstate.replay.bound import bound
 from fpstate.replay.engine import replay
-from fpstate.rows import Rows
+from fpstate.rows.learn import Rows
 from fpstate.traces.generate import mixed_trace
 for seed in range(4):
     trace = mixed_trace(600, seed=seed, cpus=2, threads_per_cpu=7)

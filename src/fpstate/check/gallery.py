@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import fpstate.policies.bugs
-from fpstate.check.properties import DEFAULT
 from fpstate.check.run import HOLDS, VIOLATED, Result, check
-from fpstate.check.scope import Scope
 from fpstate.errors import unknown_name
+from fpstate.paths.properties import DEFAULT
+from fpstate.paths.scope import Scope
 from fpstate.policies.base import with_features
 from fpstate.policies.bugs.bug import Bug, LeftOut
 

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fpstate.check.properties import DEFAULT, bits_of
 from fpstate.check.run import plan_for
-from fpstate.check.scope import Scope, build
 from fpstate.check.search import Found, Search
+from fpstate.paths.properties import DEFAULT, bits_of
+from fpstate.paths.scope import Scope, build
 from fpstate.policies.base import Policy
-from fpstate.rows import Rows
-from fpstate.session import OP_NAMES
+from fpstate.rows.learn import Rows
+from fpstate.rows.session import OP_NAMES
 from fpstate.world import step as S
 from fpstate.world.events import PARTICIPANTS, Event
 

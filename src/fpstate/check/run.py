@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fpstate.check.packing import Plan, make_plan
-from fpstate.check.path import Path, follow, rebuild
-from fpstate.check.properties import DEFAULT, bits_of, first_name
-from fpstate.check.scope import Scope, build, kinds_of
-from fpstate.check.search import FALSE_NATIVE, USER_SVE_TRAP_WRONG, Found, Progress, Search
-from fpstate.decisions import all_decisions
+from fpstate.check.moves import Setting, with_bits
+from fpstate.check.parts import make_layout
+from fpstate.check.search import Found, Progress, Search
 from fpstate.errors import FpstateError
+from fpstate.paths.order import GUEST_FP, USER_FP
+from fpstate.paths.properties import DEFAULT, FALSE_NATIVE, USER_SVE_TRAP_WRONG, bits_of, first_name
+from fpstate.paths.scope import Scope, build, kinds_of
+from fpstate.paths.tell import Path, tell
+from fpstate.paths.walk import Walker, follow
 from fpstate.policies.base import Policy
-from fpstate.rows import MAX_POINTS, Rows, features_of
-from fpstate.world import order as O
-from fpstate.world import step as S
-from fpstate.world.events import PARTICIPANTS
+from fpstate.rows.decisions import all_decisions
+from fpstate.rows.learn import Rows, features_of
+from fpstate.world.operations import CLEAR, FETCH
+from fpstate.world.state import World
 
 HOLDS, VIOLATED, NOT_REACHED, INCOMPLETE = "holds", "violated", "not reached", "incomplete"
 MAX_STATES = 100_000_000
@@ -67,18 +68,14 @@ def check(
     """
     wanted = bits_of(properties)
     rows = Rows(policy, interruptible=True)
-    z, world = build(scope, rows)
-    if wanted & FALSE_NATIVE and not z[O.Z_FOREIGN]:
-        given = f"'false-native' asks about a task's flag 'foreign', and policy '{policy.name}' has none"
-        raise FpstateError(given, expected="another property; --property list shows them")
-    if wanted & USER_SVE_TRAP_WRONG and not z[O.Z_TIF_SVE]:
-        given = f"'user-sve-trap' asks about a task's flag 'tif_sve', and policy '{policy.name}' has none in this world"
-        raise FpstateError(given, expected="--features sve with a policy that supports it")
-    plan = plan_for(scope, rows, fold=fold)
+    setting = setting_for(scope, rows, wanted, fold=fold)
+    _refuse_without_flags(setting, policy)
+    search = Search(rows, setting, build(scope, rows)[1], cores=cores)
+    search.compile()
     began = time.perf_counter()
-    found = Search(rows, plan, z, world, wanted=wanted, cores=cores).run(max_states, progress)
+    found = search.run(max_states, progress)
     seconds = time.perf_counter() - began
-    path = rebuild(found, rows, plan, z, world, scope) if found.violation else None
+    path = rebuild(search, found, scope) if found.violation else None
     missing = () if path else _never_happened(found, scope)
     verdict = VIOLATED if path else INCOMPLETE if not found.complete else NOT_REACHED if missing else HOLDS
     name = first_name(found.violation[2]) if found.violation else ""
@@ -90,49 +87,66 @@ def check(
 
 def replay_path(policy: type[Policy], scope: Scope, code: str, *, properties: Iterable[str] = DEFAULT) -> Result:
     """Follow a path by its code (`0/3/1`); the verdict is "violated", or "not reached": one path shows no more."""
-    wanted = bits_of(properties)
-    rows = Rows(policy, interruptible=True)
-    z, world = build(scope, rows)
     began = time.perf_counter()
-    path = follow(code, rows, plan_for(scope, rows, fold=False), z, world, scope, wanted)
-    verdict, name = (VIOLATED, first_name(path.broken)) if path.broken else (NOT_REACHED, "")
-    n = len(path.steps)
+    walker = Walker(Rows(policy, interruptible=True), scope)
+    broken, wrong = follow(walker, code, bits_of(properties))
+    n = len(walker.moves)
+    choices = [int(word) for word in code.split("/")[:n]] if code else []
+    path = tell(walker, choices, broken, wrong)
+    verdict, name = (VIOLATED, first_name(broken)) if broken else (NOT_REACHED, "")
     seconds = time.perf_counter() - began
     return Result(
         policy.name, verdict, name, scope, n + 1, n, n, seconds, path, features=tuple(sorted(policy.features))
     )
 
 
-def plan_for(scope: Scope, rows: Rows, *, fold: bool) -> Plan:
-    """Return the packing plan for a policy: only what its handlers can touch takes room."""
+def rebuild(search: Search, found: Found, scope: Scope) -> Path:
+    """Return the path to the violation a search has found, in the names of the first world."""
+    assert found.violation is not None
+    _, verdict, broken = found.violation
+    walker = Walker(search.rows, scope)
+    choices = [_towards(walker, lambda after, *_: search.packed(after) == goal) for goal in found.chain()[1:]]  # noqa: B023
+    if found.move >= 0:
+        choices.append(_towards(walker, lambda _, v, b: v == verdict and b & broken))
+    return tell(walker, choices, broken, verdict)
+
+
+def _towards(walker: Walker, wanted: Callable[[World, int, int], bool]) -> int:
+    """Make the first move whose world, verdict and broken properties are as wanted; return which it was."""
+    for choice, move in enumerate(walker.enabled()):
+        after, verdict, broken = walker.attempt(move)
+        if wanted(after, verdict, broken):
+            walker.go(move, after)
+            return choice
+    raise AssertionError("a path cannot be walked again; this is a bug of ours")
+
+
+def setting_for(scope: Scope, rows: Rows, wanted: int, *, fold: bool) -> Setting:
+    """Return what a search of a policy in a scope is to look at."""
     try:
-        decisions = list(all_decisions(rows))
-    except FpstateError:  # some view that never comes up asks for the impossible; then all may be touched
-        decisions = []
-    targets = {(op, target) for d in decisions for op, target, _ in d.ops}
-    pointers = {code for d in decisions for (role, _), code in d.writes.items() if role == "cpu"}
-    kernel_names = {S.TASK_KERNEL, S.SECOND_KERNEL}
-    return make_plan(
-        scope,
-        rows.fields,
-        kernel=not decisions or bool({t for _, t in targets} & kernel_names) or bool(pointers & kernel_names),
-        stash=not decisions or any(t == S.STASH for _, t in targets),
-        clear=not decisions or any(op == S.CLEAR for op, _ in targets),
-        points=MAX_POINTS if any(_is_interruptible(rows.handler(e)) for e in PARTICIPANTS) else 0,
-        fold=fold,
-        features=features_of(rows.policy),
-    )
+        operations = {op for d in all_decisions(rows) for op, _, _ in d.ops}
+    except FpstateError:  # some view that never comes up asks for the impossible; then all may be asked for
+        operations = {CLEAR, FETCH}
+    layout = make_layout(scope, features=features_of(rows.policy), clears=CLEAR in operations, fold=fold)
+    setting = Setting(layout, build(scope, rows)[0], wanted, int(FETCH in operations), 0, 0, 0)
+    return with_bits(setting, 16)
 
 
-def _is_interruptible(handler: Callable[..., object] | None) -> bool:
-    return handler is not None and inspect.isgeneratorfunction(inspect.unwrap(handler))
+def _refuse_without_flags(setting: Setting, policy: type[Policy]) -> None:
+    """Raise FpstateError if a property asks about a flag that the policy has not."""
+    if setting.wanted & FALSE_NATIVE and not setting.bounds.foreign:
+        given = f"'false-native' asks about a task's flag 'foreign', and policy '{policy.name}' has none"
+        raise FpstateError(given, expected="another property; --property list shows them")
+    if setting.wanted & USER_SVE_TRAP_WRONG and not setting.bounds.tif_sve:
+        given = f"'user-sve-trap' asks about a task's flag 'tif_sve', and policy '{policy.name}' has none in this world"
+        raise FpstateError(given, expected="--features sve with a policy that supports it")
 
 
 def _never_happened(found: Found, scope: Scope) -> tuple[str, ...]:
     """Return the uses that never came about: a search that saw none has shown nothing."""
     missing = []
-    if not found.kinds[O.USER_FP]:
+    if not found.kinds[USER_FP]:
         missing.append("user_fp")
-    if scope.vcpus and not found.kinds[O.GUEST_FP] and kinds_of(scope.events) >> O.GUEST_FP & 1:
+    if scope.vcpus and not found.kinds[GUEST_FP] and kinds_of(scope.events) >> GUEST_FP & 1:
         missing.append("guest_fp")
     return tuple(missing)

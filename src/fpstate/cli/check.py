@@ -14,9 +14,9 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from fpstate.check.path import Path, Step
     from fpstate.check.run import Result
-    from fpstate.check.scope import Scope
+    from fpstate.paths.scope import Scope
+    from fpstate.paths.tell import Path, Step
     from fpstate.policies.base import Policy
 
 EXIT_CODES = {"holds": 0, "violated": 1, "not reached": 3, "incomplete": 3}
@@ -56,9 +56,9 @@ def command(
 
     Example: fpstate check defer-to-put
     """
-    from fpstate.check.properties import DEFAULT
     from fpstate.check.run import check, replay_path
     from fpstate.cli.output import compiling_notice, print_json
+    from fpstate.paths.properties import DEFAULT
     from fpstate.policies.base import with_features
     from fpstate.policies.catalogue import find_policy
 
@@ -92,7 +92,7 @@ def make_scope(
     policy: type[Policy], cpus: int | None, tasks: int | None, vcpus: int | None, kthreads: int, events: str | None
 ) -> Scope:
     """Return the scope the options name; what they leave open is the policy's default."""
-    from fpstate.check.scope import Scope, policy_scope
+    from fpstate.paths.scope import Scope, policy_scope
 
     default = policy_scope(policy)
     given = None if events is None else tuple(word.strip() for word in events.split(",") if word.strip())
@@ -129,9 +129,9 @@ def _progress() -> Iterator[Callable[[int, int, int], None]]:
 def _list(events: bool, json: bool) -> None:
     from rich.table import Table
 
-    from fpstate.check.properties import PROPERTIES
-    from fpstate.check.scope import GROUPS, KIND_NAMES
     from fpstate.cli.output import console, print_json
+    from fpstate.paths.properties import PROPERTIES
+    from fpstate.paths.scope import GROUPS, KIND_NAMES
 
     if json:
         groups = {name: [KIND_NAMES[k] for k in kinds] for name, kinds in GROUPS.items()}
@@ -243,7 +243,7 @@ def _as_pytest(policy: str, result: Result) -> str:
         imports = "from fpstate.policies.base import with_features\n"
     scope = f"Scope({s.cpus}, {s.tasks}, {s.vcpus}, {s.kthreads}, {s.events!r})"
     return f'''from fpstate.check.run import replay_path
-from fpstate.check.scope import Scope
+from fpstate.paths.scope import Scope
 {imports}from fpstate.policies.catalogue import find_policy
 
 

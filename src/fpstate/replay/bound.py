@@ -17,12 +17,14 @@ Nothing else is counted, not even traps: the bound knows the future.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fpstate.jit import bare
+from fpstate.structs import Struct
 from fpstate.traces.trace import Trace
 from fpstate.world.events import Event
 
@@ -46,63 +48,72 @@ FRESH: Final = 1  # in its initial state: needs no load
 DIRTY: Final = 2  # the latest value is only in registers
 
 
-@bare
-def count(
-    event: NDArray[np.uint8],
-    cpu: NDArray[np.uint16],
-    subject: NDArray[np.int32],
-    object_: NDArray[np.int32],
-    maybe: bool,
-    holder: NDArray[np.int32],
-    home: NDArray[np.int32],
-    state: NDArray[np.int32],
-    out: NDArray[np.int64],
-) -> None:
-    """Count forced saves into `out[0]`, loads into `out[1]`.
+@dataclass(frozen=True, eq=False)
+class Known(Struct):
+    """A trace, and what is known at one place in it of each CPU and context."""
 
-    `holder[c]` is the context that last used CPU c's registers, -1 none; `home[x]` the CPU of x's last use, -1 none.
-    """
-    for i in range(len(event)):
-        e = int(event[i])
-        c = int(cpu[i])
-        if e == USER_FP or e == GUEST_FP or (maybe and (e == USER_MAYBE or e == GUEST_MAYBE)):
-            x = subject[i] if e == USER_FP or e == USER_MAYBE else object_[i]
-            if holder[c] != x or home[x] != c:
-                if not state[x] & FRESH:
-                    out[1] += 1
-                    if state[x] & DIRTY:
-                        out[0] += 1
-                holder[c] = x
-                home[x] = c
-            state[x] = DIRTY
+    event: NDArray[np.uint8]
+    cpu: NDArray[np.uint16]
+    subject: NDArray[np.int32]
+    object: NDArray[np.int32]
+    maybe: int  # 1: uses that the trace does not show have happened
+    holder: NDArray[np.int32]  # [CPU] the context that last used its registers, -1 none
+    home: NDArray[np.int32]  # [context] the CPU of its last use, -1 none
+    state: NDArray[np.int32]  # [context] FRESH, DIRTY
+    out: NDArray[np.int64]  # the forced saves so far, and loads
+
+
+@bare
+def count(k: Known) -> None:
+    """Count forced saves and loads into `k.out`."""
+    for i in range(len(k.event)):
+        e = int(k.event[i])
+        c = int(k.cpu[i])
+        if e == USER_FP or e == GUEST_FP or (k.maybe and (e == USER_MAYBE or e == GUEST_MAYBE)):
+            x = k.subject[i] if e == USER_FP or e == USER_MAYBE else k.object[i]
+            if k.holder[c] != x or k.home[x] != c:
+                if not k.state[x] & FRESH:
+                    k.out[1] += 1
+                    if k.state[x] & DIRTY:
+                        k.out[0] += 1
+                k.holder[c] = x
+                k.home[x] = c
+            k.state[x] = DIRTY
         elif e == NEON or e == SOFTIRQ or e == CPU_DOWN or e == PM_ENTER:
-            holder[c] = -1
+            k.holder[c] = -1
         elif e == EXEC:
-            state[subject[i]] = FRESH
-            home[subject[i]] = -1
+            k.state[k.subject[i]] = FRESH
+            k.home[k.subject[i]] = -1
         elif e == VCPU_RESET or e == FORK:
-            if object_[i] >= 0:
-                state[object_[i]] = FRESH
-                home[object_[i]] = -1
+            if k.object[i] >= 0:
+                k.state[k.object[i]] = FRESH
+                k.home[k.object[i]] = -1
         elif e == SIGNAL or e == PTRACE_WRITE or e == VCPU_SETREG:
-            x = subject[i] if e == SIGNAL else object_[i]
-            if state[x] & DIRTY:
-                out[0] += 1
-                state[x] = 0
+            x = k.subject[i] if e == SIGNAL else k.object[i]
+            if k.state[x] & DIRTY:
+                k.out[0] += 1
+                k.state[x] = 0
             if e != SIGNAL:
-                state[x] = 0
-                home[x] = -1
+                k.state[x] = 0
+                k.home[x] = -1
         elif e == SIGRETURN:
-            state[subject[i]] = 0
-            home[subject[i]] = -1
+            k.state[k.subject[i]] = 0
+            k.home[k.subject[i]] = -1
 
 
 def bound(trace: Trace, *, maybe: bool) -> tuple[int, int]:
     """Return the fewest (saves, loads) on this trace; `maybe` as in `replay`."""
     n = len(trace.contexts)
-    out = np.zeros(2, np.int64)
-    holder = np.full(max(trace.header.cpus, int(trace.cpu.max(initial=0)) + 1), -1, np.int32)
-    home = np.full(n + 1, -1, np.int32)
-    state = np.full(n + 1, FRESH, np.int32)
-    count(trace.event, trace.cpu, trace.subject, trace.object, maybe, holder, home, state, out)
-    return int(out[0]), int(out[1])
+    known = Known(
+        trace.event,
+        trace.cpu,
+        trace.subject,
+        trace.object,
+        maybe,
+        holder=np.full(max(trace.header.cpus, int(trace.cpu.max(initial=0)) + 1), -1, np.int32),
+        home=np.full(n + 1, -1, np.int32),
+        state=np.full(n + 1, FRESH, np.int32),
+        out=np.zeros(2, np.int64),
+    )
+    count(known)
+    return int(known.out[0]), int(known.out[1])

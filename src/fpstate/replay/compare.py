@@ -10,10 +10,12 @@ from fpstate.costs import Profile
 from fpstate.policies.base import Policy, with_features
 from fpstate.replay.bound import bound
 from fpstate.replay.engine import Outcome, features_in, replay
-from fpstate.rows import Rows
+from fpstate.rows.learn import Rows
 from fpstate.traces.trace import Trace
-from fpstate.world import step as S
+from fpstate.world import operations as did
 from fpstate.world.events import Event
+from fpstate.world.state import NOBODYS, SOFTIRQS, context_of, owner_of
+from fpstate.world.verdicts import IN_WORDS, WRONG_VALUE
 
 IMAGE_BYTES = 528
 """Bytes of one FPSIMD image: V0-V31, FPSR, FPCR, padded (struct user_fpsimd_state)."""
@@ -102,30 +104,30 @@ def figures(outcome: Outcome, profile: Profile, vl: int = DEFAULT_VL) -> Figures
     What moving an SVE image takes is not published for any CPU: it is charged by its bytes, at the rate of FPSIMD.
     """
     n = [int(x) for x in outcome.counts]
-    saves = sum(n[S.N_SAVE_HOST : S.N_SAVE_KERNEL + 1])
-    loads = sum(n[S.N_LOAD_HOST : S.N_LOAD_KERNEL + 1])
-    saves_sve = sum(n[S.N_SAVE_SVE : S.N_SAVE_SVE + 2])
-    loads_sve = sum(n[S.N_LOAD_SVE : S.N_LOAD_SVE + 2])
+    saves = sum(n[did.N_SAVE_HOST : did.N_SAVE_KERNEL + 1])
+    loads = sum(n[did.N_LOAD_HOST : did.N_LOAD_KERNEL + 1])
+    saves_sve = sum(n[did.N_SAVE_SVE : did.N_SAVE_SVE + 2])
+    loads_sve = sum(n[did.N_LOAD_SVE : did.N_LOAD_SVE + 2])
     larger = sve_bytes(vl) / IMAGE_BYTES
-    cost = (saves + saves_sve * larger) * cycles(profile, "save") + n[S.N_CLEAR] * cycles(profile, "clear")
+    cost = (saves + saves_sve * larger) * cycles(profile, "save") + n[did.N_CLEAR] * cycles(profile, "clear")
     cost += (loads + loads_sve * larger) * cycles(profile, "load")
-    cost += (n[S.N_USER_TRAP] + n[S.N_SVE_TRAP]) * cycles(profile, "user_trap")
-    cost += (n[S.N_GUEST_TRAP] + n[S.N_SVE_TRAP + 1]) * cycles(profile, "guest_trap")
-    traps_sve = n[S.N_SVE_TRAP] + n[S.N_SVE_TRAP + 1]
+    cost += (n[did.N_USER_TRAP] + n[did.N_SVE_TRAP]) * cycles(profile, "user_trap")
+    cost += (n[did.N_GUEST_TRAP] + n[did.N_SVE_TRAP + 1]) * cycles(profile, "guest_trap")
+    traps_sve = n[did.N_SVE_TRAP] + n[did.N_SVE_TRAP + 1]
     return Figures(
         saves + saves_sve,
         loads + loads_sve,
-        n[S.N_USER_TRAP] + n[S.N_GUEST_TRAP] + traps_sve,
+        n[did.N_USER_TRAP] + n[did.N_GUEST_TRAP] + traps_sve,
         cost,
-        saves_host=n[S.N_SAVE_HOST] + n[S.N_SAVE_SVE],
-        saves_guest=n[S.N_SAVE_GUEST] + n[S.N_SAVE_SVE + 1],
-        saves_kernel=n[S.N_SAVE_KERNEL],
-        loads_host=n[S.N_LOAD_HOST] + n[S.N_LOAD_SVE],
-        loads_guest=n[S.N_LOAD_GUEST] + n[S.N_LOAD_SVE + 1],
-        loads_kernel=n[S.N_LOAD_KERNEL],
-        traps_user=n[S.N_USER_TRAP],
-        traps_guest=n[S.N_GUEST_TRAP],
-        clears=n[S.N_CLEAR],
+        saves_host=n[did.N_SAVE_HOST] + n[did.N_SAVE_SVE],
+        saves_guest=n[did.N_SAVE_GUEST] + n[did.N_SAVE_SVE + 1],
+        saves_kernel=n[did.N_SAVE_KERNEL],
+        loads_host=n[did.N_LOAD_HOST] + n[did.N_LOAD_SVE],
+        loads_guest=n[did.N_LOAD_GUEST] + n[did.N_LOAD_SVE + 1],
+        loads_kernel=n[did.N_LOAD_KERNEL],
+        traps_user=n[did.N_USER_TRAP],
+        traps_guest=n[did.N_GUEST_TRAP],
+        clears=n[did.N_CLEAR],
         bytes=(saves + loads) * IMAGE_BYTES + (saves_sve + loads_sve) * sve_bytes(vl),
         saves_sve=saves_sve,
         loads_sve=loads_sve,
@@ -153,21 +155,21 @@ def broken(trace: Trace, outcome: Outcome) -> Broken | None:
     i = outcome.first
     guest = trace.event[i] in (Event.GUEST_FP, Event.GUEST_FP_MAYBE)
     who = trace.contexts.label(int(trace.object[i] if guest else trace.subject[i]))
-    what = S.IN_WORDS[outcome.verdict]
-    if outcome.verdict == S.WRONG_VALUE:
-        what += f" (found {owner_label(trace, outcome.found)})"
+    what = IN_WORDS[outcome.verdict]
+    if outcome.verdict == WRONG_VALUE:
+        what += f" (found {owner_label(trace, owner_of(outcome.found))})"
     place = int(trace.line[i]), int(trace.time[i]), int(trace.cpu[i])
     return Broken(outcome.wrong, i, *place, who, what)
 
 
 def owner_label(trace: Trace, owner: int) -> str:
     """Say whose value an owner number stands for."""
-    n = len(trace.contexts)
-    if owner == 0:
+    if owner == NOBODYS:
         return "nobody's"
-    if owner <= n:
-        return f"{trace.contexts.label(owner - 1)}'s"
-    return "a softirq's" if owner == n + 1 else f"kernel-mode values of {trace.contexts.label(owner - n - 2)}"
+    if owner == SOFTIRQS:
+        return "a softirq's"
+    name = trace.contexts.label(context_of(owner))
+    return f"kernel-mode values of {name}" if owner & 1 else f"{name}'s"
 
 
 def compare(

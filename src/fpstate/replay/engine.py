@@ -9,115 +9,119 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fpstate.jit import bare, inline
-from fpstate.rows import Rows, features_of
+from fpstate.rows.learn import Rows, features_of
+from fpstate.structs import Struct
 from fpstate.traces.trace import UNLESS_RELOADED, Kind, Trace
-from fpstate.world import step as S
-from fpstate.world import wide as W
-from fpstate.world.events import MAYBE, Event
-from fpstate.world.state import C_REGS, C_SIZE, World, new_world
+from fpstate.world import step as plain
+from fpstate.world import wide
+from fpstate.world.events import MAYBE, N_EVENTS, Event
+from fpstate.world.operations import N_COUNTS
+from fpstate.world.state import LATEST, REGISTERS, Ints, World, new_world
+from fpstate.world.table import A_EVENT, A_KEY, A_ROW, R_OPS, Report, Table, find_row, new_report
+from fpstate.world.verdicts import NO_ROW, OK
 
 _USER_FP: Final = int(Event.USER_FP)
 _GUEST_FP: Final = int(Event.GUEST_FP)
 _USER_SVE: Final = int(Event.USER_SVE)
 _GUEST_SVE: Final = int(Event.GUEST_SVE)
 _RET_TO_USER: Final = int(Event.RET_TO_USER)
-_RET_MAYBE: Final = int(Event.RET_TO_USER_MAYBE)
-_USER_MAYBE: Final = int(Event.USER_FP_MAYBE)
-_GUEST_MAYBE: Final = int(Event.GUEST_FP_MAYBE)
 _DOWN: Final = int(Event.CPU_DOWN)
 _UP: Final = int(Event.CPU_UP)
-_TRUTH: Final = 64
+_CHUNK: Final = 1 << 16  # events looked at together
+_UNLESS_RELOADED: Final = int(UNLESS_RELOADED)
 
-assert all(maybe - 1 == sure for maybe, sure in MAYBE.items()), "an uncertain event is its certain one plus 1"
-
-# Where a replay stands, kept between calls of `replay_events`.
+# What `Replay.place` holds: where a replay stands, kept between calls of the loop.
 P_NEXT: Final = 0  # next event
 P_WRONG: Final = 1  # how many things went wrong
-P_FIRST: Final = 2  # event of the first, its verdict, and whose value was found instead
+P_FIRST: Final = 2  # event of the first, its verdict, and the label of what was in the registers
 P_VERDICT: Final = 3
 P_FOUND: Final = 4
 P_SIZE: Final = 5
 
+NONE: Final = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Replay(Struct):
+    """A trace on its way through the engine. The columns are those of `Trace`, one entry for each event."""
+
+    event: NDArray[np.uint8]
+    cpu: NDArray[np.uint16]
+    subject: NDArray[np.int32]
+    object: NDArray[np.int32]
+    taken_as: NDArray[np.int8]  # [event] what each number in `event` is taken to be, NONE: nothing that happened
+    strict: int  # 1: a return to user mode that would have left a trace of a reload, and has not, did not happen
+    place: Ints  # [P_*]
+    used: NDArray[np.int32]  # gets the row each event used, -1 none; empty if nobody asks
+
 
 @inline
-def reloads(
-    w: World, handlers: S.Ints, index: S.Ints, table: S.Ints, c: int, t: int, cpus: int, n: int, asked: S.Counts
-) -> bool:
-    """Tell whether the policy would do anything to registers if thread `t` now returned to user mode on CPU `c`."""
-    r = S.find_row(w, handlers, index, _RET_TO_USER, c, t, n, cpus, n, asked)
-    return bool(r >= 0 and table[r, S.R_OPS] > 0)
+def second_at(events: Replay, i: int, w: World, table: Table, report: Report) -> int:
+    """Return the second participant at row `i`, the number of contexts for nobody, or NONE: it did not happen."""
+    s = int(events.object[i])
+    if s >= 0:
+        return s
+    n = len(w.context) - 1
+    if events.strict and s == _UNLESS_RELOADED and events.event[i] == _RET_TO_USER:
+        r = find_row(w, table, report, _RET_TO_USER, int(events.cpu[i]), int(events.subject[i]), n)
+        if r >= 0 and table.rows[r, R_OPS] > 0:
+            return NONE
+    return n
+
+
+@inline
+def note(events: Replay, i: int, report: Report, verdict: int, found: int) -> None:
+    """Write down what came of the event at row `i`."""
+    if verdict != OK:
+        if events.place[P_WRONG] == 0:
+            events.place[P_FIRST] = i
+            events.place[P_VERDICT] = verdict
+            events.place[P_FOUND] = found
+        events.place[P_WRONG] += 1
+    if len(events.used):
+        events.used[i] = report.asked[A_ROW]
 
 
 @bare
-def replay_events(
-    event: NDArray[np.uint8],
-    cpu: NDArray[np.uint16],
-    subject: NDArray[np.int32],
-    object_: NDArray[np.int32],
-    maybe: bool,
-    w: World,
-    handlers: S.Ints,
-    index: S.Ints,
-    table: S.Ints,
-    cpus: int,
-    n: int,
-    counts: S.Counts,
-    asked: S.Counts,
-    place: S.Counts,
-    used: S.Ints,
-    strict: bool,
-) -> bool:
-    """Replay from `place[P_NEXT]` on; return False when a row is needed, True at the end.
-
-    `asked` gets what `step` puts there. `maybe` says whether what the recorder could not see happened. If `used` is not
-    empty it gets, for each event, the row it used (-1: none). `strict`: a return to user mode before which a reload
-    would have been recorded, and was not, did not happen if the policy would reload.
-    """
-    wide = handlers[0, S.H_FEATURES] != 0
-    for i in range(place[P_NEXT], len(event)):
-        e = int(event[i])
-        if e >= _TRUTH:
+def replay_plain(events: Replay, w: World, table: Table, report: Report) -> bool:
+    """Replay from `place[P_NEXT]` on, where there is V alone; return False when a row is needed, True at the end."""
+    for i in range(events.place[P_NEXT], len(events.event)):
+        e = int(events.taken_as[events.event[i]])
+        if e == NONE:
             continue
-        if e == _RET_MAYBE or e == _USER_MAYBE or e == _GUEST_MAYBE:
-            if not maybe:
-                continue
-            e -= 1
-        if e >= _USER_SVE and not wide:
-            e = _USER_FP if e == _USER_SVE else _GUEST_FP if e == _GUEST_SVE else e
-        if not wide and S.ignored(handlers, e):
+        c, t = int(events.cpu[i]), int(events.subject[i])
+        s = second_at(events, i, w, table, report)
+        if s == NONE:
             continue
-        c = int(cpu[i])
-        t = int(subject[i])
-        s = int(object_[i])
-        if s < 0:
-            if (
-                strict
-                and s == UNLESS_RELOADED
-                and e == _RET_TO_USER
-                and reloads(w, handlers, index, table, c, t, cpus, n, asked)
-            ):
-                continue
-            s = n
-        regs = c * C_SIZE + C_REGS
-        found = w[regs]
-        if wide and W.USES >> e & 1:
-            verdict = S.use_wide(w, handlers, index, table, e, c, t, s, cpus, n, counts, asked)
-        elif e == _USER_FP or e == _GUEST_FP:
-            verdict = S.use(w, handlers, index, table, e == _GUEST_FP, c, t, s, cpus, n, counts, asked)
-        else:
-            verdict = S.step(w, handlers, index, table, e, c, t, s, cpus, n, counts, asked, wide)
-        if verdict == S.NO_ROW:
-            place[P_NEXT] = i
+        found = w.cpu[c, REGISTERS]
+        verdict = plain.happen(w, table, report, e, c, t, s)
+        if verdict == NO_ROW:
+            events.place[P_NEXT] = i
             return False
-        if verdict != S.OK:
-            if place[P_WRONG] == 0:
-                place[P_FIRST] = i
-                place[P_VERDICT] = verdict
-                place[P_FOUND] = found
-            place[P_WRONG] += 1
-        if len(used):
-            used[i] = asked[2]
-    place[P_NEXT] = len(event)
+        note(events, i, report, verdict, found)
+    return True
+
+
+@bare
+def replay_wide(events: Replay, w: World, table: Table, report: Report) -> bool:
+    """Do the same in a world of any features."""
+    for i in range(events.place[P_NEXT], len(events.event)):
+        e = int(events.taken_as[events.event[i]])
+        if e == NONE:
+            continue
+        c, t = int(events.cpu[i]), int(events.subject[i])
+        s = second_at(events, i, w, table, report)
+        if s == NONE:
+            continue
+        found = w.cpu[c, REGISTERS]
+        if wide.USES >> e & 1:
+            verdict = wide.use(w, table, report, e, c, t, s)
+        else:
+            verdict = wide.step(w, table, report, e, c, t, s)
+        if verdict == NO_ROW:
+            events.place[P_NEXT] = i
+            return False
+        note(events, i, report, verdict, found)
     return True
 
 
@@ -125,11 +129,11 @@ def replay_events(
 class Outcome:
     """What one replay found."""
 
-    counts: NDArray[np.int64]  # by S.N_*
+    counts: Ints  # [N_*]
     wrong: int = 0  # how many reads, traps or frames went wrong
     first: int = -1  # index of the event at which the first did
-    verdict: int = S.OK  # what went wrong there
-    found: int = 0  # owner number of what was in the registers
+    verdict: int = OK  # what went wrong there
+    found: int = 0  # label of what was in the registers
     used: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
 
 
@@ -140,36 +144,51 @@ def features_in(trace: Trace) -> frozenset[str]:
     return frozenset({"sve"} if (trace.event == Event.USER_SVE).any() else ())
 
 
-def start_of(trace: Trace, rows: Rows) -> tuple[World, int]:
-    """Return the world at the start of a trace and the number of its CPUs."""
+def start_of(trace: Trace, rows: Rows) -> World:
+    """Return the world at the start of a trace."""
     kinds = trace.contexts.kind
     cpus = max(trace.header.cpus, int(trace.cpu.max(initial=0)) + 1)
     world = new_world(cpus, kinds == Kind.VCPU, rows.fields.words, features_of(rows.policy))
-    rows.clear_mm(world, cpus, (kinds == Kind.IDLE) | (kinds == Kind.KTHREAD))
+    rows.clear_mm(world, (kinds == Kind.IDLE) | (kinds == Kind.KTHREAD))
     with_sve = np.zeros(len(kinds), bool)
     with_sve[trace.object[trace.event == Event.GUEST_SVE]] = True
-    rows.without_sve(world, cpus, (kinds == Kind.VCPU) & ~with_sve)
-    first = np.full(cpus, -1, np.int32)
-    first_threads(trace.event, trace.cpu, trace.subject, first)
-    for c, x in enumerate(first.tolist()):
+    rows.without_sve(world, (kinds == Kind.VCPU) & ~with_sve)
+    for c, x in enumerate(first_threads(trace, cpus).tolist()):
         if x >= 0 and kinds[x] == Kind.USER:  # the registers may well be its own: nothing says that they are not
-            world[c * C_SIZE + C_REGS : c * C_SIZE + C_REGS + 2] = x + 1, 1
-    return world, cpus
+            world.cpu[c, REGISTERS] = world.context[x, LATEST]
+    return world
 
 
-@bare
-def first_threads(
-    event: NDArray[np.uint8], cpu: NDArray[np.uint16], subject: NDArray[np.int32], first: NDArray[np.int32]
-) -> None:
-    """Write the thread of each CPU's first event into `first`, which starts as -1: it ran there as the trace began."""
-    missing = len(first)
-    for i in range(len(event)):
-        c = int(cpu[i])
-        if first[c] < 0 and event[i] != _DOWN and event[i] != _UP:
-            first[c] = subject[i]
-            missing -= 1
-            if missing == 0:
-                return
+def first_threads(trace: Trace, cpus: int) -> NDArray[np.int32]:
+    """Return the thread of each CPU's first event, which ran there as the trace began; -1 where nothing happens."""
+    first = np.full(cpus, NONE, np.int32)
+    for start in range(0, len(trace), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        event = trace.event[part]
+        here = np.flatnonzero((event != _DOWN) & (event != _UP))
+        cpu, subject = trace.cpu[part][here], trace.subject[part][here]
+        for c in np.flatnonzero((np.bincount(cpu, minlength=cpus) > 0) & (first == NONE)).tolist():
+            first[c] = subject[np.argmax(cpu == c)]
+        if (first != NONE).all():
+            break
+    return first
+
+
+def meanings(rows: Rows, *, maybe: bool) -> NDArray[np.int8]:
+    """Return what each number that may stand for an event is taken to be, NONE for nothing.
+
+    That is ground truth, what happened only `maybe`, and in a world with V alone what changes nothing there.
+    """
+    taken_as = np.full(256, NONE, np.int8)
+    taken_as[:N_EVENTS] = np.arange(N_EVENTS)
+    if not features_of(rows.policy):
+        taken_as[[_USER_SVE, _GUEST_SVE]] = _USER_FP, _GUEST_FP
+        for e in range(N_EVENTS):
+            if plain.ignored(rows.table, int(taken_as[e])):
+                taken_as[e] = NONE
+    for unsure, sure in MAYBE.items():
+        taken_as[unsure] = taken_as[sure] if maybe else NONE
+    return taken_as
 
 
 def replay(trace: Trace, rows: Rows, *, maybe: bool, keep_rows: bool = False, strict: bool = False) -> Outcome:
@@ -179,31 +198,16 @@ def replay(trace: Trace, rows: Rows, *, maybe: bool, keep_rows: bool = False, st
     `strict`: returns to user mode that would have left a trace of a reload, and have not, did not happen.
     `keep_rows`: also return the row each event used.
     """
-    world, cpus = start_of(trace, rows)
-    counts = np.zeros(S.N_COUNTS, np.int64)
-    asked = np.zeros(4, np.int64)
+    world = start_of(trace, rows)
+    report = new_report(N_COUNTS)
     place = np.zeros(P_SIZE, np.int64)
-    used = np.full(len(trace) if keep_rows else 0, -1, np.int32)
-    while not replay_events(
-        trace.event,
-        trace.cpu,
-        trace.subject,
-        trace.object,
-        maybe,
-        world,
-        rows.handlers,
-        rows.index,
-        rows.table,
-        cpus,
-        len(trace.contexts),
-        counts,
-        asked,
-        place,
-        used,
-        strict,
-    ):
-        rows.learn(int(asked[0]), int(asked[1]))
-    outcome = Outcome(counts, int(place[P_WRONG]), used=used)
+    used = np.full(len(trace) if keep_rows else 0, NONE, np.int32)
+    taken_as = meanings(rows, maybe=maybe)
+    events = Replay(trace.event, trace.cpu, trace.subject, trace.object, taken_as, strict, place, used)
+    loop = replay_wide if world.features else replay_plain
+    while not loop(events, world, rows.table, report):
+        rows.learn(int(report.asked[A_EVENT]), int(report.asked[A_KEY]))
+    outcome = Outcome(report.counts, int(place[P_WRONG]), used=used)
     if outcome.wrong:
         outcome.first, outcome.verdict = int(place[P_FIRST]), int(place[P_VERDICT])
         outcome.found = int(place[P_FOUND])

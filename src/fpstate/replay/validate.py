@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from fpstate.errors import FpstateError
 from fpstate.policies.base import Policy, with_features
 from fpstate.replay.engine import features_in, replay
-from fpstate.rows import Rows
+from fpstate.rows.learn import Rows
 from fpstate.traces.trace import Kind, Trace
-from fpstate.world import step as S
-from fpstate.world import wide as W
 from fpstate.world.events import Event, Truth
+from fpstate.world.operations import SAVE
+from fpstate.world.wide import SAVE_SVE
 
 CHECKED = (
     Truth.HW_SAVE,
@@ -157,9 +157,9 @@ def predictions(trace: Trace, rows: Rows, used: NDArray[np.int32]) -> Iterator[D
 
 
 def _truth(function: str, op: int) -> Iterator[Truth]:
-    if op == S.SAVE and function == "fpsimd_save":
+    if op == SAVE and function == "fpsimd_save":
         yield Truth.HW_SAVE
-    elif op == W.SAVE_SVE and function == "fpsimd_save":
+    elif op == SAVE_SVE and function == "fpsimd_save":
         yield Truth.HW_SVE_SAVE
     elif op == 0 and function in BY_NAME:
         yield BY_NAME[function]

@@ -1,71 +1,94 @@
-"""The state of the world as one array of small integers, and where each fact lies in it.
+"""The state of the world: for each place that can hold register contents, whose value lies there.
 
-The array holds one record per CPU, then one per context (threads and vCPUs), then an empty one that stands for
-"no such participant". Policies own the words and pointers; the rest is the world's.
+Values are names. A place (the registers of a CPU, the image of a context in memory, a per-CPU stash) holds a *label*:
+whose value it is and which version of it. A use of registers writes, so it makes a new version, and every other copy
+becomes stale. Reading is right exactly when the registers hold the reader's latest value:
 
-Values are names. A place that can hold register contents (the registers of a CPU, the image of a context, a
-per-CPU stash) holds a label: whose value it is, and which version. A context's latest value has version `X_VER`; every
-use writes, so it makes a new version and all copies elsewhere become stale. Reading is right exactly when the registers
-hold (me, latest).
+    w.cpu[c, REGISTERS] == w.context[x, LATEST]
 
-That is one register class: V0-V31, FPSR, FPCR. A world with more features has one plane of the same layout for each
-further class (Z, ZA, ...) behind the first, with labels and versions of its own; the policy's words and what threads
-are doing stand in the first plane only.
-
-Owners are numbered from 1: context x is x + 1, the kernel-mode FP state of thread t is `kernel_owner`, a value left
-by kernel code in a softirq is `softirq_owner`; 0 is nobody's (zeros, or lost).
+Contexts are threads (user mode's state) and vCPUs. There is one record more than there are contexts: it stands for "no
+such participant". Policies own the words and the pointers; the rest is the world's.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fpstate.jit import inline
+from fpstate.structs import Struct
 
-C_WORD: Final = 0  # trap bits and the policy's flags
-C_PTR: Final = 1  # two pointers to contexts (owner numbers, 0 none)
-C_REGS: Final = 3  # label of the registers: owner, version
-C_STASH: Final = 5  # label of the per-CPU stash
-C_CURRENT: Final = 7  # the thread running on it (kept by the checker)
-C_OFF: Final = 8  # 1 while the CPU is down
-C_SIZE: Final = 10
+Ints = NDArray[np.int64]
 
-X_WORD: Final = 0
-X_PTR: Final = 1  # two pointers to CPUs (CPU + 1, 0 none)
-X_IMAGE: Final = 3  # label of the image in memory
-X_KERNEL: Final = 5  # label of the image of the thread's kernel-mode state
-X_VER: Final = 7  # latest version
-X_KVER: Final = 8  # latest version of the kernel-mode state
-X_INIT: Final = 9  # version at which the context was last in its initial state (all zeros)
-X_VCPU: Final = 10  # 1 for a vCPU
-X_MODE: Final = 11  # what a thread is doing, or whether a context exists at all (world.order)
-X_RUNS: Final = 12  # the vCPU a thread has in KVM_RUN, as context + 1
-X_FRAME: Final = 13  # 1 while a signal frame of the thread waits for its sigreturn
-X_BIRTH: Final = 16  # version with which this program, task or vCPU began; older values were its predecessor's
-X_POINT: Final = 14  # where inside a handler the thread was interrupted (a point number), 0 not inside one
-X_SECOND: Final = 15  # the second participant of that handler, as context + 1, 0 not inside one
-X_SIZE: Final = 17
 
-# Register classes, each with its plane. V stands for V0-V31, FPSR and FPCR; Z for the parts of Z0-Z31 above 128 bits, P
-# and FFR; ZCR for the vector length in force; ZA includes ZT0; FPEXC is FPEXC32_EL2 of a 32-bit guest.
+@dataclass(frozen=True, eq=False)
+class World(Struct):
+    """All there is to know."""
+
+    cpu: Ints  # [CPU, one of the next block]
+    context: Ints  # [context, one of the block after it]
+    features: int  # what the world has beside V, as F_*
+
+
+# What is known of a CPU. Labels are those of class V; those of class k stand k columns further.
+WORD: Final = 0  # hardware trap settings (see below), and above them the policy's flags, enums and counters
+POINTER: Final = 1  # the policy's two pointers: to owners (see below), 0 none
+CURRENT: Final = 3  # the thread running on it
+OFF: Final = 4  # 1 while it is down
+REGISTERS: Final = 5  # label of what its registers hold
+STASH: Final = 6  # label of its private copy of somebody's registers
+
+# What is known of a context. WORD as above, without hardware; POINTER: two pointers to CPUs (CPU + 1, 0 none).
+IS_VCPU: Final = 3  # 1 for a vCPU
+MODE: Final = 4  # what a thread is doing, or whether the context exists at all (paths.order)
+RUNS: Final = 5  # the vCPU a thread has in KVM_RUN, as context + 1
+FRAME: Final = 6  # 1 while a signal frame of the thread waits for its sigreturn
+POINT: Final = 7  # where inside a handler the thread was interrupted (a point number), 0 not inside one
+SECOND: Final = 8  # the second participant of that handler, as context + 1, 0 not inside one
+KERNEL_IMAGE: Final = 9  # label of the image of the thread's kernel-mode state
+KERNEL_LATEST: Final = 10  # label of the latest value of that
+IMAGE: Final = 11  # label of the image in memory; this and the next three of each class
+LATEST: Final = 12  # label of the latest value
+INITIAL: Final = 13  # label of the latest value that was the initial state (zeros)
+BIRTH: Final = 14  # label of the first value of this program, task or vCPU; older ones are its predecessor's
+STORAGE: Final = 35  # what the image has storage for: SVE_STORE, ZA_STORE; from here on only with more features
+DISCARDABLE: Final = 36  # 1: a system call has made the task's Z discardable, zeros are right as well
+IN_SYSCALL: Final = 37  # 1: the task is inside a system call
+SVCR: Final = 38  # the mode the task believes to be in: bit 0 SM, bit 1 ZA
+SVE_FRAME: Final = 39  # 1: the signal frame has an SVE record
+SVE_IMAGE: Final = 40  # label of V in the SVE form of the image; of Z it is IMAGE + Z
+
+# Records have as many columns, the last for `check`. The numbers are multiples of what a vector register of the host
+# holds: copies and comparisons of whole records are the most frequent thing there is.
+COLUMNS: Final = 16  # of a world with V alone
+WIDE_COLUMNS: Final = 44
+
+# Register classes, as columns between the label of V and theirs. V stands for V0-V31, FPSR and FPCR; Z for the parts of
+# Z0-Z31 above 128 bits, P and FFR; ZCR for the vector length in force; ZA includes ZT0; FPEXC is FPEXC32_EL2 of a
+# 32-bit guest.
+PER_CLASS: Final = 4
 V: Final = 0
-Z: Final = 1
-ZCR: Final = 2
-ZA: Final = 3
-FPMR: Final = 4
-FPEXC: Final = 5
-CLASSES: Final = 6
+Z: Final = 4
+ZCR: Final = 8
+ZA: Final = 12
+FPMR: Final = 16
+FPEXC: Final = 20
+CLASSES_END: Final = 24
 
-# What the planes of Z and ZA keep where the first has a policy's word and pointers.
-Z_STORE: Final = 0  # storage of a context: SVE_STORE, ZA_STORE
-Z_DEAD: Final = 1  # 1: a system call has made the task's Z discardable, zeros are right as well
-Z_SYSCALL: Final = 2  # 1: the task is inside a system call
-Z_WIDE: Final = X_KERNEL  # label of V in the SVE form of the image (its version is one of V's)
-Z_FRAME: Final = X_FRAME  # 1: the signal frame has an SVE record
-ZA_SVCR: Final = 0  # the mode the task believes to be in: bit 0 SM, bit 1 ZA
+# Bits of a CPU's WORD that are hardware. A use of registers behind an armed trap enters the kernel or hypervisor first.
+GUEST_FP_TRAP: Final = 1  # the guest's next FP use traps to the hypervisor (CPTR_EL2.TFP; on VHE CPACR_EL1.FPEN clear)
+USER_FP_TRAP: Final = 2  # user mode's next FP use traps to the kernel (CPACR_EL1.FPEN, CR0.TS)
+USER_SVE_TRAP: Final = 4  # user mode's next SVE use (CPACR_EL1.ZEN); from here on only in worlds with more features
+GUEST_SVE_TRAP: Final = 8  # the guest's next SVE use (CPTR_EL2.TZ)
+USER_SME_TRAP: Final = 16  # user mode's next SME instruction (CPACR_EL1.SMEN)
+SM: Final = 32  # the CPU is in streaming mode (SVCR.SM)
+ZA_ON: Final = 64  # ZA is enabled (SVCR.ZA)
+MODE_SHIFT: Final = 5  # SVCR is WORD >> MODE_SHIFT & 3
+
+FREE: Final = 6  # value of MODE: the context does not exist; the other modes are in paths.order
 SVE_STORE: Final = 1
 ZA_STORE: Final = 2
 
@@ -76,42 +99,47 @@ F_SME: Final = 4
 F_FPMR: Final = 8
 F_AARCH32: Final = 16  # guests are 32-bit and own FPEXC
 
-FREE: Final = 6  # value of X_MODE: the context does not exist; the other modes are in world.order
-
-GUEST_TRAP: Final = 1  # bits of C_WORD: the guest's, and user mode's, next FP use traps
-USER_TRAP: Final = 2
-USER_SVE_TRAP: Final = 4  # the rest only in worlds with more features
-GUEST_SVE_TRAP: Final = 8
-USER_SME_TRAP: Final = 16
-SM: Final = 32  # the CPU is in streaming mode (SVCR.SM)
-ZA_ON: Final = 64  # SVCR.ZA
-MODE_SHIFT: Final = 5
-
-World = NDArray[np.int32]
+# Labels: an owner, and a version above it. Owners: nobody, a softirq, a context, a thread's kernel-mode state.
+VERSION: Final = 1 << 32  # one version more
+NOBODYS: Final = 0  # lost, or never written: nobody knows what
+ZEROS: Final = VERSION  # nobody's, and known to be zeros
+SOFTIRQS: Final = 1  # left by kernel code in a softirq; also the owner's number
 
 
 @inline
-def context_base(cpus: int) -> int:
-    """Return where the record of context 0 starts."""
-    return cpus * C_SIZE
+def own(x: int) -> int:
+    """Return the owner number of context `x`: a task's user state or a vCPU's guest state."""
+    return 2 * x + 2
 
 
 @inline
-def plane_size(cpus: int, n: int) -> int:
-    """Return how far the planes of two neighbouring register classes lie apart."""
-    return cpus * C_SIZE + (n + 1) * X_SIZE
+def kernel_of(x: int) -> int:
+    """Return the owner number of the kernel-mode FP state of thread `x`."""
+    return 2 * x + 3
 
 
 @inline
-def kernel_owner(t: int, n: int) -> int:
-    """Return the owner number of the kernel-mode FP state of thread `t` in a world of `n` contexts."""
-    return n + 2 + t
+def context_of(owner: int) -> int:
+    """Return the context that an owner number from 2 on belongs to."""
+    return (owner >> 1) - 1
 
 
 @inline
-def softirq_owner(n: int) -> int:
-    """Return the owner number of what kernel code in a softirq leaves in the registers."""
-    return n + 1
+def owner_of(label: int) -> int:
+    """Return whose value a label stands for."""
+    return label & (VERSION - 1)
+
+
+@inline
+def is_own(w: World, k: int, x: int, label: int) -> bool:
+    """Tell whether `label` is a value of class `k` that context `x` itself has had, the latest or an older one."""
+    return owner_of(label) == own(x) and label >= w.context[x, BIRTH + k]
+
+
+@inline
+def classes_end(w: World) -> int:
+    """Return the column behind the last register class of a world; they are PER_CLASS columns apart."""
+    return CLASSES_END if w.features else PER_CLASS
 
 
 def new_world(cpus: int, is_vcpu: NDArray[np.bool_], words: tuple[int, int, int], features: int = 0) -> World:
@@ -120,23 +148,57 @@ def new_world(cpus: int, is_vcpu: NDArray[np.bool_], words: tuple[int, int, int]
     `is_vcpu` has one entry per context; `words` are the initial words of a CPU, a task and a vCPU; `features` as F_*.
     """
     n = len(is_vcpu)
-    size = plane_size(cpus, n)
-    beyond = CLASSES if features & (F_FPMR | F_AARCH32 | F_SME) else ZA + 1
-    world = np.zeros(size * (beyond if features else 1), np.int32)
-    for k, plane in enumerate(world.reshape(-1, size)):
-        records = plane[cpus * C_SIZE : cpus * C_SIZE + n * X_SIZE].reshape(n, X_SIZE)
-        records[:, X_IMAGE] = np.arange(1, n + 1)
-        records[:, X_IMAGE + 1] = records[:, X_VER] = records[:, X_INIT] = 1
-        if k == V:
-            plane[: cpus * C_SIZE].reshape(cpus, C_SIZE)[:, C_WORD] = words[0]
-            records[:, X_WORD] = np.where(is_vcpu, words[2], words[1])
-            records[:, X_KERNEL] = np.arange(n + 2, 2 * n + 2)
-            records[:, X_VCPU] = is_vcpu
-        elif k == Z:
-            records[:, X_IMAGE], records[:, X_IMAGE + 1] = 0, 1  # zeros, whoever's
-            records[:, Z_SYSCALL] = ~is_vcpu
-            if features & F_GUEST_SVE:  # KVM allocates a vCPU's storage when its features are finalised
-                records[is_vcpu, Z_STORE] = SVE_STORE
-                records[is_vcpu, Z_WIDE] = np.flatnonzero(is_vcpu) + 1
-                records[is_vcpu, Z_WIDE + 1] = 1
-    return world
+    columns = WIDE_COLUMNS if features else COLUMNS
+    w = World(np.zeros((cpus, columns), np.int64), np.zeros((n + 1, columns), np.int64), features)
+    w.cpu[:, WORD] = words[0]
+    x = w.context[:n]  # a view
+    first = 2 * np.arange(n) + 2 + VERSION  # own(x), version 1
+    x[:, WORD] = np.where(is_vcpu, words[2], words[1])
+    x[:, IS_VCPU] = is_vcpu
+    x[:, KERNEL_IMAGE] = x[:, KERNEL_LATEST] = 2 * np.arange(n) + 3  # kernel_of(x), version 0
+    for k in range(V, classes_end(w), PER_CLASS):
+        x[:, IMAGE + k] = x[:, LATEST + k] = x[:, INITIAL + k] = first
+        x[:, BIRTH + k] = first - VERSION
+    if features:
+        x[:, IMAGE + Z] = ZEROS
+        x[:, IN_SYSCALL] = ~is_vcpu
+        if features & F_GUEST_SVE:  # KVM allocates a vCPU's storage when its features are finalised
+            x[is_vcpu, STORAGE] = SVE_STORE
+            x[is_vcpu, SVE_IMAGE] = first[is_vcpu]
+    return w
+
+
+def copy_of(w: World) -> World:
+    """Return a copy that shares nothing with `w`."""
+    return World(w.cpu.copy(), w.context.copy(), w.features)
+
+
+@inline
+def copy_record(source: Ints, i: int, to: Ints, k: int) -> None:
+    """Copy record `i` of one array onto record `k` of another."""
+    for j in range(COLUMNS):
+        to[k, j] = source[i, j]
+    if source.shape[1] > COLUMNS:
+        for j in range(COLUMNS, WIDE_COLUMNS):
+            to[k, j] = source[i, j]
+
+
+@inline
+def copy_world(w: World, to: World) -> None:
+    """Make `to` the same as `w`, a world of the same size."""
+    for c in range(len(w.cpu)):
+        copy_record(w.cpu, c, to.cpu, c)
+    for x in range(len(w.context)):
+        copy_record(w.context, x, to.context, x)
+
+
+@inline
+def same_record(a: Ints, i: int, b: Ints, k: int) -> bool:
+    """Tell whether record `i` of one array is record `k` of another."""
+    different = 0
+    for j in range(COLUMNS):
+        different |= a[i, j] ^ b[k, j]
+    if a.shape[1] > COLUMNS:
+        for j in range(COLUMNS, WIDE_COLUMNS):
+            different |= a[i, j] ^ b[k, j]
+    return different == 0

@@ -5,24 +5,35 @@ zeroes the rest of its Z register; SVE instructions work at the length in ZCR; e
 Z, P and FFR and with them V, and resets FPMR; enabling ZA zeroes it. Linux (Documentation/arch/arm64/sve.rst): a system
 call may discard all of Z but V; a change of vector length discards it.
 
-Labels here are as in V's plane, with one addition: owner 0 with version 1 is zeros, with version 0 nobody knows what.
-A vector length is a value like any other: its owner's. A vCPU has two: the one its guest has chosen, (vCPU, version),
-and the longest it may choose, which its image is laid out for, (kernel_owner(vCPU), 0).
+A vector length is a value like any other: its owner's. A vCPU has two: the one its guest has chosen, own(vCPU) with a
+version, and the longest it may choose, which its image is laid out for: kernel_of(vCPU), without one.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
-from fpstate.jit import bare, inline
+from fpstate.jit import inline
+from fpstate.world import operations
 from fpstate.world.events import Event
+from fpstate.world.operations import (
+    CLEAR,
+    FETCH,
+    LOAD,
+    N_GUEST_TRAP,
+    N_LOAD_SVE,
+    N_PARTS,
+    N_SAVE_SVE,
+    N_SME_TRAP,
+    N_SVE_TRAP,
+    N_USER_TRAP,
+    set_fields,
+    whose,
+)
 from fpstate.world.state import (
-    C_REGS,
-    C_SIZE,
-    C_WORD,
+    BIRTH,
+    CLASSES_END,
+    DISCARDABLE,
     F_AARCH32,
     F_FPMR,
     F_GUEST_SVE,
@@ -31,40 +42,60 @@ from fpstate.world.state import (
     FPEXC,
     FPMR,
     FREE,
+    GUEST_FP_TRAP,
     GUEST_SVE_TRAP,
-    GUEST_TRAP,
+    IMAGE,
+    IN_SYSCALL,
+    INITIAL,
+    IS_VCPU,
+    LATEST,
+    MODE,
     MODE_SHIFT,
+    NOBODYS,
+    PER_CLASS,
+    REGISTERS,
     SM,
+    STORAGE,
+    SVCR,
+    SVE_FRAME,
+    SVE_IMAGE,
     SVE_STORE,
+    USER_FP_TRAP,
     USER_SME_TRAP,
     USER_SVE_TRAP,
-    USER_TRAP,
-    X_BIRTH,
-    X_IMAGE,
-    X_INIT,
-    X_MODE,
-    X_SIZE,
-    X_VCPU,
-    X_VER,
-    Z_DEAD,
-    Z_FRAME,
-    Z_STORE,
-    Z_SYSCALL,
-    Z_WIDE,
+    VERSION,
+    WORD,
     ZA,
     ZA_ON,
     ZA_STORE,
-    ZA_SVCR,
     ZCR,
+    ZEROS,
     V,
     World,
     Z,
-    context_base,
-    kernel_owner,
-    plane_size,
+    context_of,
+    is_own,
+    kernel_of,
+    owner_of,
+)
+from fpstate.world.step import MIND_AFTER, MIND_BEFORE, after_row, before_row, copy_of_parent
+from fpstate.world.table import A_ROW, NOT_LEARNED, R_OPS, Report, Table, find_row, named
+from fpstate.world.verdicts import (
+    CLASS_LEAKS,
+    CLASS_WRONG,
+    KERNEL_TRAPS,
+    NO_ROW,
+    NO_STORAGE,
+    OK,
+    TRAP_NOT_SERVED,
+    USE_AFTER_FREE,
+    WARNED,
+    WRONG_LENGTH,
+    WRONG_MODE,
+    WRONG_VALUE,
 )
 
-# Operations on more than V; the first ones are in world.step. The class of a CLASS operation is in bits 12 to 15.
+# Operations on more than V; the first ones are in world.operations. The class of a CLASS operation is in bits 12 to 15.
 SAVE_SVE: Final = 8  # V and Z to the SVE form of the image
 LOAD_SVE: Final = 9
 WIDEN: Final = 10  # in memory: the FPSIMD form to the SVE form, the rest zeros
@@ -87,18 +118,6 @@ DROP_SVE: Final = 26  # firmware is told that no SVE state is live
 WARN: Final = 27  # the kernel finds its own state impossible
 UNSYNCHRONISED: Final = 28  # a trap was lifted without ISB, and the registers behind it are touched
 
-FREED: Final = 7  # USE_AFTER_FREE of world.step
-WRONG_VALUE: Final = 2
-
-# What may go wrong beside the verdicts of world.step.
-NO_STORAGE: Final = 8
-VECTOR_LENGTH: Final = 9
-WRONG_MODE: Final = 10
-WARNED: Final = 11
-KERNEL_TRAPS: Final = 12
-CLASS_WRONG: Final = 16  # + class: a value of that class that is not its reader's latest
-CLASS_LEAKS: Final = 24  # + class: another's
-
 _SYSCALL: Final = int(Event.SYSCALL)
 _RET: Final = int(Event.RET_TO_USER)
 _INTERRUPT: Final = int(Event.INTERRUPT)
@@ -113,7 +132,7 @@ _PTRACE_SVE: Final = int(Event.PTRACE_SVE)
 _PTRACE_STREAMING: Final = int(Event.PTRACE_STREAMING)
 _PTRACE_ZA: Final = int(Event.PTRACE_ZA)
 _VL_CHANGE: Final = int(Event.VL_CHANGE)
-_SETREG: Final = int(Event.VCPU_SETREG)
+_VCPU_SETREG: Final = int(Event.VCPU_SETREG)
 _RESET: Final = int(Event.VCPU_RESET)
 _DOWN: Final = int(Event.CPU_DOWN)
 _PM_ENTER: Final = int(Event.CPU_PM_ENTER)
@@ -133,358 +152,385 @@ _SVE_TRAP: Final = int(Event.SVE_TRAP)
 _SME_TRAP: Final = int(Event.SME_TRAP)
 _GUEST_SVE_TRAP: Final = int(Event.GUEST_SVE_TRAP)
 
+_UP: Final = int(Event.CPU_UP)
+
 USES: Final = sum(1 << e for e in (_USER_FP, _GUEST_FP, _USER_SVE, _GUEST_SVE, _SMSTART, _SMSTOP, _USER_ZA))
-ZEROS: Final = 1  # version that makes owner 0 mean zeros
-
-Counts = NDArray[np.int64]
+"""Events that are uses of registers, and so may trap."""
 
 
-@inline
-def record(k: int, x: int, cpus: int, n: int) -> int:
-    """Return where the record of context `x` lies in the plane of class `k`."""
-    return k * plane_size(cpus, n) + context_base(cpus) + x * X_SIZE
+# Values.
 
 
 @inline
-def registers(k: int, c: int, cpus: int, n: int) -> int:
-    """Return where the label of class `k` in the registers of CPU `c` lies."""
-    return k * plane_size(cpus, n) + c * C_SIZE + C_REGS
+def is_latest(w: World, k: int, x: int, label: int, behind: int) -> bool:
+    """Tell whether `label` is the value context `x` had `behind` versions of class `k` ago, by zeros too if it was."""
+    version = w.context[x, LATEST + k] - behind * VERSION
+    zeros = w.context[x, INITIAL + k] == version or (k == Z and w.context[x, DISCARDABLE] == 1)
+    return label == version or (label == ZEROS and zeros)
 
 
 @inline
-def planes(w: World, cpus: int, n: int) -> int:
-    """Return how many register classes the world has."""
-    return len(w) // plane_size(cpus, n)
+def renew(w: World, k: int, x: int, zeros: bool) -> None:
+    """Give context `x` a new value of class `k` from outside; all copies are stale. `zeros`: the value is zeros."""
+    w.context[x, LATEST + k] += VERSION
+    if zeros:
+        w.context[x, INITIAL + k] = w.context[x, LATEST + k]
 
 
 @inline
-def put(w: World, to: int, owner: int, version: int) -> None:
-    """Write a label."""
-    w[to] = owner
-    w[to + 1] = version
+def latest_z(w: World, x: int) -> int:
+    """Return the label of context `x`'s latest Z: while that is its initial value, the label of zeros."""
+    return ZEROS if w.context[x, INITIAL + Z] == w.context[x, LATEST + Z] else w.context[x, LATEST + Z]
 
 
 @inline
-def copy(w: World, to: int, source: int) -> None:
-    """Copy a label."""
-    w[to] = w[source]
-    w[to + 1] = w[source + 1]
-
-
-@inline
-def written_narrow(w: World, c: int, cpus: int, n: int) -> None:
+def written_narrow(w: World, c: int) -> None:
     """Note that all V registers were written: that zeroes the rest of Z0-Z31, and leaves P and FFR as they were."""
-    at = registers(Z, c, cpus, n)
-    put(w, at, 0, ZEROS if w[at] == 0 and w[at + 1] == ZEROS else 0)
+    if w.cpu[c, REGISTERS + Z] != ZEROS:
+        w.cpu[c, REGISTERS + Z] = NOBODYS
 
 
 @inline
-def enter_mode(w: World, mode: int, c: int, cpus: int, n: int) -> None:
+def enter_mode(w: World, mode: int, c: int) -> None:
     """Write SVCR of CPU `c`: bit 0 SM, bit 1 ZA. What changes loses its registers, as the architecture says."""
-    before = w[c * C_SIZE + C_WORD] >> MODE_SHIFT & 3
+    before = w.cpu[c, WORD] >> MODE_SHIFT & 3
     if (before ^ mode) & 1:
-        put(w, registers(V, c, cpus, n), 0, ZEROS)
-        put(w, registers(Z, c, cpus, n), 0, ZEROS)
-        put(w, registers(FPMR, c, cpus, n), 0, ZEROS)
+        w.cpu[c, REGISTERS] = w.cpu[c, REGISTERS + Z] = w.cpu[c, REGISTERS + FPMR] = ZEROS
     if (before ^ mode) & 2:
-        put(w, registers(ZA, c, cpus, n), 0, ZEROS)
-    w[c * C_SIZE + C_WORD] = w[c * C_SIZE + C_WORD] & ~(SM | ZA_ON) | mode << MODE_SHIFT
+        w.cpu[c, REGISTERS + ZA] = ZEROS
+    w.cpu[c, WORD] = w.cpu[c, WORD] & ~(SM | ZA_ON) | mode << MODE_SHIFT
 
 
 @inline
-def layout_holds(w: World, x: int, c: int, cpus: int, n: int) -> bool:
-    """Tell whether the length in force on CPU `c` is the one the SVE form of context `x` is laid out for."""
-    if w[c * C_SIZE + C_WORD] & SM:
-        return True  # streaming mode has a length of its own, which is not modelled
-    at = registers(ZCR, c, cpus, n)
-    if w[context_base(cpus) + x * X_SIZE + X_VCPU]:
-        return bool(w[at] == kernel_owner(x, n))
-    return bool(w[at] == x + 1 and w[at + 1] == w[record(ZCR, x, cpus, n) + X_VER])
+def length_of(w: World, x: int) -> int:
+    """Return the label of the vector length that the SVE form of context `x` is laid out for."""
+    return kernel_of(x) if w.context[x, IS_VCPU] else w.context[x, LATEST + ZCR]
+
+
+# Operations.
 
 
 @inline
-def transfer(w: World, op: int, x: int, c: int, cpus: int, n: int) -> int:
+def transfer(w: World, op: int, x: int, c: int) -> int:
     """Save or load the SVE form of context `x` whole."""
-    za = record(Z, x, cpus, n)
-    if w[context_base(cpus) + x * X_SIZE + X_MODE] == FREE:
-        return FREED
-    if not w[za + Z_STORE] & SVE_STORE:
+    if w.context[x, MODE] == FREE:
+        return USE_AFTER_FREE
+    if not w.context[x, STORAGE] & SVE_STORE:
         return NO_STORAGE
-    if not layout_holds(w, x, c, cpus, n):
-        return VECTOR_LENGTH
+    streaming = w.cpu[c, WORD] & SM  # that mode has a length of its own, which is not modelled
+    if not streaming and w.cpu[c, REGISTERS + ZCR] != length_of(w, x):
+        return WRONG_LENGTH
     if op == SAVE_SVE:
-        copy(w, za + Z_WIDE, registers(V, c, cpus, n))
-        copy(w, za + X_IMAGE, registers(Z, c, cpus, n))
+        w.context[x, SVE_IMAGE] = w.cpu[c, REGISTERS]
+        w.context[x, IMAGE + Z] = w.cpu[c, REGISTERS + Z]
     else:
-        copy(w, registers(V, c, cpus, n), za + Z_WIDE)
-        copy(w, registers(Z, c, cpus, n), za + X_IMAGE)
-    return 0
+        w.cpu[c, REGISTERS] = w.context[x, SVE_IMAGE]
+        w.cpu[c, REGISTERS + Z] = w.context[x, IMAGE + Z]
+    return OK
 
 
 @inline
-def part(w: World, op: int, k: int, x: int, c: int, cpus: int, n: int) -> int:
+def part(w: World, op: int, k: int, x: int, c: int) -> int:
     """Save, load or overwrite the part of class `k` in the image of context `x`."""
-    at = record(k, x, cpus, n)
     if k == ZA:
-        if not w[record(Z, x, cpus, n) + Z_STORE] & ZA_STORE:
+        if not w.context[x, STORAGE] & ZA_STORE:
             return NO_STORAGE
-        if op != OVERWRITE_CLASS and not w[c * C_SIZE + C_WORD] & ZA_ON:
+        if op != OVERWRITE_CLASS and not w.cpu[c, WORD] & ZA_ON:
             return WRONG_MODE
     if op == SAVE_CLASS:
-        copy(w, at + X_IMAGE, registers(k, c, cpus, n))
+        w.context[x, IMAGE + k] = w.cpu[c, REGISTERS + k]
     elif op == LOAD_CLASS:
-        copy(w, registers(k, c, cpus, n), at + X_IMAGE)
+        w.cpu[c, REGISTERS + k] = w.context[x, IMAGE + k]
     else:
-        put(w, at + X_IMAGE, x + 1, w[at + X_VER])
-    return 0
+        w.context[x, IMAGE + k] = w.context[x, LATEST + k]
+    return OK
 
 
 @inline
-def put_latest_z(w: World, to: int, x: int, cpus: int, n: int) -> None:
-    """Write the label of context `x`'s latest Z: while that is its initial value, the label of zeros."""
-    at = record(Z, x, cpus, n)
-    if w[at + X_INIT] == w[at + X_VER]:
-        put(w, to, 0, ZEROS)
-    else:
-        put(w, to, x + 1, w[at + X_VER])
-
-
-@inline
-def in_memory(w: World, op: int, x: int, cpus: int, n: int) -> int:
+def in_memory(w: World, op: int, x: int) -> int:
     """Change the forms of the image of context `x` and their storage."""
-    za = record(Z, x, cpus, n)
-    va = record(V, x, cpus, n)
     if op == ALLOC_SVE:
-        w[za + Z_STORE] |= SVE_STORE
-        put(w, za + Z_WIDE, 0, 0)  # V is copied there; its zeros are nobody's
-        put(w, za + X_IMAGE, 0, ZEROS)
+        w.context[x, STORAGE] |= SVE_STORE
+        w.context[x, SVE_IMAGE] = NOBODYS  # V is copied there; its zeros are nobody's
+        w.context[x, IMAGE + Z] = ZEROS
     elif op == FREE_SVE:
-        w[za + Z_STORE] &= ~SVE_STORE
-        put(w, za + Z_WIDE, 0, 0)
-        put(w, za + X_IMAGE, 0, ZEROS)
+        w.context[x, STORAGE] &= ~SVE_STORE
+        w.context[x, SVE_IMAGE] = NOBODYS
+        w.context[x, IMAGE + Z] = ZEROS
     elif op == ALLOC_ZA:
-        w[za + Z_STORE] |= ZA_STORE
-        put(w, record(ZA, x, cpus, n) + X_IMAGE, 0, ZEROS)
+        w.context[x, STORAGE] |= ZA_STORE
+        w.context[x, IMAGE + ZA] = ZEROS
     elif op == FREE_ZA:
-        w[za + Z_STORE] &= ~ZA_STORE
-        put(w, record(ZA, x, cpus, n) + X_IMAGE, 0, ZEROS)
-    elif not w[za + Z_STORE] & SVE_STORE:
+        w.context[x, STORAGE] &= ~ZA_STORE
+        w.context[x, IMAGE + ZA] = ZEROS
+    elif not w.context[x, STORAGE] & SVE_STORE:
         return NO_STORAGE
     elif op == WIDEN:
-        copy(w, za + Z_WIDE, va + X_IMAGE)
-        put(w, za + X_IMAGE, 0, ZEROS)
+        w.context[x, SVE_IMAGE] = w.context[x, IMAGE]
+        w.context[x, IMAGE + Z] = ZEROS
     elif op == NARROW:
-        copy(w, va + X_IMAGE, za + Z_WIDE)
+        w.context[x, IMAGE] = w.context[x, SVE_IMAGE]
     elif op == OVERWRITE_SVE or (
-        right_label(w, Z, x, za + X_IMAGE, 1, cpus, n) and w[za + Z_WIDE] == x + 1
-        and w[za + Z_WIDE + 1] == w[va + X_VER] - 1
-    ):  # fmt: skip
-        put(w, za + Z_WIDE, x + 1, w[va + X_VER])
-        put_latest_z(w, za + X_IMAGE, x, cpus, n)
-    return 0
+        w.context[x, SVE_IMAGE] == w.context[x, LATEST] - VERSION and is_latest(w, Z, x, w.context[x, IMAGE + Z], 1)
+    ):
+        w.context[x, SVE_IMAGE] = w.context[x, LATEST]
+        w.context[x, IMAGE + Z] = latest_z(w, x)
+    return OK
 
 
 @inline
-def right_label(w: World, k: int, x: int, at: int, behind: int, cpus: int, n: int) -> bool:
-    """Tell whether the label at `at` is the value context `x` had `behind` versions of class `k` ago."""
-    own = record(k, x, cpus, n)
-    version = w[own + X_VER] - behind
-    if w[at] == x + 1:
-        return bool(w[at + 1] == version)
-    zero_is_right = w[own + X_INIT] == version or (k == Z and w[own + Z_DEAD])
-    return bool(w[at] == 0 and w[at + 1] == ZEROS and zero_is_right)
-
-
-@bare
-def wide_op(w: World, code: int, x: int, c: int, cpus: int, n: int) -> int:
-    """Carry out one operation on more than V for context `x`; return what went wrong, 0 if nothing."""
-    op = code & 255
-    if op == SAVE_SVE or op == LOAD_SVE:
-        return transfer(w, op, x, c, cpus, n)
-    if op == SAVE_CLASS or op == LOAD_CLASS or op == OVERWRITE_CLASS:
-        return part(w, op, code >> 12, x, c, cpus, n)
+def on_cpu(w: World, op: int, k: int, x: int, c: int) -> int:
+    """Carry out an operation on the registers or mode of CPU `c`, or a note of the kernel's; `k` is its argument."""
     if op == ZERO_SVE:
-        put(w, registers(Z, c, cpus, n), 0, ZEROS)
+        w.cpu[c, REGISTERS + Z] = ZEROS
     elif op == SET_VL:
-        vcpu = w[context_base(cpus) + x * X_SIZE + X_VCPU]
-        version = 0 if vcpu else w[record(ZCR, x, cpus, n) + X_VER]
-        put(w, registers(ZCR, c, cpus, n), kernel_owner(x, n) if vcpu else x + 1, version)
+        w.cpu[c, REGISTERS + ZCR] = length_of(w, x)
     elif op == SET_SVCR:
-        enter_mode(w, code >> 12, c, cpus, n)
+        enter_mode(w, k, c)
     elif op == FORCE_FPEXC:
-        put(w, registers(FPEXC, c, cpus, n), 0, 0)
+        w.cpu[c, REGISTERS + FPEXC] = NOBODYS
     elif op == FRAME_SVE:
-        w[record(Z, x, cpus, n) + Z_FRAME] = 1
+        w.context[x, SVE_FRAME] = 1
     elif op == DROP_SVE:
-        put(w, registers(Z, c, cpus, n), 0, 0)
+        w.cpu[c, REGISTERS + Z] = NOBODYS
     elif op == WARN:
         return WARNED
-    elif op == UNSYNCHRONISED:
-        return KERNEL_TRAPS
     else:
-        return in_memory(w, op, x, cpus, n)
-    return 0
+        return KERNEL_TRAPS
+    return OK
 
 
 @inline
-def renew(w: World, k: int, x: int, zeros: bool, cpus: int, n: int) -> None:
-    """Give context `x` a new value of class `k` from outside; all copies are stale. `zeros`: the value is zeros."""
-    at = record(k, x, cpus, n)
-    w[at + X_VER] += 1
-    if zeros:
-        w[at + X_INIT] = w[at + X_VER]
+def carry_out(w: World, code: int, c: int, t: int, s: int, report: Report) -> int:
+    """Carry out one operation of a row on CPU `c` in a world of any features; return what went wrong."""
+    op, k = code & 255, code >> 12
+    if op <= FETCH:
+        verdict = operations.carry_out(w, code, c, t, s, report)
+        if w.features and (op == LOAD or op == CLEAR) and verdict == OK:
+            written_narrow(w, c)
+        return verdict
+    owner = named(w, code >> 8 & 15, c, t, s)
+    x = context_of(owner)
+    if op == SAVE_SVE or op == LOAD_SVE:
+        verdict = transfer(w, op, x, c)
+        if verdict == OK:
+            report.counts[(N_SAVE_SVE if op == SAVE_SVE else N_LOAD_SVE) + whose(w, owner)] += 1
+        return verdict
+    if op == SAVE_CLASS or op == LOAD_CLASS or op == OVERWRITE_CLASS:
+        verdict = part(w, op, k, x, c)
+        if verdict == OK and op != OVERWRITE_CLASS:
+            report.counts[N_PARTS + k // PER_CLASS] += 1
+        return verdict
+    if op == ZERO_SVE or op == SET_VL or op >= SET_SVCR:
+        return on_cpu(w, op, k, x, c)
+    return in_memory(w, op, x)
 
 
 @inline
-def may_discard(w: World, x: int, cpus: int, n: int) -> None:
+def run_row(w: World, table: Table, report: Report, r: int, c: int, t: int, s: int) -> int:
+    """Carry out one decision: its operations, then its new words and pointers."""
+    verdict = OK
+    for i in range(table.rows[r, R_OPS]):
+        verdict = carry_out(w, table.rows[r, R_OPS + 1 + i], c, t, s, report)
+        if verdict:
+            break
+    set_fields(w, table, r, c, t, s)
+    return verdict
+
+
+# Events.
+
+
+@inline
+def may_discard(w: World, x: int) -> None:
     """Make zeros right for Z of task `x`, beside its value if that is anything else."""
-    at = record(Z, x, cpus, n)
-    w[at + Z_DEAD] = 0 if w[at + X_INIT] == w[at + X_VER] else 1
+    w.context[x, DISCARDABLE] = 0 if w.context[x, INITIAL + Z] == w.context[x, LATEST + Z] else 1
 
 
 @inline
-def leave_streaming(w: World, t: int, features: int, cpus: int, n: int) -> None:
+def leave_streaming(w: World, t: int) -> None:
     """Take task `t` out of streaming mode, at a system call or signal; V and Z become zeros (arch/arm64/sme.rst)."""
-    w[record(ZA, t, cpus, n) + ZA_SVCR] &= ~1
-    renew(w, V, t, True, cpus, n)
-    renew(w, Z, t, True, cpus, n)
-    if features & F_FPMR:
-        renew(w, FPMR, t, True, cpus, n)
+    w.context[t, SVCR] &= ~1
+    renew(w, V, t, True)
+    renew(w, Z, t, True)
+    if w.features & F_FPMR:
+        renew(w, FPMR, t, True)
 
 
 @inline
-def newborn(w: World, x: int, cpus: int, n: int) -> None:
+def newborn(w: World, x: int) -> None:
     """Let context `x` begin anew in all classes but V: zeros, with nothing of its predecessor to be seen."""
-    for k in range(1, planes(w, cpus, n)):
-        renew(w, k, x, True, cpus, n)
-        at = record(k, x, cpus, n)
-        w[at + X_BIRTH] = w[at + X_VER]
+    for k in range(Z, CLASSES_END, PER_CLASS):
+        renew(w, k, x, True)
+        w.context[x, BIRTH + k] = w.context[x, LATEST + k]
         if k != Z:
-            put(w, at + X_IMAGE, x + 1, w[at + X_VER])  # a register image in the task or vCPU structure, reset with it
-    w[record(ZA, x, cpus, n) + ZA_SVCR] = 0
-    w[record(Z, x, cpus, n) + Z_DEAD] = 0
-
-
-@bare
-def wide_before(w: World, e: int, t: int, s: int, cpus: int, n: int, features: int) -> None:
-    """Do what an event does to the further classes before kernel code handles it."""
-    tz, sz = record(Z, t, cpus, n), record(Z, s, cpus, n)
-    if e == _SYSCALL:
-        w[tz + Z_SYSCALL] = 1
-        if features & F_SME and w[record(ZA, t, cpus, n) + ZA_SVCR] & 1:
-            leave_streaming(w, t, features, cpus, n)
-        may_discard(w, t, cpus, n)
-    elif e == _RET or e == _INTERRUPT:
-        w[tz + Z_SYSCALL] = 0
-    elif e == _EXEC:
-        newborn(w, t, cpus, n)
-    elif e == _SIGNAL:
-        w[tz + Z_FRAME] = 0
-    elif e == _SIGRETURN or e == _SIGRETURN_SVE or e == _SIGRETURN_ZA:
-        if e != _SIGRETURN:
-            renew(w, V, t, False, cpus, n)
-        renew(w, Z, t, e != _SIGRETURN_SVE, cpus, n)
-        w[tz + Z_DEAD] = w[tz + Z_SYSCALL] = 0  # forget_syscall
-        if features & F_FPMR:
-            renew(w, FPMR, t, False, cpus, n)
-        w[record(ZA, t, cpus, n) + ZA_SVCR] = 2 if e == _SIGRETURN_ZA else 0
-        renew(w, ZA, t, e != _SIGRETURN_ZA, cpus, n)
-    elif e == _PTRACE_WRITE:
-        may_discard(w, s, cpus, n)  # the rest of each register written becomes zeros
-    elif e == _PTRACE_SVE or e == _PTRACE_STREAMING:
-        renew(w, V, s, False, cpus, n)
-        renew(w, Z, s, False, cpus, n)
-        w[sz + Z_DEAD] = 0
-        if e == _PTRACE_STREAMING:
-            w[record(ZA, s, cpus, n) + ZA_SVCR] |= 1
-    elif e == _PTRACE_ZA:
-        renew(w, ZA, s, False, cpus, n)
-        w[record(ZA, s, cpus, n) + ZA_SVCR] |= 2
-    elif e == _SETREG:
-        if features & F_GUEST_SVE:
-            renew(w, Z, s, False, cpus, n)
-    elif e == _RESET:
-        newborn(w, s, cpus, n)
-        if features & F_GUEST_SVE:
-            put(w, sz + X_IMAGE, 0, ZEROS)
+            w.context[x, IMAGE + k] = w.context[
+                x, LATEST + k
+            ]  # a register image in the task or vCPU structure, reset with it
+    w.context[x, SVCR] = 0
+    w.context[x, DISCARDABLE] = 0
 
 
 @inline
-def lose_all(w: World, c: int, cpus: int, n: int) -> None:
-    """Let CPU `c` lose its registers of all classes."""
-    for k in range(planes(w, cpus, n)):
-        put(w, registers(k, c, cpus, n), 0, 0)
-    w[c * C_SIZE + C_WORD] &= ~(SM | ZA_ON)
+def recycle(w: World, x: int) -> None:
+    """Give the record of context `x` to a new one, in all classes but V."""
+    newborn(w, x)
+    w.context[x, IN_SYSCALL] = 1
+    laid_out = w.features & F_GUEST_SVE and w.context[x, IS_VCPU]
+    w.context[x, STORAGE] = SVE_STORE if laid_out else 0
+    w.context[x, SVE_IMAGE] = w.context[x, LATEST] if laid_out else NOBODYS
+    w.context[x, IMAGE + Z] = ZEROS
 
 
-@bare
-def wide_after(w: World, e: int, c: int, t: int, s: int, cpus: int, n: int, features: int) -> int:
+@inline
+def returns_from_signal(w: World, e: int, t: int) -> None:
+    """Replace all registers of task `t` by those of its signal frame, as `e` says that has them."""
+    if e != _SIGRETURN:
+        renew(w, V, t, False)
+    renew(w, Z, t, e != _SIGRETURN_SVE)
+    w.context[t, DISCARDABLE] = w.context[t, IN_SYSCALL] = 0  # forget_syscall
+    if w.features & F_FPMR:
+        renew(w, FPMR, t, False)
+    w.context[t, SVCR] = 2 if e == _SIGRETURN_ZA else 0
+    renew(w, ZA, t, e != _SIGRETURN_ZA)
+
+
+@inline
+def wide_before(w: World, e: int, t: int, s: int) -> None:
+    """Do what an event does to the further classes before kernel code handles it."""
+    if e == _SYSCALL:
+        w.context[t, IN_SYSCALL] = 1
+        if w.context[t, SVCR] & 1:
+            leave_streaming(w, t)
+        may_discard(w, t)
+    elif e == _RET or e == _INTERRUPT:
+        w.context[t, IN_SYSCALL] = 0
+    elif e == _EXEC:
+        newborn(w, t)
+    elif e == _SIGNAL:
+        w.context[t, SVE_FRAME] = 0
+    elif e == _SIGRETURN or e == _SIGRETURN_SVE or e == _SIGRETURN_ZA:
+        returns_from_signal(w, e, t)
+    elif e == _PTRACE_WRITE:
+        may_discard(w, s)  # the rest of each register written becomes zeros
+    elif e == _PTRACE_SVE or e == _PTRACE_STREAMING:
+        renew(w, V, s, False)
+        renew(w, Z, s, False)
+        w.context[s, DISCARDABLE] = 0
+        if e == _PTRACE_STREAMING:
+            w.context[s, SVCR] |= 1
+    elif e == _PTRACE_ZA:
+        renew(w, ZA, s, False)
+        w.context[s, SVCR] |= 2
+    elif e == _VCPU_SETREG:
+        if w.features & F_GUEST_SVE:
+            renew(w, Z, s, False)
+    elif e == _RESET:
+        newborn(w, s)
+        if w.features & F_GUEST_SVE:
+            w.context[s, IMAGE + Z] = ZEROS
+
+
+@inline
+def fork_classes(w: World, t: int, s: int) -> None:
+    """Let child `s` of `t` begin with nothing but V, and FPMR, of its parent's."""
+    newborn(w, s)
+    w.context[s, STORAGE] = 0
+    w.context[s, SVE_IMAGE] = NOBODYS
+    w.context[s, IMAGE + Z] = ZEROS
+    w.context[s, IN_SYSCALL] = 1
+    w.context[s, SVE_FRAME] = w.context[t, SVE_FRAME]
+    if w.features & F_FPMR:
+        renew(w, FPMR, s, False)
+        right = is_latest(w, FPMR, t, w.context[t, IMAGE + FPMR], 0)
+        w.context[s, IMAGE + FPMR] = w.context[s, LATEST + FPMR] if right else w.context[s, LATEST + FPMR] - VERSION
+
+
+@inline
+def enter_signal_handler(w: World, t: int) -> None:
+    """Let the signal handler of task `t` begin: outside streaming mode, with ZA off (arch/arm64/sme.rst)."""
+    if w.context[t, SVCR] & 1:
+        leave_streaming(w, t)
+    if w.context[t, SVCR] & 2:
+        renew(w, ZA, t, True)
+    w.context[t, SVCR] = 0
+
+
+@inline
+def frame_lacks(w: World, t: int) -> int:
+    """Return what is wrong with the SVE record of a signal frame just built, or with its absence."""
+    if w.context[t, SVE_FRAME]:
+        w.context[t, SVE_FRAME] = 0
+        right = is_latest(w, V, t, w.context[t, SVE_IMAGE], 0) and is_latest(w, Z, t, w.context[t, IMAGE + Z], 0)
+        return OK if right else CLASS_WRONG + Z
+    return OK if w.context[t, DISCARDABLE] or w.context[t, INITIAL + Z] == w.context[t, LATEST + Z] else CLASS_WRONG + Z
+
+
+@inline
+def wide_after(w: World, e: int, c: int, t: int, s: int) -> int:
     """Do what an event does to the further classes after kernel code has handled it; return what went wrong."""
     if e == _NEON or e == _SOFTIRQ or e == _EFI:
         if e == _EFI:
-            put(w, registers(Z, c, cpus, n), 0, 0)
+            w.cpu[c, REGISTERS + Z] = NOBODYS
         else:
-            written_narrow(w, c, cpus, n)
-        if w[c * C_SIZE + C_WORD] & SM:
+            written_narrow(w, c)
+        if w.cpu[c, WORD] & SM:
             return WRONG_MODE
     elif e == _PM_ENTER or e == _DOWN:
-        lose_all(w, c, cpus, n)
+        for k in range(V, CLASSES_END, PER_CLASS):
+            w.cpu[c, REGISTERS + k] = NOBODYS
+        w.cpu[c, WORD] &= ~(SM | ZA_ON)
     elif e == _VL_CHANGE:
-        renew(w, Z, t, True, cpus, n)
-        w[record(Z, t, cpus, n) + Z_DEAD] = 0
-        renew(w, ZCR, t, False, cpus, n)
+        renew(w, Z, t, True)
+        w.context[t, DISCARDABLE] = 0
+        renew(w, ZCR, t, False)
     elif e == _FORK:
-        newborn(w, s, cpus, n)
-        sz, tz = record(Z, s, cpus, n), record(Z, t, cpus, n)
-        w[sz + Z_STORE] = 0
-        put(w, sz + Z_WIDE, 0, 0)
-        put(w, sz + X_IMAGE, 0, ZEROS)
-        w[sz + Z_SYSCALL] = 1
-        w[sz + Z_FRAME] = w[tz + Z_FRAME]
-        if planes(w, cpus, n) > FPMR:
-            own, parent = record(FPMR, s, cpus, n), record(FPMR, t, cpus, n)
-            renew(w, FPMR, s, False, cpus, n)
-            right = right_label(w, FPMR, t, parent + X_IMAGE, 0, cpus, n)
-            put(w, own + X_IMAGE, s + 1, w[own + X_VER] if right else w[own + X_VER] - 1)
-    elif e == _SIGNAL and features & F_SVE:
-        verdict = frame_lacks(w, t, cpus, n)
-        if features & F_SME:
-            enter_signal_handler(w, t, features, cpus, n)
+        fork_classes(w, t, s)
+    elif e == _SIGNAL and w.features & F_SVE:
+        verdict = frame_lacks(w, t)
+        if w.features & F_SME:
+            enter_signal_handler(w, t)
         return verdict
-    return 0
+    return OK
 
 
 @inline
-def enter_signal_handler(w: World, t: int, features: int, cpus: int, n: int) -> None:
-    """Let the signal handler of task `t` begin: outside streaming mode, with ZA off (arch/arm64/sme.rst)."""
-    own = record(ZA, t, cpus, n)
-    if w[own + ZA_SVCR] & 1:
-        leave_streaming(w, t, features, cpus, n)
-    if w[own + ZA_SVCR] & 2:
-        renew(w, ZA, t, True, cpus, n)
-    w[own + ZA_SVCR] = 0
+def step(w: World, table: Table, report: Report, e: int, c: int, t: int, s: int) -> int:
+    """Let event `e` happen in a world of any features; the same as `world.step.step` where there is V alone."""
+    if e == _DOWN or e == _UP:
+        t = s = len(w.context) - 1
+    if e == _FORK:
+        copy_of_parent(w, t, s)
+    r = find_row(w, table, report, e, c, t, s)
+    report.asked[A_ROW] = r
+    if r == NOT_LEARNED:
+        return NO_ROW
+    verdict = OK
+    if MIND_BEFORE >> e & 1:
+        verdict = before_row(w, e, c, t, s)
+    if w.features:
+        wide_before(w, e, t, s)
+    if r >= 0:
+        verdict = max(verdict, run_row(w, table, report, r, c, t, s))
+    if MIND_AFTER >> e & 1:
+        verdict = max(verdict, after_row(w, e, c, t, s))
+    if w.features:
+        verdict = max(verdict, wide_after(w, e, c, t, s))
+    return verdict
 
 
-@inline
-def frame_lacks(w: World, t: int, cpus: int, n: int) -> int:
-    """Return what is wrong with the SVE record of a signal frame just built, or with its absence."""
-    tz = record(Z, t, cpus, n)
-    if w[tz + Z_FRAME]:
-        w[tz + Z_FRAME] = 0
-        own = right_label(w, V, t, tz + Z_WIDE, 0, cpus, n)
-        return 0 if own and right_label(w, Z, t, tz + X_IMAGE, 0, cpus, n) else CLASS_WRONG + Z
-    return 0 if w[tz + Z_DEAD] or w[tz + X_INIT] == w[tz + X_VER] else CLASS_WRONG + Z
+# Uses.
 
 
 @inline
 def trap_of(w: World, e: int, c: int) -> int:
     """Return the trap event that use `e` raises on CPU `c` as things are, 0 if none."""
-    word = w[c * C_SIZE + C_WORD]
+    word = w.cpu[c, WORD]
     if e == _GUEST_FP or e == _GUEST_SVE:
-        if word & GUEST_TRAP:
+        if word & GUEST_FP_TRAP:
             return _GUEST_FP_TRAP
         return _GUEST_SVE_TRAP if e == _GUEST_SVE and word & GUEST_SVE_TRAP else 0
-    if word & USER_TRAP:
+    if word & USER_FP_TRAP:
         return _USER_FP_TRAP
     if e == _USER_SVE:
         armed = USER_SME_TRAP if word & SM else USER_SVE_TRAP  # CPACR_EL1.SMEN covers SVE in streaming mode
@@ -493,61 +539,92 @@ def trap_of(w: World, e: int, c: int) -> int:
 
 
 @inline
-def touch_class(w: World, k: int, x: int, c: int, cpus: int, n: int) -> int:
+def count_trap(report: Report, trap: int) -> None:
+    """Count one trap taken."""
+    if trap == _USER_FP_TRAP:
+        report.counts[N_USER_TRAP] += 1
+    elif trap == _GUEST_FP_TRAP:
+        report.counts[N_GUEST_TRAP] += 1
+    elif trap == _SVE_TRAP:
+        report.counts[N_SVE_TRAP] += 1
+    elif trap == _GUEST_SVE_TRAP:
+        report.counts[N_SVE_TRAP + 1] += 1
+    else:
+        report.counts[N_SME_TRAP] += 1
+
+
+@inline
+def touch_class(w: World, k: int, x: int, c: int) -> int:
     """Let context `x` read and write class `k` on CPU `c`; return what is wrong with what it reads."""
-    at = registers(k, c, cpus, n)
-    own = record(k, x, cpus, n)
-    verdict = 0
-    if not right_label(w, k, x, at, 0, cpus, n):
-        owner = w[at]
-        mine = owner == 0 or (owner == x + 1 and w[at + 1] >= w[own + X_BIRTH])
+    label = w.cpu[c, REGISTERS + k]
+    verdict = OK
+    if not is_latest(w, k, x, label, 0):
+        mine = owner_of(label) == 0 or is_own(w, k, x, label)
         verdict = WRONG_VALUE if k == V else CLASS_WRONG + k if mine else CLASS_LEAKS + k
-    w[own + X_VER] += 1
-    put(w, at, x + 1, w[own + X_VER])
-    return verdict
-
-
-@bare
-def wide_use(w: World, e: int, x: int, c: int, cpus: int, n: int, features: int) -> int:
-    """Let context `x` use registers as `e` says, all traps being off; return what is wrong with what it reads."""
-    mode = w[c * C_SIZE + C_WORD] >> MODE_SHIFT & 3
-    own = record(ZA, x, cpus, n)
-    if mode != w[own + ZA_SVCR]:
-        w[own + ZA_SVCR] = mode
-        return WRONG_MODE
-    if e == _SMSTART or e == _SMSTOP:
-        enter_mode(w, 3 if e == _SMSTART else 0, c, cpus, n)
-        w[own + ZA_SVCR] = 3 if e == _SMSTART else 0
-        renew_in_registers(w, x, mode, c, cpus, n)
-        return 0
-    if e == _USER_ZA:
-        return touch_class(w, ZA, x, c, cpus, n) if mode & 2 else 0
-    verdict = touch_class(w, V, x, c, cpus, n)
-    if e == _USER_SVE or e == _GUEST_SVE:
-        length = registers(ZCR, c, cpus, n)
-        chosen = w[length] == x + 1 and w[length + 1] == w[record(ZCR, x, cpus, n) + X_VER]
-        if not chosen and not mode & 1:
-            verdict = max(verdict, VECTOR_LENGTH)
-        verdict = max(verdict, touch_class(w, Z, x, c, cpus, n))
-        w[record(Z, x, cpus, n) + Z_DEAD] = 0
-    if features & F_FPMR:
-        verdict = max(verdict, touch_class(w, FPMR, x, c, cpus, n))
-    if features & F_AARCH32 and (e == _GUEST_FP or e == _GUEST_SVE):
-        verdict = max(verdict, touch_class(w, FPEXC, x, c, cpus, n))
+    w.context[x, LATEST + k] += VERSION
+    w.cpu[c, REGISTERS + k] = w.context[x, LATEST + k]
     return verdict
 
 
 @inline
-def renew_in_registers(w: World, x: int, before: int, c: int, cpus: int, n: int) -> None:
-    """Make the zeros that a task's own change of mode left in the registers its latest values."""
-    after = w[record(ZA, x, cpus, n) + ZA_SVCR]
-    if (before ^ after) & 1:
-        renew(w, Z, x, True, cpus, n)
-        put_latest_z(w, registers(Z, c, cpus, n), x, cpus, n)
-        for k in (V, FPMR):
-            renew(w, k, x, True, cpus, n)
-            put(w, registers(k, c, cpus, n), x + 1, w[record(k, x, cpus, n) + X_VER])
-        w[record(Z, x, cpus, n) + Z_DEAD] = 0
-    if (before ^ after) & 2:
-        renew(w, ZA, x, True, cpus, n)
-        put(w, registers(ZA, c, cpus, n), x + 1, w[record(ZA, x, cpus, n) + X_VER])
+def change_mode(w: World, e: int, x: int, c: int) -> None:
+    """Let task `x` itself enter or leave streaming mode and ZA; the zeros that this leaves are its latest values."""
+    mode = 3 if e == _SMSTART else 0
+    changed = w.context[x, SVCR] ^ mode
+    enter_mode(w, mode, c)
+    w.context[x, SVCR] = mode
+    if changed & 1:
+        for k in (V, Z, FPMR):
+            renew(w, k, x, True)
+            w.cpu[c, REGISTERS + k] = latest_z(w, x) if k == Z else w.context[x, LATEST + k]
+        w.context[x, DISCARDABLE] = 0
+    if changed & 2:
+        renew(w, ZA, x, True)
+        w.cpu[c, REGISTERS + ZA] = w.context[x, LATEST + ZA]
+
+
+@inline
+def wide_use(w: World, e: int, x: int, c: int) -> int:
+    """Let context `x` use registers as `e` says, all traps being off; return what is wrong with what it reads."""
+    mode = w.cpu[c, WORD] >> MODE_SHIFT & 3
+    if mode != w.context[x, SVCR]:
+        w.context[x, SVCR] = mode
+        return WRONG_MODE
+    if e == _SMSTART or e == _SMSTOP:
+        change_mode(w, e, x, c)
+        return OK
+    if e == _USER_ZA:
+        return touch_class(w, ZA, x, c) if mode & 2 else OK
+    verdict = touch_class(w, V, x, c)
+    if e == _USER_SVE or e == _GUEST_SVE:
+        if w.cpu[c, REGISTERS + ZCR] != w.context[x, LATEST + ZCR] and not mode & 1:
+            verdict = max(verdict, WRONG_LENGTH)
+        verdict = max(verdict, touch_class(w, Z, x, c))
+        w.context[x, DISCARDABLE] = 0
+    if w.features & F_FPMR:
+        verdict = max(verdict, touch_class(w, FPMR, x, c))
+    if w.features & F_AARCH32 and (e == _GUEST_FP or e == _GUEST_SVE):
+        verdict = max(verdict, touch_class(w, FPEXC, x, c))
+    return verdict
+
+
+@inline
+def use(w: World, table: Table, report: Report, e: int, c: int, t: int, s: int) -> int:
+    """Let a use `e` happen in a world with more features than V; traps are taken first, each at most once.
+
+    A user SVE or SME trap is served on the way back to user mode: only the trap is taken, using is another event.
+    """
+    report.asked[A_ROW] = NOT_LEARNED + 1
+    for _ in range(3):
+        trap = trap_of(w, e, c)
+        if trap == 0:
+            break
+        verdict = step(w, table, report, trap, c, t, s)
+        if verdict != OK:
+            return verdict
+        count_trap(report, trap)
+        if trap == _SVE_TRAP or trap == _SME_TRAP:
+            return OK
+    if trap_of(w, e, c):
+        return TRAP_NOT_SERVED
+    return wide_use(w, e, s if e == _GUEST_FP or e == _GUEST_SVE else t, c)

@@ -8,27 +8,27 @@ from dataclasses import dataclass
 import numpy as np
 
 from fpstate.errors import FpstateError, unknown_name
+from fpstate.paths import order
+from fpstate.paths.order import Bounds
 from fpstate.policies.base import Policy
-from fpstate.rows import Rows, features_of
-from fpstate.traces.trace import Kind
-from fpstate.world import order as O
+from fpstate.rows.learn import Rows, features_of
 from fpstate.world.events import Event
 from fpstate.world.state import F_GUEST_SVE, F_SME, F_SVE, World, new_world
 
-KIND_NAMES = {k: "resume" if k == O.RESUME else Event(k).name.lower() for k in O.MOVES}
+KIND_NAMES = {k: "resume" if k == order.RESUME else Event(k).name.lower() for k in order.MOVES}
 GROUPS = {
-    "neon": (O.NEON_BEGIN, O.NEON_END, O.SOFTIRQ),
-    "kvm": (O.RUN_ENTER, O.LOAD, O.ENTER, O.GUEST_FP, O.EXIT_GUEST, O.PUT),
-    "vcpu_writes": (O.SETREG, O.RESET, O.FREE_VCPU),
-    "hotplug": (O.DOWN, O.UP),
-    "pm": (O.PM_ENTER,),
-    "lifecycle": (O.FORK, O.EXEC, O.EXIT),
-    "signals": (O.SIGNAL, O.SIGRETURN),
-    "ptrace": (O.PTRACE_WRITE, O.PTRACE_SVE, O.PTRACE_STREAMING, O.PTRACE_ZA),
-    "sve": O.WIDE_MOVES[F_SVE],
-    "guest_sve": O.WIDE_MOVES[F_GUEST_SVE],
-    "sme": O.WIDE_MOVES[F_SME],
-    "base": (O.SWITCH, O.RET, O.USER_FP, O.SYSCALL, O.RESUME),
+    "neon": (order.NEON_BEGIN, order.NEON_END, order.SOFTIRQ),
+    "kvm": (order.RUN_ENTER, order.LOAD, order.ENTER, order.GUEST_FP, order.EXIT_GUEST, order.PUT),
+    "vcpu_writes": (order.SETREG, order.RESET, order.FREE_VCPU),
+    "hotplug": (order.DOWN, order.UP),
+    "pm": (order.PM_ENTER,),
+    "lifecycle": (order.FORK, order.EXEC, order.EXIT),
+    "signals": (order.SIGNAL, order.SIGRETURN),
+    "ptrace": (order.PTRACE_WRITE, order.PTRACE_SVE, order.PTRACE_STREAMING, order.PTRACE_ZA),
+    "sve": order.WIDE_MOVES[F_SVE],
+    "guest_sve": order.WIDE_MOVES[F_GUEST_SVE],
+    "sme": order.WIDE_MOVES[F_SME],
+    "base": (order.SWITCH, order.RET, order.USER_FP, order.SYSCALL, order.RESUME),
 }
 """Names that stand for several events. "base" is always in."""
 
@@ -65,7 +65,7 @@ class Scope:
 
 def kinds_of(events: Iterable[str]) -> int:
     """Return the set of kinds of moves that names stand for, as bits. FpstateError for an unknown name."""
-    names = {name: (k,) for k, name in KIND_NAMES.items()} | GROUPS | {"all": O.MOVES}
+    names = {name: (k,) for k, name in KIND_NAMES.items()} | GROUPS | {"all": order.MOVES}
     bits = 0
     chosen = list(events)
     if not chosen or "-base" in chosen or "-all" in chosen:
@@ -81,25 +81,32 @@ def kinds_of(events: Iterable[str]) -> int:
     return bits
 
 
-def build(scope: Scope, rows: Rows) -> tuple[O.Scope, World]:
+def build(scope: Scope, rows: Rows) -> tuple[Bounds, World]:
     """Return a scope as the compiled code takes it, and the world it starts from."""
-    z = np.zeros(O.Z_SIZE, np.int64)
-    z[: O.Z_EVENTS] = scope.cpus, scope.tasks, scope.kthreads, scope.vcpus
     features = features_of(rows.policy)
-    absent = (k for feature, kinds in O.WIDE_MOVES.items() if not features & feature for k in kinds)
-    z[O.Z_EVENTS] = kinds_of(scope.events) & ~sum(1 << k for k in absent)
-    z[O.Z_FEATURES] = features
-    z[O.Z_PREEMPT_NEON] = rows.policy.preemptible_neon
+    absent = (k for feature, kinds in order.WIDE_MOVES.items() if not features & feature for k in kinds)
     flags = {f.name: 1 << f.shift for f in rows.fields.lists["Task"] if not f.pointer}
-    z[O.Z_FOREIGN], z[O.Z_TIF_SVE] = flags.get("foreign", 0), flags.get("tif_sve", 0)
-    kinds = [Kind.IDLE] * scope.cpus + [Kind.USER] * scope.tasks
-    kinds += [Kind.KTHREAD] * scope.kthreads + [Kind.VCPU] * scope.vcpus
-    kind = np.array(kinds, np.uint8)
-    world = new_world(scope.cpus, kind == Kind.VCPU, rows.fields.words, features)
-    rows.clear_mm(world, scope.cpus, (kind == Kind.IDLE) | (kind == Kind.KTHREAD))
-    z[O.Z_TASK_WORD], z[O.Z_VCPU_WORD] = rows.fields.words[1:]
-    O.start(world, z)
-    return z, world
+    _, task_word, vcpu_word = rows.fields.words
+    bounds = Bounds(
+        scope.cpus,
+        scope.tasks,
+        scope.kthreads,
+        scope.vcpus,
+        events=kinds_of(scope.events) & ~sum(1 << k for k in absent),
+        preempt_neon=rows.policy.preemptible_neon,
+        task_word=task_word,
+        vcpu_word=vcpu_word,
+        foreign=flags.get("foreign", 0),
+        tif_sve=flags.get("tif_sve", 0),
+    )
+    first_task = scope.cpus
+    first_kthread = first_task + scope.tasks
+    first_vcpu = first_kthread + scope.kthreads
+    x = np.arange(first_vcpu + scope.vcpus)
+    world = new_world(scope.cpus, x >= first_vcpu, rows.fields.words, features)
+    rows.clear_mm(world, (x < first_task) | (x >= first_kthread) & (x < first_vcpu))
+    order.start(world)
+    return bounds, world
 
 
 def names_of(scope: Scope) -> list[str]:

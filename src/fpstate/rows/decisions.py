@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fpstate.fields import Field
 from fpstate.policies.base import Policy
-from fpstate.rows import Rows
-from fpstate.session import ROLES, Decision, op_text
-from fpstate.world import step as S
+from fpstate.rows.fields import Field
+from fpstate.rows.learn import Rows
+from fpstate.rows.session import ROLES, Decision, op_text
 from fpstate.world.events import PARTICIPANTS, Event
+from fpstate.world.table import ELSEWHERE, ITS_STASH, NOBODY, SECOND_KERNEL, SECOND_ONE, TASK, TASK_KERNEL
 
 POINTER_NAMES = {
     "context": {0: "none", 1: "task", 2: "{second}", 3: "task.kernel", 4: "{second}.kernel", 5: "another"},
@@ -48,7 +48,7 @@ def all_decisions(rows: Rows) -> Iterator[Decision]:
 def _names_kernel_state(rows: Rows, decision: Decision) -> bool:
     """Tell whether a decision makes a pointer name some thread's kernel-mode state."""
     pointers = {f.name for f in rows.fields.lists["Cpu"] if f.pointer}
-    kernel = (S.TASK_KERNEL, S.SECOND_KERNEL)
+    kernel = (TASK_KERNEL, SECOND_KERNEL)
     return any(role == "cpu" and name in pointers and c in kernel for (role, name), c in decision.writes.items())
 
 
@@ -80,11 +80,11 @@ def _codes(event: Event, f: Field, kernel: bool) -> list[int]:
         return [0, 1, 2]
     if not f.pointer:
         return list(range(len(f.values)))
-    codes = [S.NOBODY, *([S.TASK] if PARTICIPANTS[event] else [])]
-    codes += [S.SECOND] if len(PARTICIPANTS[event]) == 2 else []
-    codes += [S.TASK_KERNEL] if kernel and PARTICIPANTS[event] else []
-    codes += [S.SECOND_KERNEL] if kernel and "next" in PARTICIPANTS[event] else []
-    return [*codes, S.ELSEWHERE]
+    codes = [NOBODY, *([TASK] if PARTICIPANTS[event] else [])]
+    codes += [SECOND_ONE] if len(PARTICIPANTS[event]) == 2 else []
+    codes += [TASK_KERNEL] if kernel and PARTICIPANTS[event] else []
+    codes += [SECOND_KERNEL] if kernel and "next" in PARTICIPANTS[event] else []
+    return [*codes, ELSEWHERE]
 
 
 def _value(event: Event, f: Field, code: int) -> str:
@@ -104,11 +104,11 @@ def _rule(rows: Rows, event: Event, path: Path, decision: Decision) -> Rule:
 
 def _actions(rows: Rows, event: Event, decision: Decision) -> Iterator[str]:
     second = PARTICIPANTS[event][-1] if PARTICIPANTS[event] else ""
-    names = {S.TASK: "task", S.SECOND: second, S.STASH: "host copy"}
-    names |= {S.TASK_KERNEL: "task.kernel", S.SECOND_KERNEL: f"{second}.kernel"}
+    names = {TASK: "task", SECOND_ONE: second, ITS_STASH: "host copy"}
+    names |= {TASK_KERNEL: "task.kernel", SECOND_KERNEL: f"{second}.kernel"}
     for f in rows.fields.lists["Cpu"]:
         if f.pointer:
-            names[S.ELSEWHERE + f.shift] = f"whom {f.name} names"
+            names[ELSEWHERE + f.shift] = f"whom {f.name} names"
     for op, target, part in decision.ops:
         yield op_text(op | target << 8 | part << 12, names)
     vcpu = "vcpu" in PARTICIPANTS[event]

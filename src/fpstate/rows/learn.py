@@ -14,28 +14,36 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fpstate import session as session_module
 from fpstate.errors import FpstateError
-from fpstate.fields import Field, Fields, width
 from fpstate.policies.base import Policy
-from fpstate.session import ROLES, Decision, Refused, Session
-from fpstate.world import step as S
+from fpstate.rows import session as session_module
+from fpstate.rows.fields import Field, Fields, width
+from fpstate.rows.session import ROLES, Decision, Refused, Session
 from fpstate.world.events import N_EVENTS, NEEDS, PARTICIPANTS, Event
-from fpstate.world.state import (
-    F_AARCH32,
-    F_FPMR,
-    F_GUEST_SVE,
-    F_SME,
-    F_SVE,
-    X_SIZE,
-    X_WORD,
-    World,
-    context_base,
-    plane_size,
+from fpstate.world.state import F_AARCH32, F_FPMR, F_GUEST_SVE, F_SME, F_SVE, WORD, World
+from fpstate.world.table import (
+    H_BASE,
+    H_COLUMNS,
+    H_CPU_POINTER,
+    H_SECOND,
+    H_SECOND_POINTER,
+    H_TASK,
+    H_TASK_POINTER,
+    NOT_HANDLED,
+    PAGE_BITS,
+    R_COLUMNS,
+    R_CPU,
+    R_NEXT,
+    R_OPS,
+    R_POINTERS,
+    R_SECOND,
+    R_TASK,
+    Table,
 )
 
 MAX_VIEW_BITS = 38
@@ -44,6 +52,19 @@ MAX_POINTS = 60
 HANDLER_SECONDS = 5  # a handler takes microseconds
 ASKED_AGAIN = 4  # how often a handler is asked again, to see that it does not depend on chance
 Choose = Callable[[str, Field], int]
+
+
+@dataclass(frozen=True)
+class Read:
+    """A handler reads a field; what it does then hangs on the code it finds."""
+
+    role: str
+    field: str
+    then: dict[int, Node]
+
+
+Node = Read | tuple[Decision, bool]
+"""Where a handler stands: it reads a field next, or it has decided (and may go on after a point)."""
 
 
 @contextmanager
@@ -91,10 +112,9 @@ def features_of(policy: type[Policy]) -> int:
 
 
 class Rows:
-    """The rows of one policy, learned on demand, as arrays the engines run on.
+    """The rows of one policy, learned on demand; `table` is what the engines run on.
 
-    `handlers` says per event where words and pointers lie in the key, `index` maps base + key to row + 1,
-    `table` holds the rows. `traces[r]` lists what a tracer would see row r do, as in `Decision.trace`.
+    `traces[r]` lists what a tracer would see row r do, as in `Decision.trace`.
     """
 
     def __init__(self, policy: type[Policy], *, interruptible: bool = False) -> None:
@@ -104,18 +124,22 @@ class Rows:
         self.fields = Fields(policy)
         self.interruptible = interruptible
         self.points: list[tuple[Event, tuple[int, ...]]] = []  # event, keys of the segments before; numbered from 1
-        self.event_of_point = np.zeros(MAX_POINTS + 1, np.int32)
-        self.handlers = np.full((N_EVENTS + MAX_POINTS + 1, S.H_SIZE), -1, np.int32)
-        self.handlers[0, S.H_FEATURES] = features_of(policy)
-        self.table = np.zeros((64, S.R_SIZE), np.int32)
+        self.table = Table(
+            handlers=np.full((N_EVENTS + MAX_POINTS + 1, H_COLUMNS), NOT_HANDLED, np.int64),
+            index=np.zeros(0, np.int32),
+            rows=np.zeros((64, R_COLUMNS), np.int64),
+            event_of_point=np.zeros(MAX_POINTS + 1, np.int64),
+        )
         self.traces: list[list[tuple[str, int]]] = []
         self.where: list[str] = []  # file and line of each row's first operation, or of its handler
+        self._index_used = 0
+        self._paths: dict[int, Node] = {}  # by event or point
         self.names: list[tuple[int, int]] = []  # event (or N_EVENTS + point) and key of each row
         size = 0
         for event in PARTICIPANTS:
             if self.handler(event) is not None:
                 size += self._lay_out(event, size)
-        self.index = np.zeros(max(size, 1), np.int32)
+        self._more_index(max(size, 1))
 
     def handler(self, event: Event) -> Callable[..., object] | None:
         """Return the policy's handler for `event`, None if it has none or the world lacks the feature.
@@ -133,27 +157,37 @@ class Rows:
             return self.handler(Event[event.name.replace("EFI", "SOFTIRQ_NEON")])
         return found
 
-    def clear_mm(self, world: World, cpus: int, no_user: NDArray[np.bool_]) -> None:
+    def clear_mm(self, world: World, no_user: NDArray[np.bool_]) -> None:
         """Clear the field `mm` of threads without user mode, if the policy declares it: it stands for `current->mm`."""
-        for f in self.fields.lists["Task"]:
-            if f.name == "mm":
-                first = world[context_base(cpus) : plane_size(cpus, len(no_user))]
-                words = first.reshape(-1, X_SIZE)[: len(no_user), X_WORD]
-                words[no_user] &= ~(1 << f.shift)
+        self._clear("Task", "mm", world, no_user)
 
-    def without_sve(self, world: World, cpus: int, vcpus: NDArray[np.bool_]) -> None:
+    def without_sve(self, world: World, vcpus: NDArray[np.bool_]) -> None:
         """Clear the field `has_sve` of some vCPUs."""
-        for f in self.fields.lists["Vcpu"]:
-            if f.name == "has_sve":
-                first = world[context_base(cpus) : plane_size(cpus, len(vcpus))]
-                words = first.reshape(-1, X_SIZE)[: len(vcpus), X_WORD]
-                words[vcpus] &= ~(1 << f.shift)
+        self._clear("Vcpu", "has_sve", world, vcpus)
+
+    def _clear(self, kind: str, name: str, world: World, whose: NDArray[np.bool_]) -> None:
+        for f in self.fields.lists[kind]:
+            if f.name == name:
+                world.context[: len(whose), WORD][whose] &= ~(1 << f.shift)
+
+    def _more_index(self, entries: int) -> int:
+        """Take `entries` more of the index into use; return the first of them."""
+        before = self._index_used
+        self._index_used += entries
+        if self._index_used > len(self.table.index):
+            room = max(self._index_used, 3 * len(self.table.index) // 2)
+            longer = np.zeros(room, np.int32)
+            longer[:before] = self.table.index[:before]
+            self.table = self.table.but(index=longer)
+        return before
 
     def _slots(self, event: Event) -> Iterator[tuple[int, str, Field | None, int]]:
         """Yield (column, role, pointer or None for the word, bits) of all that is in view at `event`."""
         participants = PARTICIPANTS[event]
         vcpu = "vcpu" in participants
-        columns = {"cpu": (-1, S.H_CPU_PTR), "task": (S.H_TASK, S.H_TASK_PTR), "second": (S.H_SECOND, S.H_SECOND_PTR)}
+        columns = {
+            "cpu": (-1, H_CPU_POINTER), "task": (H_TASK, H_TASK_POINTER), "second": (H_SECOND, H_SECOND_POINTER),
+        }  # fmt: skip
         for role in ROLES[: 1 + len(participants)]:
             fields = list(self.fields.of(role, vcpu).values())
             yield columns[role][0], role, None, width(fields)
@@ -162,9 +196,9 @@ class Rows:
                     yield columns[role][1] + f.shift, role, f, f.bits
 
     def _lay_out(self, event: Event, base: int, number: int | None = None) -> int:
-        row = self.handlers[event if number is None else number]
-        row[S.H_BASE], bits = base, 0
-        row[S.H_TASK] = row[S.H_SECOND] = 0
+        row = self.table.handlers[event if number is None else number]
+        row[H_BASE], bits = base, 0
+        row[H_TASK] = row[H_SECOND] = 0
         for column, _, _, n in self._slots(event):
             if column >= 0:
                 row[column] = bits
@@ -173,8 +207,8 @@ class Rows:
             what = f"policy '{self.policy.name}' shows {bits} bits to '{event.name.lower()}'"
             raise FpstateError(what, expected=f"at most {MAX_VIEW_BITS}", hint="declare fewer or narrower fields")
         if bits > DIRECT_BITS:
-            row[S.H_BASE] = -2 - base
-            bits -= S.PAGE_BITS
+            row[H_BASE] = -2 - base
+            bits -= PAGE_BITS
         return 1 << bits
 
     def codes(self, event: Event, key: int) -> dict[tuple[str, str], int]:
@@ -243,15 +277,46 @@ class Rows:
         return FpstateError(f"{handler_of} raises {type(error).__name__}: {error}", where=f"{file}:{line}", hint=hint)
 
     def decide(self, e: int, key: int) -> tuple[Decision, bool]:
-        """Return the decision for one view at an event or point, asking several times: the answers must be the same."""
+        """Return the decision for one view at an event or point, and whether the handler goes on after it.
+
+        Where the handler would read only what it has read before, its answer is that of then. Else it is asked, several
+        times: the answers must be the same.
+        """
         event, keys = self.chain(e, key)
-        views = tuple(self._reader(event, k) for k in keys)
-        first, more = self.run(event, *views)
-        if any(self.run(event, *views)[0].key() != first.key() for _ in range(ASKED_AGAIN)):
+        codes = self.codes(event, key)
+        known = self._paths.get(e)
+        while isinstance(known, Read):
+            known = known.then.get(codes[known.role, known.field])
+        if known is not None:
+            return known
+        before = [self._reader(event, k) for k in keys[:-1]]
+        path: list[tuple[str, str]] = []
+
+        def choose(role: str, f: Field) -> int:
+            path.append((role, f.name))
+            return codes[role, f.name]
+
+        found = self.run(event, *before, choose)
+        reads = dict.fromkeys(path)
+        if any(self.run(event, *before, choose)[0].key() != found[0].key() for _ in range(ASKED_AGAIN)):
             handler = self.handler(event)
             assert handler is not None
             raise self._illegal(event, handler, Refused("answers differently when asked the same again"))
-        return first, more
+        self._keep_path(e, list(reads), codes, found)
+        return found
+
+    def _keep_path(
+        self, e: int, reads: list[tuple[str, str]], codes: dict[tuple[str, str], int], found: tuple[Decision, bool]
+    ) -> None:
+        """Keep a decision under what was read for it, in the order of reading."""
+        nodes = [Read(role, field, {}) for role, field in reads]
+        if not nodes:
+            self._paths[e] = found
+            return
+        node = self._paths.setdefault(e, nodes[0])
+        for place, new in enumerate([*nodes[1:], found], 1):
+            assert isinstance(node, Read)
+            node = node.then.setdefault(codes[reads[place - 1]], new)
 
     def chain(self, e: int, key: int) -> tuple[Event, tuple[int, ...]]:
         """Return the event a number stands for, and the keys of its segments up to this one."""
@@ -272,34 +337,35 @@ class Rows:
         decision, more = self.decide(e, key)
         event, keys = self.chain(e, key)
         r = len(self.names)
-        if r == len(self.table):
-            self.table = np.concatenate([self.table, np.zeros_like(self.table)])
-        self.table[r] = self._encode(event, key, decision)
+        if r == len(self.table.rows):
+            rows = np.concatenate([self.table.rows, np.zeros_like(self.table.rows)])
+            self.table = self.table.but(rows=rows)
+        self.table.rows[r] = self._encode(event, key, decision)
         if more:
-            self.table[r, S.R_NEXT] = self._point(event, keys)
+            self.table.rows[r, R_NEXT] = self._point(event, keys)
         self.traces.append(decision.trace)
         self.where.append(decision.where or self._defined(event))
         self.names.append((e, key))
         entry = self._entry(e, key)
-        self.index[entry] = r + 1
+        self.table.index[entry] = r + 1
         return r
 
     def _entry(self, e: int, key: int) -> int:
         """Return where in the index the row for `key` at `e` belongs; its page is made if need be."""
-        base = int(self.handlers[e, S.H_BASE])
+        base = int(self.table.handlers[e, H_BASE])
         if base >= 0:
             return base + key
         base = -2 - base
-        high, low = key >> S.PAGE_BITS, key & (1 << S.PAGE_BITS) - 1
-        if not self.index[base + high]:
-            self.index[base + high] = len(self.index)
-            self.index = np.concatenate([self.index, np.zeros(1 << S.PAGE_BITS, np.int32)])
-        return int(self.index[base + high]) + low
+        high, low = key >> PAGE_BITS, key & (1 << PAGE_BITS) - 1
+        if not self.table.index[base + high]:
+            page = self._more_index(1 << PAGE_BITS)
+            self.table.index[base + high] = page
+        return int(self.table.index[base + high]) + low
 
     def known(self, e: int, key: int) -> bool:
         """Tell whether the row for `key` at `e` has been learned."""
         entry = self._entry(e, key)
-        return bool(self.index[entry])
+        return bool(self.table.index[entry])
 
     def _defined(self, event: Event) -> str:
         """Return file and line of the handler of `event`."""
@@ -318,24 +384,23 @@ class Rows:
                 raise FpstateError(given, expected=expected, where=self._defined(event))
             self.points.append((event, keys))
             number = len(self.points)
-            size = self._lay_out(event, len(self.index), N_EVENTS + number)
-            self.index = np.concatenate([self.index, np.zeros(size, np.int32)])
-            self.event_of_point[number] = event
+            self._more_index(self._lay_out(event, self._index_used, N_EVENTS + number))
+            self.table.event_of_point[number] = event
         return self.points.index((event, keys)) + 1
 
     def _encode(self, event: Event, key: int, decision: Decision) -> list[int]:
         vcpu = "vcpu" in PARTICIPANTS[event]
         codes = self.codes(event, key) | decision.writes
-        row = [0] * S.R_SIZE
-        for column, role in ((S.R_CPU, "cpu"), (S.R_TASK, "task"), (S.R_SECOND, "second")):
+        row = [0] * R_COLUMNS
+        for column, role in ((R_CPU, "cpu"), (R_TASK, "task"), (R_SECOND, "second")):
             for f in self.fields.of(role, vcpu).values():
                 if not f.pointer:
                     row[column] |= codes.get((role, f.name), 0) << f.shift
         for (role, name), code in decision.writes.items():
             f = self.fields.of(role, vcpu)[name]
             if f.pointer:
-                row[S.R_PTRS] |= code + 1 << 6 * ROLES.index(role) + 3 * f.shift
-        row[S.R_OPS] = len(decision.ops)
+                row[R_POINTERS] |= code + 1 << 6 * ROLES.index(role) + 3 * f.shift
+        row[R_OPS] = len(decision.ops)
         for i, (op, target, part) in enumerate(decision.ops):
-            row[S.R_OPS + 1 + i] = op | target << 8 | part << 12
+            row[R_OPS + 1 + i] = op | target << 8 | part << 12
         return row

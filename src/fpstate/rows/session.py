@@ -8,41 +8,67 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fpstate.errors import unknown_name
-from fpstate.fields import Field, Fields, kind_of
-from fpstate.world import step as S
-from fpstate.world import wide as W
+from fpstate.rows.fields import Field, Fields, kind_of
+from fpstate.world import operations, table, wide
 from fpstate.world.events import PARTICIPANTS, Event
 from fpstate.world.state import FPEXC, FPMR, ZA, ZCR
 
 ROLES = ("cpu", "task", "second")
 PLAIN_OPS = {
-    "save": S.SAVE, "load": S.LOAD, "clear": S.CLEAR, "overwrite": S.OVERWRITE, "edit": S.EDIT, "fetch": S.FETCH,
-}  # fmt: skip
+    "save": operations.SAVE,
+    "load": operations.LOAD,
+    "clear": operations.CLEAR,
+    "overwrite": operations.OVERWRITE,
+    "edit": operations.EDIT,
+    "fetch": operations.FETCH,
+}
 SVE_OPS = {
-    "save_sve": W.SAVE_SVE, "load_sve": W.LOAD_SVE, "widen": W.WIDEN, "narrow": W.NARROW, "set_vl": W.SET_VL,
-    "alloc_sve": W.ALLOC_SVE, "free_sve": W.FREE_SVE, "overwrite_sve": W.OVERWRITE_SVE, "edit_sve": W.EDIT_SVE,
-    "frame_sve": W.FRAME_SVE, "alloc_za": W.ALLOC_ZA, "free_za": W.FREE_ZA,
-}  # fmt: skip
-PART_OPS = {"save_part": W.SAVE_CLASS, "load_part": W.LOAD_CLASS, "overwrite_part": W.OVERWRITE_CLASS}
-CPU_OPS = {"zero_sve": W.ZERO_SVE, "drop_sve": W.DROP_SVE, "force_fpexc": W.FORCE_FPEXC, "warn": W.WARN}
+    "save_sve": wide.SAVE_SVE,
+    "load_sve": wide.LOAD_SVE,
+    "widen": wide.WIDEN,
+    "narrow": wide.NARROW,
+    "set_vl": wide.SET_VL,
+    "alloc_sve": wide.ALLOC_SVE,
+    "free_sve": wide.FREE_SVE,
+    "overwrite_sve": wide.OVERWRITE_SVE,
+    "edit_sve": wide.EDIT_SVE,
+    "frame_sve": wide.FRAME_SVE,
+    "alloc_za": wide.ALLOC_ZA,
+    "free_za": wide.FREE_ZA,
+}
+PART_OPS = {"save_part": wide.SAVE_CLASS, "load_part": wide.LOAD_CLASS, "overwrite_part": wide.OVERWRITE_CLASS}
+CPU_OPS = {"zero_sve": wide.ZERO_SVE, "drop_sve": wide.DROP_SVE, "force_fpexc": wide.FORCE_FPEXC, "warn": wide.WARN}
 OPS = PLAIN_OPS | SVE_OPS
 PARTS = {"zcr": ZCR, "za": ZA, "fpmr": FPMR, "fpexc": FPEXC}
 MODE_FIELDS = ("sm", "za")
 GATES = ("guest_fp_trap", "guest_sve_trap", "user_fp_trap", "user_sme_trap")
 """Traps that kernel code itself can run into. User SVE is enabled apart from the kernel's (CPACR_EL1.ZEN)."""
 TOUCHES_REGISTERS = (
-    S.SAVE, S.LOAD, S.CLEAR, W.SAVE_SVE, W.LOAD_SVE, W.ZERO_SVE, W.SAVE_CLASS, W.LOAD_CLASS, W.SET_VL, W.SET_SVCR,
-)  # fmt: skip
+    operations.SAVE,
+    operations.LOAD,
+    operations.CLEAR,
+    wide.SAVE_SVE,
+    wide.LOAD_SVE,
+    wide.ZERO_SVE,
+    wide.SAVE_CLASS,
+    wide.LOAD_CLASS,
+    wide.SET_VL,
+    wide.SET_SVCR,
+)
 OP_NAMES = {number: name for name, number in (OPS | PART_OPS | CPU_OPS).items()}
-OP_NAMES |= {S.OOPS: "oops", W.SET_SVCR: "set_svcr", W.UNSYNCHRONISED: "touches FP registers before the ISB"}
+OP_NAMES |= {
+    operations.OOPS: "oops",
+    wide.SET_SVCR: "set_svcr",
+    wide.UNSYNCHRONISED: "touches FP registers before the ISB",
+}
 
 
 def op_text(code: int, names: dict[int, str]) -> str:
     """Say what an operation of a row does; `names` are what to call its targets."""
     op, target, part = code & 255, code >> 8 & 15, code >> 12
-    if op == W.SET_SVCR:
+    if op == wide.SET_SVCR:
         return f"set_svcr {('none', 'SM', 'ZA', 'SM and ZA')[part]}"
-    if op in CPU_OPS.values() or op == W.UNSYNCHRONISED:
+    if op in CPU_OPS.values() or op == wide.UNSYNCHRONISED:
         return OP_NAMES[op]
     which = next((f" {name}" for name, number in PARTS.items() if number == part), "") if part else ""
     return f"{OP_NAMES[op].removesuffix('_part')}{which} {names.get(target, 'nobody')}"
@@ -108,11 +134,11 @@ class CpuEntity(Entity):
 
     def stash_host(self) -> None:
         """Save to the stash."""
-        self._session.operation(S.SAVE, S.STASH)
+        self._session.operation(operations.SAVE, table.ITS_STASH)
 
     def load_stash(self) -> None:
         """Load from the stash."""
-        self._session.operation(S.LOAD, S.STASH)
+        self._session.operation(operations.LOAD, table.ITS_STASH)
 
     def save_part(self, part: str, context: object) -> None:
         """Save one register class."""
@@ -133,7 +159,7 @@ class CpuEntity(Entity):
 
     def set_svcr(self, sm: bool, za: bool) -> None:
         """Write SVCR."""
-        self._session.operation(W.SET_SVCR, S.TASK, int(sm) | int(za) << 1)
+        self._session.operation(wide.SET_SVCR, table.TASK, int(sm) | int(za) << 1)
         self._session.know("sm", bool(sm))
         self._session.know("za", bool(za))
 
@@ -158,7 +184,7 @@ class CpuEntity(Entity):
 def _operation(name: str) -> Callable[[CpuEntity, object], None]:
     def ask(self: CpuEntity, context: object) -> None:
         if context is None:
-            self._session.operation(S.OOPS, S.NOBODY)
+            self._session.operation(operations.OOPS, table.NOBODY)
         else:
             self._session.operation(OPS[name], self._session.target(name, context))
 
@@ -168,7 +194,7 @@ def _operation(name: str) -> Callable[[CpuEntity, object], None]:
 
 def _on_cpu(name: str) -> Callable[[CpuEntity], None]:
     def ask(self: CpuEntity) -> None:
-        self._session.operation(CPU_OPS[name], S.TASK)
+        self._session.operation(CPU_OPS[name], table.TASK)
 
     ask.__name__ = name
     return ask
@@ -266,11 +292,11 @@ class Session:
             return (None, self.entities["cpu"], Elsewhere((role, f.name), self.segment))[code]
         if f.pointer == "context":
             named = {
-                S.NOBODY: None,
-                S.TASK: self.entities.get("task"),
-                S.SECOND: self.entities.get("second"),
-                S.TASK_KERNEL: self.kernels.get("task"),
-                S.SECOND_KERNEL: self.kernels.get("second"),
+                table.NOBODY: None,
+                table.TASK: self.entities.get("task"),
+                table.SECOND_ONE: self.entities.get("second"),
+                table.TASK_KERNEL: self.kernels.get("task"),
+                table.SECOND_KERNEL: self.kernels.get("second"),
             }
             return named.get(code, Elsewhere((role, f.name), self.segment))
         return f.values[code]
@@ -315,24 +341,24 @@ class Session:
             if context.segment != self.segment:
                 raise Refused(f"uses what {role}.{name} named before a point where others may run; read it again")
             if role == "cpu":
-                return S.ELSEWHERE + self.fields("cpu")[name].shift
+                return table.ELSEWHERE + self.fields("cpu")[name].shift
         if isinstance(context, KernelState):
-            return S.TASK_KERNEL if context.role == "task" else S.SECOND_KERNEL
-        for code, role in ((S.TASK, "task"), (S.SECOND, "second")):
+            return table.TASK_KERNEL if context.role == "task" else table.SECOND_KERNEL
+        for code, role in ((table.TASK, "task"), (table.SECOND_ONE, "second")):
             if context is self.entities.get(role):
                 return code
         raise Refused(f"asks for the impossible: {what}({context!r}) needs a context")
 
     def operation(self, op: int, target: int, part: int = 0) -> None:
         """Keep an operation the handler asks for."""
-        if len(self.decision.ops) == S.MAX_OPS:
-            raise Refused(f"asks for more than {S.MAX_OPS} operations at one point")
-        if op >= W.SAVE_SVE and op != W.WARN and not self.catalogue.features:
+        if len(self.decision.ops) == table.MAX_OPS:
+            raise Refused(f"asks for more than {table.MAX_OPS} operations at one point")
+        if op >= wide.SAVE_SVE and op != wide.WARN and not self.catalogue.features:
             raise Refused(
                 f"asks for {OP_NAMES[op]} in a world that has FPSIMD registers only; test for the feature first"
             )
         if self.unsynchronised and op in TOUCHES_REGISTERS:
-            self.decision.ops.append((W.UNSYNCHRONISED, S.TASK, 0))
+            self.decision.ops.append((wide.UNSYNCHRONISED, table.TASK, 0))
         self.decision.trace.append((self.inside[-1] if self.inside else "", op))
         self.decision.where = self.decision.where or _line_of_policy()
         self.decision.ops.append((op, target, part))
