@@ -5,106 +5,93 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fpstate.cli.options import takes
+
 if TYPE_CHECKING:
     from fpstate.lab.capture import Capture
     from fpstate.lab.kernel import Kernel
+    from fpstate.lab.qemu import Machine
     from fpstate.lab.scenario import Scenario
 
 
-def command(
-    scenario: Annotated[str | None, typer.Argument(help="What runs: a name from --list, or a TOML file.")] = None,
+@dataclass(frozen=True)
+class Given:
+    """What is given on the command line."""
+
+    scenario: Annotated[str | None, typer.Argument(help="What runs: a name from --list, or a TOML file.")] = None
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The trace to write; SCENARIO.MODE.trace.txt.gz if none.")
-    ] = None,
-    cpus: Annotated[int | None, typer.Option(help="CPUs of the machine, 1 to 8; the scenario's own if none.")] = None,
-    cpu_model: Annotated[str | None, typer.Option(help="QEMU's CPU model: neoverse-n1, cortex-a57, max...")] = None,
+    ] = None
+    cpus: Annotated[int | None, typer.Option(help="CPUs of the machine, 1 to 8; the scenario's own if none.")] = None
+    cpu_model: Annotated[str | None, typer.Option(help="QEMU's CPU model: neoverse-n1, cortex-a57, max...")] = None
     mode: Annotated[
         str | None, typer.Option(help="Where KVM runs: vhe, nvhe or hvhe; the kernel's choice if none.")
-    ] = None,
-    kernel: Annotated[Path | None, typer.Option(help="An arm64 Image of your own; Debian's if none.")] = None,
-    modules: Annotated[Path | None, typer.Option(help="Folder of that kernel's modules.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="Record for at most so long (emulated time).")] = None,
+    ] = None
+    kernel: Annotated[Path | None, typer.Option(help="An arm64 Image of your own; Debian's if none.")] = None
+    modules: Annotated[Path | None, typer.Option(help="Folder of that kernel's modules.")] = None
+    seconds: Annotated[float | None, typer.Option(help="Record for at most so long (emulated time).")] = None
     no_emulator: Annotated[
         bool, typer.Option("--no-emulator", help="Record only what the kernel itself can: FP use stays unknown.")
-    ] = False,
-    allow_lost: Annotated[bool, typer.Option("--allow-lost", help="Keep a trace although events were lost.")] = False,
-    keep: Annotated[Path | None, typer.Option(help="A folder for all that the run leaves, to look into.")] = None,
-    list_: Annotated[bool, typer.Option("--list", help="List the scenarios.")] = False,
-    doctor: Annotated[bool, typer.Option("--doctor", help="Say what is missing here, and how to install it.")] = False,
+    ] = False
+    allow_lost: Annotated[bool, typer.Option("--allow-lost", help="Keep a trace although events were lost.")] = False
+    keep: Annotated[Path | None, typer.Option(help="A folder for all that the run leaves, to look into.")] = None
+    list_: Annotated[bool, typer.Option("--list", help="List the scenarios.")] = False
+    doctor: Annotated[bool, typer.Option("--doctor", help="Say what is missing here, and how to install it.")] = False
     print_commands: Annotated[
         bool, typer.Option("--print-commands", help="Print how to record the same on real hardware.")
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON (schema fpstate.capture/1).")] = False,
-) -> None:
+    ] = False
+    json: Annotated[bool, typer.Option("--json", help="Print JSON (schema fpstate.capture/1).")] = False
+
+
+@takes(Given)
+def command(given: Given) -> None:
     """Record a trace of a real Linux/KVM: boots a kernel under QEMU, runs guests and tasks, and writes what they did.
 
     The emulator tells which runs used FP, so that nothing of that is left unknown.
 
     Example: fpstate capture contended -o contended.trace.txt.gz
     """
-    if doctor:
-        _doctor(json)
-    elif list_:
-        _list(json)
-    elif print_commands:
-        _commands(kernel, modules, seconds, json)
+    if given.doctor:
+        _doctor(given.json)
+    elif given.list_:
+        _list(given.json)
+    elif given.print_commands:
+        _commands(given)
     else:
-        _capture(
-            scenario, output, cpus, cpu_model, mode, (kernel, modules), seconds, no_emulator, allow_lost, keep, json
-        )
+        _capture(given)
 
 
-def _capture(
-    name: str | None,
-    output: Path | None,
-    cpus: int | None,
-    cpu_model: str | None,
-    mode: str | None,
-    kernel: tuple[Path | None, Path | None],
-    seconds: float | None,
-    no_emulator: bool,
-    allow_lost: bool,
-    keep: Path | None,
-    json: bool,
-) -> None:
+def _capture(given: Given) -> None:
     from fpstate.errors import FpstateError
     from fpstate.lab.apt import fetch_kernel
-    from fpstate.lab.capture import capture, write_trace
+    from fpstate.lab.capture import Wishes, capture, write_trace
     from fpstate.lab.kernel import read_kernel
     from fpstate.lab.qemu import Machine, check_machine
     from fpstate.lab.scenario import check_cpus, check_seconds, find_scenario, scenario_names
 
-    if name is None:
+    if given.scenario is None:
         names = ", ".join(scenario_names())
         raise FpstateError("no scenario given", expected=f"one of {names}", hint="--list says what they do")
-    scenario = find_scenario(name)
-    machine = Machine(cpu_model or scenario.cpu_model, cpus or scenario.cpus, mode or "")
-    check_cpus(scenario, cpus if cpus is not None else scenario.cpus)
-    check_seconds(scenario.seconds if seconds is None else seconds)
-    if output is not None and not output.parent.is_dir():
-        raise FpstateError("there is no such folder", expected="a file in a folder", where=str(output))
-    own = _own_kernel(*kernel)
+    scenario = find_scenario(given.scenario)
+    machine = Machine(given.cpu_model or scenario.cpu_model, given.cpus or scenario.cpus, given.mode or "")
+    check_cpus(scenario, given.cpus if given.cpus is not None else scenario.cpus)
+    check_seconds(scenario.seconds if given.seconds is None else given.seconds)
+    if given.output is not None and not given.output.parent.is_dir():
+        raise FpstateError("there is no such folder", expected="a file in a folder", where=str(given.output))
+    own = _own_kernel(given.kernel, given.modules)
     check_machine(machine)
+    wishes = Wishes(given.seconds, not given.no_emulator, given.allow_lost, given.keep)
     with _telling() as tell:
-        image = own or read_kernel(fetch_kernel(tell))
-        made = capture(
-            scenario,
-            image,
-            machine,
-            seconds=seconds,
-            observe=not no_emulator,
-            allow_lost=allow_lost,
-            keep=keep,
-            tell=tell,
-        )
-    target = output or Path(f"{scenario.name}.{made.mode}.trace.txt.gz")
+        made = capture(scenario, own or read_kernel(fetch_kernel(tell)), machine, wishes, tell=tell)
+    target = given.output or Path(f"{scenario.name}.{made.mode}.trace.txt.gz")
     write_trace(made.trace, target)
-    _show(scenario, machine.cpu_model, machine.cpus, made, target, json)
+    _show(scenario, machine, made, target, json=given.json)
     if made.lost:
         raise typer.Exit(3)
 
@@ -132,7 +119,7 @@ def _telling() -> Iterator[Callable[[str], None]]:
         yield status.update
 
 
-def _show(scenario: Scenario, cpu_model: str, cpus: int, made: Capture, target: Path, json: bool) -> None:
+def _show(scenario: Scenario, machine: Machine, made: Capture, target: Path, *, json: bool) -> None:
     from fpstate.cli.output import console, print_json
 
     lines = sum(not line.startswith("#") for line in made.trace.splitlines())
@@ -142,8 +129,8 @@ def _show(scenario: Scenario, cpu_model: str, cpus: int, made: Capture, target: 
             "output": str(target),
             "kernel": made.kernel,
             "mode": made.mode,
-            "cpu_model": cpu_model,
-            "cpus": cpus,
+            "cpu_model": machine.cpu_model,
+            "cpus": machine.cpus,
             "lines": lines,
             "lost": made.lost,
             "missing": list(made.missing),
@@ -155,9 +142,8 @@ def _show(scenario: Scenario, cpu_model: str, cpus: int, made: Capture, target: 
         print_json("fpstate.capture/1", content)
         return
     out = console()
-    out.print(
-        f"{target}: {lines:,} lines, Linux {made.kernel}, {made.mode}, {cpus} CPUs ({cpu_model})", highlight=False
-    )
+    of = f"{machine.cpus} CPUs ({machine.cpu_model})"
+    out.print(f"{target}: {lines:,} lines, Linux {made.kernel}, {made.mode}, {of}", highlight=False)
     if made.observed:
         out.print(
             f"seen by the emulator: {made.user_runs:,} runs of user mode, {made.guest_runs:,} of guests; "
@@ -212,18 +198,18 @@ def _doctor(json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _commands(image: Path | None, modules: Path | None, seconds: float | None, json: bool) -> None:
+def _commands(given: Given) -> None:
     from fpstate.cli.output import print_json
     from fpstate.lab.recipe import commands
 
     recipe = None
-    if own := _own_kernel(image, modules):
+    if own := _own_kernel(given.kernel, given.modules):
         from fpstate.lab.capture import known
 
         with _telling() as tell:
             recipe = known(own, tell).recipe
-    lines = commands(recipe, 10 if seconds is None else seconds)
-    if json:
+    lines = commands(recipe, 10 if given.seconds is None else given.seconds)
+    if given.json:
         print_json("fpstate.capture/1", {"commands": lines})
     else:
         typer.echo("\n".join(lines))

@@ -7,9 +7,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from fpstate.cli.options import takes
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,87 +25,97 @@ if TYPE_CHECKING:
 EXIT_CODES = {"holds": 0, "violated": 1, "not reached": 3, "incomplete": 3}
 
 
-def command(
-    policy: Annotated[str, typer.Argument(help="A policy by name, or FILE.py:CLASS.")],
-    cpus: Annotated[int | None, typer.Option(help="CPUs.  [default: 2]", show_default=False)] = None,
-    tasks: Annotated[int | None, typer.Option(help="User tasks.  [default: 2]", show_default=False)] = None,
+@dataclass(frozen=True)
+class Given:
+    """What is given on the command line."""
+
+    policy: Annotated[str, typer.Argument(help="A policy by name, or FILE.py:CLASS.")]
+    cpus: Annotated[int | None, typer.Option(help="CPUs.  [default: 2]", show_default=False)] = None
+    tasks: Annotated[int | None, typer.Option(help="User tasks.  [default: 2]", show_default=False)] = None
     vcpus: Annotated[
         int | None, typer.Option(help="vCPUs.  [default: what finishes in seconds]", show_default=False)
-    ] = None,
-    kthreads: Annotated[int, typer.Option(help="Kernel threads beside the idle ones.")] = 0,
+    ] = None
+    kthreads: Annotated[int, typer.Option(help="Kernel threads beside the idle ones.")] = 0
     events: Annotated[
         str | None,
         typer.Option(
             help="Events or groups, by comma; '-name' takes one away; 'list' lists.  [default: all; sve: no ptrace]",
             show_default=False,
         ),
-    ] = None,
+    ] = None
     properties: Annotated[
         list[str] | None, typer.Option("--property", help="A property; all end-to-end ones if none; 'list' lists them.")
-    ] = None,
+    ] = None
     features: Annotated[
         str, typer.Option(help="Registers beside FPSIMD, and nvhe, barriers; by comma; 'list' lists them.")
-    ] = "",
-    max_states: Annotated[int, typer.Option(help="Give up (incomplete) beyond this many states.", min=1)] = 100_000_000,
-    cores: Annotated[int, typer.Option(help="1 or 2; the result is the same.", min=1, max=2)] = 2,
-    fold: Annotated[bool, typer.Option(help="Treat worlds that differ only in names as one.")] = True,
-    path: Annotated[str | None, typer.Option(help="Follow a path by its code instead of searching.")] = None,
-    pytest: Annotated[bool, typer.Option("--pytest", help="Print the counterexample as a pytest function.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON (schema fpstate.check/1).")] = False,
-) -> None:
+    ] = ""
+    max_states: Annotated[int, typer.Option(help="Give up (incomplete) beyond this many states.", min=1)] = 100_000_000
+    cores: Annotated[int, typer.Option(help="1 or 2; the result is the same.", min=1, max=2)] = 2
+    fold: Annotated[bool, typer.Option(help="Treat worlds that differ only in names as one.")] = True
+    path: Annotated[str | None, typer.Option(help="Follow a path by its code instead of searching.")] = None
+    pytest: Annotated[bool, typer.Option("--pytest", help="Print the counterexample as a pytest function.")] = False
+    json: Annotated[bool, typer.Option("--json", help="Print JSON (schema fpstate.check/1).")] = False
+
+
+@takes(Given)
+def command(given: Given) -> None:
     """Try every order of events in a scope: it holds, or the shortest path that breaks a property is shown.
 
     Exit codes: 0 holds, 1 violated, 3 incomplete (a bound was reached) or not reached (nothing was shown).
 
     Example: fpstate check defer-to-put
     """
-    from fpstate.check.run import check, replay_path
     from fpstate.cli.output import compiling_notice, print_json
-    from fpstate.paths.properties import DEFAULT
     from fpstate.policies.base import with_features
     from fpstate.policies.catalogue import find_policy
 
-    if events == "list" or properties == ["list"]:
-        _list(events == "list", json)
+    if given.events == "list" or given.properties == ["list"]:
+        _list(given.events == "list", given.json)
         return
-    if features == "list":
-        _list_features(json)
+    if given.features == "list":
+        _list_features(given.json)
         return
-    chosen = with_features(find_policy(policy), [word.strip() for word in features.split(",") if word.strip()])
-    scope = make_scope(chosen, cpus, tasks, vcpus, kthreads, events)
-    wanted = tuple(properties or DEFAULT)
+    policy = with_features(find_policy(given.policy), _words(given.features))
+    scope = scope_of(policy, given)
     compiling_notice("checker")
-    if path is not None:
-        result = replay_path(chosen, scope, path, properties=wanted)
-    else:
-        with _progress() as progress:
-            result = check(
-                chosen, scope, properties=wanted, max_states=max_states, cores=cores, fold=fold, progress=progress
-            )
-    if json:
+    result = _result_for(policy, scope, given)
+    if given.json:
         print_json("fpstate.check/1", result.to_json())
-    elif pytest and result.path:
-        typer.echo(_as_pytest(policy, result))
+    elif given.pytest and result.path:
+        typer.echo(_as_pytest(given.policy, result))
     else:
-        _show(policy, result)
+        _show(given.policy, result)
     raise typer.Exit(EXIT_CODES[result.verdict])
 
 
-def make_scope(
-    policy: type[Policy], cpus: int | None, tasks: int | None, vcpus: int | None, kthreads: int, events: str | None
-) -> Scope:
+def _words(given: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in given.split(",") if word.strip())
+
+
+def scope_of(policy: type[Policy], given: Given) -> Scope:
     """Return the scope the options name; what they leave open is the policy's default."""
     from fpstate.paths.scope import Scope, policy_scope
 
     default = policy_scope(policy)
-    given = None if events is None else tuple(word.strip() for word in events.split(",") if word.strip())
     return Scope(
-        default.cpus if cpus is None else cpus,
-        default.tasks if tasks is None else tasks,
-        default.vcpus if vcpus is None else vcpus,
-        kthreads,
-        default.events if given is None else given,
+        default.cpus if given.cpus is None else given.cpus,
+        default.tasks if given.tasks is None else given.tasks,
+        default.vcpus if given.vcpus is None else given.vcpus,
+        given.kthreads,
+        default.events if given.events is None else _words(given.events),
     )
+
+
+def _result_for(policy: type[Policy], scope: Scope, given: Given) -> Result:
+    from fpstate.check.run import check, replay_path
+    from fpstate.paths.properties import DEFAULT
+
+    wanted = tuple(given.properties or DEFAULT)
+    if given.path is not None:
+        return replay_path(policy, scope, given.path, properties=wanted)
+    bounds = {"max_states": given.max_states, "cores": given.cores, "fold": given.fold}
+    with _progress() as progress:
+        return check(policy, scope, properties=wanted, progress=progress, **bounds)
 
 
 @contextmanager

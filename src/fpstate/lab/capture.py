@@ -42,6 +42,16 @@ class Known:
 
 
 @dataclass(frozen=True)
+class Wishes:
+    """How a scenario is to be recorded."""
+
+    seconds: float | None = None  # the most emulated time to record; the scenario's own if None
+    observe: bool = True  # have the emulator see FP use
+    allow_lost: bool = False  # keep a trace although events were lost
+    keep: Path | None = None  # a folder where everything the run left stays
+
+
+@dataclass(frozen=True)
 class Capture:
     """A finished capture: the text of the trace, and what is known about it. Counts are of the whole machine."""
 
@@ -107,38 +117,35 @@ def capture(
     scenario: Scenario,
     kernel: Kernel,
     machine: Machine,
+    wishes: Wishes,
     *,
-    seconds: float | None = None,
-    observe: bool = True,
-    allow_lost: bool = False,
-    keep: Path | None = None,
     tell: Tell = lambda _: None,
 ) -> Capture:
     """Run a scenario and return its trace.
 
-    `seconds`: the most emulated time to record; the scenario's own if None. `observe`: have the emulator see FP use.
-    `keep`: a folder where everything the run left stays. Raise FpstateError for what cannot be recorded, an actor that
-    failed, and, unless allowed, for lost events.
+    Raise FpstateError for what cannot be recorded, an actor that failed, and, unless allowed, for lost events.
     """
     check_cpus(scenario, machine.cpus)
     check_machine(machine)
-    limit = scenario.seconds if seconds is None else seconds
+    limit = scenario.seconds if wishes.seconds is None else wishes.seconds
     check_seconds(limit)
     told = known(kernel, tell)
     places, watched = addresses(kernel, told.symbols, told.recipe)
     modules = with_dependencies(kernel, scenario.modules)
     arguments = ",".join([str(plugin(cache_folder())), *(f"at={address:x}" for address in places)])
     tell(f"running {scenario.name} on {machine.cpus} CPUs ({machine.cpu_model}), at most {limit:g} s")
-    with _folder(keep) as folder:
+    with _folder(wishes.keep) as folder:
         plan = _plan(scenario, told.recipe, machine.cpus, modules, limit)
-        done = run(kernel, machine, plan, folder, modules=modules, plugin=arguments if observe else "", seconds=limit)
+        done = run(
+            kernel, machine, plan, folder, modules=modules, plugin=arguments if wishes.observe else "", seconds=limit
+        )
         mode = checked(done, kernel, machine)
-        lost = lost_events(done, machine.cpus, allow_lost)
+        lost = lost_events(done, machine.cpus, wishes.allow_lost)
         tell("reading the trace")
         lines = done.text("trace").splitlines()
-        logs = read_logs(done.logs(), machine.cpus, watched) if observe else []
+        logs = read_logs(done.logs(), machine.cpus, watched) if wishes.observe else []
         unfinished = sum(m.number for m in done.messages if m.what.startswith("time was up"))
-    if observe:
+    if wishes.observe:
         lines = lined_up(lines, logs, watched)
     header = {
         "scenario": scenario.name,
@@ -147,7 +154,7 @@ def capture(
         "clock": "mono",
         "machine": f"{machine.cpu_model}, {machine.cpus} CPUs, QEMU {qemu_version()}",
         "missing": " ".join(told.recipe.missing),
-        "observed": "user guest" if observe else "",
+        "observed": "user guest" if wishes.observe else "",
     }
     text = "\n".join([*lines[:1], *(f"# fpstate: {k}={v}" for k, v in header.items() if v), *lines[1:]]) + "\n"
     traps: Counter[tuple[bool, int]] = sum((log.exceptions for log in logs), Counter())
@@ -157,7 +164,7 @@ def capture(
         mode,
         told.recipe.missing,
         lost,
-        observe,
+        wishes.observe,
         sum(" user_run: " in line for line in lines),
         sum(" guest_run: " in line for line in lines),
         traps[True, FP_TRAP],
