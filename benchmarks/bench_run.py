@@ -20,7 +20,7 @@ import unicorn.arm64_const as A
 from fpstate.machine.elf import Program, Segment, bundled
 from fpstate.machine.host import Host, Machine, Settings, State
 from fpstate.policies.catalogue import find_policy
-from fpstate.rows import Rows
+from fpstate.rows.learn import Rows
 
 SLICE = 10_000
 EXIT_CODES = (93, 94)

@@ -15,7 +15,7 @@ from collections import Counter
 from fpstate.machine.host import Settings
 from fpstate.machine.run import Laboratory, all_bundled
 from fpstate.policies.catalogue import policies
-from fpstate.rows import Rows
+from fpstate.rows.learn import Rows
 
 
 def main() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fpstate.check.mutants import EQUAL, FOUND, HARMLESS, OPEN, try_mutants
-from fpstate.check.scope import Scope
+from fpstate.paths.scope import Scope
 from fpstate.policies.catalogue import find_policy
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from fpstate.policies.catalogue import find_policy
 from fpstate.replay.engine import replay
-from fpstate.rows import Rows
+from fpstate.rows.learn import Rows
 from fpstate.world import step as S
 from tests import tiny
 

@@ -31,7 +31,7 @@ def figures(trace: Trace, name: str, *, maybe: bool) -> tuple[int, int, int]:
     outcome = replay(trace, ROWS[name], maybe=maybe)
     assert outcome.wrong == 0, f"{name} corrupts at event {outcome.first}"
     c = outcome.counts
-    return int(c[: N_LOAD_HOST].sum()), int(c[N_LOAD_HOST : N_CLEAR].sum()), int(c[N_USER_TRAP :].sum())
+    return int(c[:N_LOAD_HOST].sum()), int(c[N_LOAD_HOST:N_CLEAR].sum()), int(c[N_USER_TRAP:].sum())
 
 
 @settings(max_examples=30, deadline=None)

@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
-from fpstate.check.properties import DEFAULT
 from fpstate.check.run import HOLDS, INCOMPLETE, NOT_REACHED, VIOLATED, check, replay_path
-from fpstate.check.scope import Scope, kinds_of
 from fpstate.errors import FpstateError
+from fpstate.paths.properties import DEFAULT
+from fpstate.paths.scope import Scope, kinds_of
 from fpstate.policies.base import Policy
 from fpstate.policies.catalogue import find_policy
 from fpstate.policies.host_deferred import DeferredHost
@@ -138,7 +138,7 @@ def test_transient_exposure_is_a_property_lazy_policies_give_up() -> None:
 
 SCRIPT = """
 from fpstate.check.run import check
-from fpstate.check.scope import Scope
+from fpstate.paths.scope import Scope
 from fpstate.policies.catalogue import find_policy
 for name, scope in (("defer-to-put", Scope(1, 1, 1)), ("linux-6.14", Scope(1, 1, 1)), ("first-class", Scope(1, 1, 0))):
     r = check(find_policy(name), scope, cores=1)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fpstate.decisions import decision_table
 from fpstate.errors import FpstateError
 from fpstate.policies.catalogue import find_policy, policies
+from fpstate.rows.decisions import decision_table
 
 WANTED = {
     "defer-to-put", "eager", "first-class", "linux-3.14", "linux-4.18", "linux-6.14", "mark-foreign", "save-on-entry",

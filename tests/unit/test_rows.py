@@ -9,11 +9,11 @@ from enum import Enum
 import pytest
 
 from fpstate.check.run import check
-from fpstate.check.scope import Scope
 from fpstate.errors import FpstateError
+from fpstate.paths.scope import Scope
 from fpstate.policies.base import Context, Policy, bounded
 from fpstate.policies.host_deferred import DeferredHost
-from fpstate.rows import Rows
+from fpstate.rows.learn import Rows
 from fpstate.world import step as S
 from fpstate.world.events import Event
 

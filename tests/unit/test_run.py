@@ -12,7 +12,6 @@ pytest.importorskip("elftools")
 
 from fpstate.check.gallery import bugs
 from fpstate.check.run import check
-from fpstate.check.scope import Scope
 from fpstate.costs import load_profile
 from fpstate.errors import FpstateError
 from fpstate.machine.elf import Program, Segment, bundled, find_program
@@ -22,13 +21,14 @@ from fpstate.machine.host import Settings
 from fpstate.machine.record import as_trace
 from fpstate.machine.run import Laboratory, Result, all_bundled, handles_guests
 from fpstate.machine.twin import Difference
+from fpstate.paths.scope import Scope
 from fpstate.policies.base import kernel_function, with_features
 from fpstate.policies.catalogue import find_policy, policies
 from fpstate.policies.linux_4_18 import Linux418
 from fpstate.replay.compare import compare
 from fpstate.replay.engine import replay
 from fpstate.replay.validate import validate
-from fpstate.rows import Rows
+from fpstate.rows.learn import Rows
 from fpstate.traces.describe import describe
 from fpstate.traces.parquet import read_parquet, write_parquet
 from fpstate.traces.trace import Trace

@@ -9,12 +9,12 @@ import sys
 import pytest
 
 from fpstate.check.run import HOLDS, VIOLATED, check
-from fpstate.check.scope import Scope
 from fpstate.errors import FpstateError
+from fpstate.paths.scope import Scope
 from fpstate.policies.base import Policy, with_features
 from fpstate.policies.catalogue import find_policy, policies
 from fpstate.policies.host_deferred import DeferredHost
-from fpstate.rows import Rows
+from fpstate.rows.learn import Rows
 from fpstate.world.events import Event
 
 SMALL = Scope(1, 1, 1)
@@ -165,7 +165,7 @@ def test_every_kernel_version_has_a_policy() -> None:
 def test_compiled_and_interpreted_searches_agree_beyond_fpsimd() -> None:
     code = """
 from fpstate.check.run import check
-from fpstate.check.scope import Scope
+from fpstate.paths.scope import Scope
 from fpstate.policies.base import with_features
 from fpstate.policies.catalogue import find_policy
 for name, features in (("linux-6.1.y", ["guest-sve"]), ("linux-6.14", ["sme"]), ("linux-4.18", ["aarch32"])):

@@ -33,7 +33,16 @@ from fpstate.check.expand import (
     work,
 )
 from fpstate.check.moves import MAX_AGES, Desk, Setting, with_bits
-from fpstate.check.parts import Parts, canonical, enter_again, from_world, learn_names, new_parts, new_scratch, with_room
+from fpstate.check.parts import (
+    Parts,
+    canonical,
+    enter_again,
+    from_world,
+    learn_names,
+    new_parts,
+    new_scratch,
+    with_room,
+)
 from fpstate.check.store import Store, Words, hash_of, pack
 from fpstate.paths.order import MOVES
 from fpstate.paths.properties import gravity

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from fpstate.check.run import Result
+    from fpstate.cli.run import Given as RunGiven
     from fpstate.paths.scope import Scope
     from fpstate.paths.tell import Path, Step
     from fpstate.policies.base import Policy
@@ -92,7 +93,7 @@ def _words(given: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in given.split(",") if word.strip())
 
 
-def scope_of(policy: type[Policy], given: Given) -> Scope:
+def scope_of(policy: type[Policy], given: Given | RunGiven) -> Scope:
     """Return the scope the options name; what they leave open is the policy's default."""
     from fpstate.paths.scope import Scope, policy_scope
 
@@ -113,9 +114,16 @@ def _result_for(policy: type[Policy], scope: Scope, given: Given) -> Result:
     wanted = tuple(given.properties or DEFAULT)
     if given.path is not None:
         return replay_path(policy, scope, given.path, properties=wanted)
-    bounds = {"max_states": given.max_states, "cores": given.cores, "fold": given.fold}
     with _progress() as progress:
-        return check(policy, scope, properties=wanted, progress=progress, **bounds)
+        return check(
+            policy,
+            scope,
+            properties=wanted,
+            max_states=given.max_states,
+            cores=given.cores,
+            fold=given.fold,
+            progress=progress,
+        )
 
 
 @contextmanager

@@ -43,8 +43,8 @@ def _one(name: str, json: bool) -> None:
     from rich.table import Table
 
     from fpstate.cli.output import console, print_json
-    from fpstate.decisions import decision_table
     from fpstate.policies.catalogue import about, find_policy
+    from fpstate.rows.decisions import decision_table
 
     policy = find_policy(name)
     rules = decision_table(policy)

@@ -2,114 +2,138 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fpstate.cli.options import takes
+
 if TYPE_CHECKING:
+    from fpstate.machine.elf import Program
     from fpstate.machine.run import Outcome, Result
     from fpstate.policies.base import Policy
 
 
-def command(
+@dataclass(frozen=True)
+class Given:
+    """What is given on the command line."""
+
     programs: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[PROGRAM]...", help="Bundled programs by name, or static ELF files; all bundled ones if none."
         ),
-    ] = None,
+    ] = None
     policy: Annotated[
         str,
         typer.Option("--policy", "-p", help="A policy by name, FILE.py:CLASS, or the id of a bug for its faulty one."),
-    ] = "linux-6.14",
+    ] = "linux-6.14"
     cpus: Annotated[
         int | None, typer.Option(help="CPUs, each with one register file.  [default: 2]", show_default=False)
-    ] = None,
+    ] = None
     vcpus: Annotated[
         int | None,
         typer.Option(
             help="vCPUs, each with a VMM task; dealt programs in turn.  [default: one for each bundled program]",
             show_default=False,
         ),
-    ] = None,
+    ] = None
     tasks: Annotated[
         int | None,
         typer.Option(
             help="Tasks; programs are dealt to them in turn.  [default: one for each program]", show_default=False
         ),
-    ] = None,
-    slice_: Annotated[int, typer.Option("--slice", help="Time slice, in instructions.")] = 10_000,
-    seed: Annotated[int, typer.Option(help="Decides all that is random: the same seed gives the same run.")] = 1,
+    ] = None
+    slice_: Annotated[int, typer.Option("--slice", help="Time slice, in instructions.")] = 10_000
+    seed: Annotated[int, typer.Option(help="Decides all that is random: the same seed gives the same run.")] = 1
     softirq: Annotated[
         float, typer.Option(help="Probability of a softirq that uses NEON, at each entry of the kernel.", min=0, max=1)
-    ] = 0.1,
+    ] = 0.1
     vector_length: Annotated[
         int,
         typer.Option(
             help="Bytes of an SVE register: 16 to 256. Tasks, not guests, may then use SVE.", show_default=False
         ),
-    ] = 0,
-    trace: Annotated[str | None, typer.Option(metavar="OUT", help="Write what happened as a trace (Parquet).")] = None,
+    ] = 0
+    trace: Annotated[str | None, typer.Option(metavar="OUT", help="Write what happened as a trace (Parquet).")] = None
     path: Annotated[
         str | None,
         typer.Option(
             metavar="CODE", help="Drive the machine along a path of `check`, with its --cpus, --tasks, --vcpus."
         ),
-    ] = None,
-    kthreads: Annotated[int, typer.Option(help="With --path: as for `check`.")] = 0,
-    events: Annotated[str, typer.Option(help="With --path: as for `check`.")] = "all",
-    json: Annotated[bool, typer.Option("--json", help="Print JSON (schema fpstate.run/1).")] = False,
-) -> None:
+    ] = None
+    kthreads: Annotated[int, typer.Option(help="With --path: as for `check`.")] = 0
+    events: Annotated[str, typer.Option(help="With --path: as for `check`.")] = "all"
+    json: Annotated[bool, typer.Option("--json", help="Print JSON (schema fpstate.run/1).")] = False
+
+
+@takes(Given)
+def command(given: Given) -> None:
     """Run real AArch64 programs, as tasks and as guests, and see whether each computes what it computes alone.
 
     Example: fpstate run --policy defer-to-put --slice 3000
     """
-    from fpstate.cli.output import print_json
-
-    chosen = _policy(policy)
-    if path is not None:
-        _follow(chosen, path, (cpus, tasks, vcpus, kthreads, events), programs, trace, json)
-        return
-    from fpstate.errors import FpstateError
-    from fpstate.machine.elf import find_program
-    from fpstate.machine.engine import unicorn
-    from fpstate.machine.host import Settings
-    from fpstate.machine.run import all_bundled, check_limits, deal, handles_guests, run
     from fpstate.machine.twin import Difference
-    from fpstate.policies.base import with_features
-    from fpstate.traces.parquet import write_parquet
 
-    if kthreads or events != "all":
-        raise FpstateError("--kthreads and --events are given without --path", expected="them with --path only")
-    unicorn()
-    check_limits(cpus=2 if cpus is None else cpus, tasks=tasks or 0, vcpus=vcpus or 0, slice=slice_)
-    found = [find_program(name) for name in programs] if programs else all_bundled()
-    ours = [p for p in found if p in all_bundled()]
-    as_tasks = found if tasks is None else deal(found, tasks)
-    if vcpus and not handles_guests(chosen):
-        raise FpstateError(f"the policy '{chosen.name}' handles no guests", expected="--vcpus 0, or another policy")
-    as_guests = (ours if handles_guests(chosen) else []) if vcpus is None else deal(found, vcpus)
-    if not as_tasks and not as_guests:
-        raise FpstateError("there is nothing to run", expected="--tasks or --vcpus of at least 1")
-    if vector_length:
-        chosen = with_features(chosen, ["sve"])
-        as_tasks = [*as_tasks, find_program("sve")] if programs is None and tasks is None else as_tasks
-    elif any(p.name == "sve" for p in as_tasks):
-        raise FpstateError("the program 'sve' needs a machine with SVE", expected="--vector-length of 16 to 256")
-    _notice()
+    policy = _policy(given.policy)
     try:
-        settings = Settings(2 if cpus is None else cpus, slice_, seed, softirq)
-        result, recorded = run(chosen, tasks=as_tasks, guests=as_guests, settings=settings, vector_length=vector_length)
+        good = _run(policy, given) if given.path is None else _follow(policy, given.path, given)
     except Difference as difference:
         typer.echo(f"fpstate: stopped: {difference}", err=True)
         raise typer.Exit(1) from None
-    if trace is not None:
-        write_parquet(recorded, trace)
-    if json:
+    raise typer.Exit(0 if good else 1)
+
+
+def _run(policy: type[Policy], given: Given) -> bool:
+    """Run programs, print what came of it, and return whether all went well."""
+    from fpstate.cli.output import print_json
+    from fpstate.errors import FpstateError
+    from fpstate.machine.engine import unicorn
+    from fpstate.machine.host import Settings
+    from fpstate.machine.run import check_limits, run
+    from fpstate.policies.base import with_features
+    from fpstate.traces.parquet import write_parquet
+
+    if given.kthreads or given.events != "all":
+        raise FpstateError("--kthreads and --events are given without --path", expected="them with --path only")
+    unicorn()
+    cpus = 2 if given.cpus is None else given.cpus
+    check_limits(cpus=cpus, tasks=given.tasks or 0, vcpus=given.vcpus or 0, slice=given.slice_)
+    tasks, guests = _programs(policy, given)
+    if given.vector_length:
+        policy = with_features(policy, ["sve"])
+    _notice()
+    settings = Settings(cpus, given.slice_, given.seed, given.softirq)
+    result, recorded = run(policy, tasks=tasks, guests=guests, settings=settings, vector_length=given.vector_length)
+    if given.trace is not None:
+        write_parquet(recorded, given.trace)
+    if given.json:
         print_json("fpstate.run/1", result.to_json())
     else:
-        _show(result, trace)
-    raise typer.Exit(0 if result.ok else 1)
+        _show(result, given.trace)
+    return result.ok
+
+
+def _programs(policy: type[Policy], given: Given) -> tuple[list[Program], list[Program]]:
+    """Return the programs that run as tasks and those that run as guests."""
+    from fpstate.errors import FpstateError
+    from fpstate.machine.elf import find_program
+    from fpstate.machine.run import all_bundled, deal, handles_guests
+
+    found = [find_program(name) for name in given.programs] if given.programs else all_bundled()
+    ours = [p for p in found if p in all_bundled()]
+    tasks = found if given.tasks is None else deal(found, given.tasks)
+    if given.vcpus and not handles_guests(policy):
+        raise FpstateError(f"the policy '{policy.name}' handles no guests", expected="--vcpus 0, or another policy")
+    guests = (ours if handles_guests(policy) else []) if given.vcpus is None else deal(found, given.vcpus)
+    if not tasks and not guests:
+        raise FpstateError("there is nothing to run", expected="--tasks or --vcpus of at least 1")
+    if given.vector_length:
+        tasks = [*tasks, find_program("sve")] if given.programs is None and given.tasks is None else tasks
+    elif any(p.name == "sve" for p in tasks):
+        raise FpstateError("the program 'sve' needs a machine with SVE", expected="--vector-length of 16 to 256")
+    return tasks, guests
 
 
 def _policy(name: str) -> type[Policy]:
@@ -192,33 +216,26 @@ def _cut(text: str) -> str:
     return text if len(text) <= 32 else f"{text[:29]}..."
 
 
-def _follow(
-    policy: type[Policy], code: str, scope: tuple[int | None, int | None, int | None, int, str],
-    programs: list[str] | None, trace: str | None, json: bool,
-) -> None:  # fmt: skip
-    from fpstate.cli.check import make_scope, path_table, shortened
+def _follow(policy: type[Policy], code: str, given: Given) -> bool:
+    """Drive the machine along a path, print what came of it, and return whether all went well."""
+    from fpstate.cli.check import path_table, scope_of, shortened
     from fpstate.cli.output import console, print_json
     from fpstate.errors import FpstateError
     from fpstate.machine.follow import follow_path
-    from fpstate.machine.twin import Difference
 
-    if programs or trace is not None:
+    if given.programs or given.trace is not None:
         raise FpstateError(
             "--path is given with programs or --trace", expected="--path alone: it runs a pattern checker"
         )
     _notice()
-    try:
-        result = follow_path(policy, make_scope(policy, *scope), code)
-    except Difference as difference:
-        typer.echo(f"fpstate: stopped: {difference}", err=True)
-        raise typer.Exit(1) from None
-    if json:
+    result = follow_path(policy, scope_of(policy, given), code)
+    if given.json:
         print_json("fpstate.run-path/1", result.to_json())
-    else:
-        out = console()
-        out.print(path_table(f"path {code}", result.steps, range(result.scope.cpus)))
-        for read in result.reads:
-            out.print(read.sentence(), highlight=False, style="" if read.ok else "red")
-        if result.wrong:
-            out.print(f"{result.wrong}\ndecided at {shortened(result.blame)}", highlight=False)
-    raise typer.Exit(1 if result.wrong else 0)
+        return not result.wrong
+    out = console()
+    out.print(path_table(f"path {code}", result.steps, range(result.scope.cpus)))
+    for read in result.reads:
+        out.print(read.sentence(), highlight=False, style="" if read.ok else "red")
+    if result.wrong:
+        out.print(f"{result.wrong}\ndecided at {shortened(result.blame)}", highlight=False)
+    return not result.wrong

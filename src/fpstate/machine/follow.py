@@ -11,39 +11,63 @@ from typing import Any, Final
 
 import numpy as np
 
-from fpstate.check import path as P
-from fpstate.check.properties import DEFAULT, bits_of, first_name
-from fpstate.check.run import plan_for
-from fpstate.check.scope import Scope, build
-from fpstate.errors import FpstateError
 from fpstate.machine.elf import PAGE, bundled
 from fpstate.machine.engine import PC, TPIDR, USER_PSTATE, Registers, Stop
 from fpstate.machine.host import Machine
 from fpstate.machine.memory import KERNEL_BUFFER, Space
 from fpstate.machine.twin import ZEROS, Difference, Twin, Wrong
-from fpstate.policies.base import Policy
-from fpstate.rows import Rows
-from fpstate.traces.trace import Kind
-from fpstate.world import order as O
-from fpstate.world import step as S
-from fpstate.world.events import N_EVENTS
-from fpstate.world.state import (
-    C_CURRENT,
-    C_OFF,
-    C_SIZE,
-    C_WORD,
-    FREE,
-    GUEST_TRAP,
-    USER_TRAP,
-    X_FRAME,
-    X_IMAGE,
-    X_KERNEL,
-    X_MODE,
-    X_POINT,
-    X_RUNS,
-    X_SECOND,
-    X_SIZE,
+from fpstate.paths.order import (
+    DOWN,
+    DYING,
+    EXEC,
+    FORK,
+    FREE_VCPU,
+    GUEST_FP,
+    GUEST_TRAPS,
+    KERNEL,
+    NEON_BEGIN,
+    NEON_END,
+    PM_ENTER,
+    PM_EXIT,
+    PREEMPTIBLE,
+    PTRACE_WRITE,
+    PUT,
+    RESET,
+    RESUME,
+    RUN,
+    RUN_NEON,
+    RUN_OUT,
+    RUN_OUT_NEON,
+    SETREG,
+    SIGNAL,
+    SIGRETURN,
+    SOFTIRQ,
+    SOFTIRQ_END,
+    SOFTIRQ_ONLY,
+    SWITCH,
+    UP,
+    USER_FP,
+    USER_TRAPS,
+    arrive,
+    cpu_of,
+    kind_of,
+    other_of,
+    other_participant,
+    recycle,
+    set_out,
+    stop_at,
 )
+from fpstate.paths.properties import DEFAULT, bits_of, first_name
+from fpstate.paths.scope import Scope
+from fpstate.paths.tell import Step, tell
+from fpstate.paths.walk import Walker
+from fpstate.policies.base import Policy
+from fpstate.rows.learn import Rows
+from fpstate.traces.trace import Kind
+from fpstate.world.events import N_EVENTS
+from fpstate.world.state import CURRENT, FRAME, MODE, POINT, RUNS, SECOND, copy_world, kernel_of, own
+from fpstate.world.step import trap_of
+from fpstate.world.verdicts import OK, TRAP_NOT_SERVED
 
 GENERATION, LOW, WHOSE, HIGH = 19, 20, 22, 23  # registers of the pattern program: see pattern.S
 HASHED: Final = bytes(range(128))
@@ -83,7 +107,7 @@ class Followed:
     scope: Scope
     code: str
     property: str
-    steps: list[P.Step]
+    steps: list[Step]
     reads: list[Read]
     wrong: str
     blame: str
@@ -96,8 +120,8 @@ class Followed:
 class Follower:
     """The machine's side of a walk: contexts that run the pattern program, and a world that must stay the checker's."""
 
-    def __init__(self, walker: P.Walker, scope: Scope) -> None:
-        self.names, self.z = walker.names, walker.z
+    def __init__(self, walker: Walker, scope: Scope) -> None:
+        self.names, self.bounds = walker.names, walker.bounds
         kinds = [Kind.IDLE] * scope.cpus + [Kind.USER] * scope.tasks + [Kind.KTHREAD] * scope.kthreads
         kinds += [Kind.VCPU] * scope.vcpus
         self.machine = machine = Machine(scope.cpus, 8)
@@ -111,7 +135,7 @@ class Follower:
         self.hash = self._hash(0, "hash_end", 64, 64)
         self.lives = [0] * len(kinds)
         self.twin = Twin(walker.rows, np.array(kinds, np.uint8), machine.engines, machine.ram, self._initial)
-        self.twin.world[:] = walker.world
+        copy_world(walker.world, self.twin.world)
         self.registers = [Registers(USER_PSTATE) for _ in kinds]
         self.frames: dict[int, tuple[int, ...]] = {}
         for x, registers in enumerate(self.registers):
@@ -120,63 +144,61 @@ class Follower:
         self.reads: list[Read] = []
         self.number = 0
 
-    # One move, in the order of `world.order.make_move`.
+    # One move, in the order of `paths.order.make_move`.
 
     def move(self, move: int) -> int:
         """Make one move on the machine; return the verdict."""
         self.number += 1
-        twin, z, w = self.twin, self.z, self.twin.world
-        kind, c = move >> 12, move >> 8 & 15
-        t = int(w[c * C_SIZE + C_CURRENT])
-        s = int(O.second_of(w, z, kind, t, move & 255))
-        if kind == O.SWITCH:
+        twin, w = self.twin, self.twin.world
+        kind, c = kind_of(move), cpu_of(move)
+        t = int(w.cpu[c, CURRENT])
+        s = int(other_participant(w, kind, t, other_of(move)))
+        if kind == SWITCH:
             return self._switch(c, t, s)
-        if kind in (O.USER_FP, O.GUEST_FP):
-            return self._use(c, t, s, kind == O.GUEST_FP)
-        ta = twin.base + t * X_SIZE
-        if kind == O.RESUME:
-            point = int(w[ta + X_POINT]) >> 1
-            e, s = int(twin.rows.event_of_point[point]), int(w[ta + X_SECOND]) - 1
-            verdict, after = twin.segment(N_EVENTS + point, c, t, s)
-            w[ta + X_POINT] = after << 1 | (O._PREEMPTIBLE >> e & 1) if after else 0
-            if not after:
-                w[ta + X_SECOND] = 0
-                verdict = max(verdict, self._finish(e, c, t, s))
-                O.arrive(w, z, e, t, s)
-            return verdict
-        if kind == O.SYSCALL:
-            w[ta + X_MODE] = O.KERNEL
-        elif kind == O.RESET:
-            w[twin.base + s * X_SIZE + X_MODE] = O.KERNEL
-        elif kind in (O.DOWN, O.UP):
-            w[c * C_SIZE + C_OFF] = kind == O.DOWN
-            t = s = twin.n
-        verdict = self._happen(kind, c, t, s, straight=False)
-        if kind in (O.SOFTIRQ, O.PM_ENTER):
-            end = O.SOFTIRQ_END if kind == O.SOFTIRQ else O.PM_EXIT
-            verdict = max(verdict, self._happen(end, c, t, s, straight=True))
-        if t < twin.n and w[ta + X_POINT] == 0:
-            O.arrive(w, z, kind, t, s)
-            if kind == O.FREE_VCPU:
+        if kind in (USER_FP, GUEST_FP):
+            return self._use(kind, c, t, s)
+        if kind == RESUME:
+            return self._resume(c, t)
+        set_out(w, kind, c, t, s)
+        if kind in (DOWN, UP):
+            return self._happen(kind, c, twin.n, twin.n)
+        verdict = self._happen(kind, c, t, s)
+        if kind in (SOFTIRQ, PM_ENTER):
+            verdict = max(verdict, self._happen(SOFTIRQ_END if kind == SOFTIRQ else PM_EXIT, c, t, s, straight=True))
+        if w.context[t, POINT] == 0:
+            arrive(w, self.bounds, kind, t, s)
+            if kind == FREE_VCPU:
                 self._made_anew(s)
         return verdict
 
-    def _happen(self, e: int, c: int, t: int, s: int, *, straight: bool) -> int:
-        twin, w = self.twin, self.twin.world
+    def _resume(self, c: int, t: int) -> int:
+        """Let the handler in which a thread was interrupted go on."""
+        w = self.twin.world
+        point, s = int(w.context[t, POINT]) >> 1, int(w.context[t, SECOND]) - 1
+        e = int(self.twin.rows.table.event_of_point[point])
+        verdict, after = self.twin.segment(N_EVENTS + point, c, t, s)
+        stop_at(w, e, after, t, s)
+        if not after:
+            verdict = max(verdict, self._finish(e, c, t, s))
+            arrive(w, self.bounds, e, t, s)
+            if e == FREE_VCPU:
+                self._made_anew(s)
+        return verdict
+
+    def _happen(self, e: int, c: int, t: int, s: int, *, straight: bool = False) -> int:
+        twin = self.twin
         twin.note(e, c, t, s)
-        verdict = S.OK
-        if e == O.NEON_END:
-            verdict = self._neon_end(c, t)
-        if e in (O.EXEC, O.RESET):
-            self.lives[t if e == O.EXEC else s] += 1
-        verdict = max(verdict, twin.begin(e, c, t, s))
+        if e == NEON_END:
+            self._neon_end(c, t)
+        if e in (EXEC, RESET):
+            self.lives[t if e == EXEC else s] += 1
+        verdict = twin.begin(e, c, t, s)
         found, after = twin.segment(e, c, t, s)
         verdict = max(verdict, found)
+        if after and not straight and (PREEMPTIBLE | SOFTIRQ_ONLY) >> e & 1:
+            stop_at(twin.world, e, after, t, s)
+            return verdict
         while after:
-            if not straight and (O._PREEMPTIBLE | O._SOFTIRQ_ONLY) >> e & 1:
-                ta = twin.base + t * X_SIZE
-                w[ta + X_POINT], w[ta + X_SECOND] = after << 1 | (O._PREEMPTIBLE >> e & 1), s + 1
-                return verdict
             found, after = twin.segment(N_EVENTS + after, c, t, s)
             verdict = max(verdict, found)
         return max(verdict, self._finish(e, c, t, s))
@@ -185,63 +207,62 @@ class Follower:
         """Do what follows an event's handler: its effect on values, on general registers, and kernel-mode NEON."""
         twin = self.twin
         verdict = twin.end(e, c, t, s)
-        if e == O.NEON_BEGIN:
+        if e == NEON_BEGIN:
             self._hash(c, "hash_begin", 0, 64)
             twin.kernel_wrote(c, t, softirq=False)
-        elif e == O.SOFTIRQ:
+        elif e == SOFTIRQ:
             self._hash(c, "hash_begin", 32, 32)
             twin.kernel_wrote(c, t, softirq=True)
-        elif e in (O.EXEC, O.RESET):
-            self._begin(t if e == O.EXEC else s)
-        elif e == O.FORK:
-            own = self.registers[s].values[TPIDR]
+        elif e in (EXEC, RESET):
+            self._begin(t if e == EXEC else s)
+        elif e == FORK:
+            tpidr = self.registers[s].values[TPIDR]
             self._set(s, self._get(t))
-            self.registers[s].values[TPIDR] = own
-        elif e == O.SIGNAL:
+            self.registers[s].values[TPIDR] = tpidr
+        elif e == SIGNAL:
             self.frames[t] = self._get(t)
             self._frame(t)
-        elif e == O.SIGRETURN:
+        elif e == SIGRETURN:
             self._set(t, self.frames[t])
-        elif e in (O.PTRACE_WRITE, O.SETREG):
+        elif e in (PTRACE_WRITE, SETREG):
             v0 = twin.latest(s)[:16]
             values = self.registers[s].values
             values[LOW], values[HIGH] = int.from_bytes(v0[:8], "little"), int.from_bytes(v0[8:], "little")
         return verdict
 
     def _switch(self, c: int, t: int, s: int) -> int:
-        twin, w = self.twin, self.twin.world
-        ta = twin.base + t * X_SIZE
-        mode = int(w[ta + X_MODE])
-        verdict = S.OK
-        if mode in (O.RUN, O.RUN_NEON):
-            verdict = self._happen(O.PUT, c, t, int(w[ta + X_RUNS]) - 1, straight=True)
-            w[ta + X_MODE] = O.RUN_OUT if mode == O.RUN else O.RUN_OUT_NEON
-        verdict = max(verdict, self._happen(O.SWITCH, c, t, s, straight=True))
-        w[c * C_SIZE + C_CURRENT] = s
-        if mode == O.DYING:
-            O.recycle(w, self.z, t)
-            w[ta + X_MODE], w[ta + X_FRAME] = FREE, 0
+        w = self.twin.world
+        mode = int(w.context[t, MODE])
+        verdict = OK
+        if mode in (RUN, RUN_NEON):
+            verdict = self._happen(PUT, c, t, int(w.context[t, RUNS]) - 1, straight=True)
+            w.context[t, MODE] = RUN_OUT if mode == RUN else RUN_OUT_NEON
+        verdict = max(verdict, self._happen(SWITCH, c, t, s, straight=True))
+        w.cpu[c, CURRENT] = s
+        if mode == DYING:
+            recycle(w, self.bounds, t)
+            w.context[t, FRAME] = 0
             self._made_anew(t)
         return verdict
 
     # Uses of FP.
 
-    def _use(self, c: int, t: int, s: int, guest: bool) -> int:
-        twin, w = self.twin, self.twin.world
-        trap = GUEST_TRAP if guest else USER_TRAP
-        if not w[c * C_SIZE + C_WORD] & trap:
-            return self._run_pattern(c, t, s, guest)
-        ta = twin.base + t * X_SIZE
+    def _use(self, e: int, c: int, t: int, s: int) -> int:
+        w = self.twin.world
+        if not trap_of(w, e, c):
+            return self._run_pattern(e, c, t, s)
+        guest = e == GUEST_FP
         if not guest:
-            w[ta + X_MODE] = O.KERNEL
-        verdict = self._happen(O.GUEST_TRAPS if guest else O.USER_TRAPS, c, t, s, straight=guest)
-        if verdict == S.OK and not w[ta + X_POINT] and w[c * C_SIZE + C_WORD] & trap:
-            return S.TRAP_NOT_SERVED
+            w.context[t, MODE] = KERNEL
+        verdict = self._happen(GUEST_TRAPS if guest else USER_TRAPS, c, t, s, straight=guest)
+        if verdict == OK and not w.context[t, POINT] and trap_of(w, e, c):
+            return TRAP_NOT_SERVED
         return verdict
 
-    def _run_pattern(self, c: int, t: int, s: int, guest: bool) -> int:
+    def _run_pattern(self, e: int, c: int, t: int, s: int) -> int:
         """Let a context's own code check its registers and write the next pattern."""
         engine, twin = self.machine.engines[c], self.twin
+        guest = e == GUEST_FP
         x = s if guest else t
         verdicts: list[int] = []
 
@@ -279,7 +300,7 @@ class Follower:
             whose = f"the pattern of {self.names[low >> 48]}, generation {low >> 16 & 0xFFFF}"
         self.reads.append(Read(self.number, who, what, f"{wanted:#034x}", f"{got:#034x}", whose, not what))
 
-    def _neon_end(self, c: int, t: int) -> int:
+    def _neon_end(self, c: int, t: int) -> None:
         """Do the second half of a hash in the kernel, whose registers must have come through."""
         engine = self.machine.engines[c]
         kept, before = self.twin.kernel_keeps(c, t), engine.fp()
@@ -293,7 +314,6 @@ class Follower:
             raise Difference(f"the hash in the kernel is {result:#x} although its registers were kept")
         who = f"kernel({self.names[t]})"
         self.reads.append(Read(self.number, who, "its hash", f"{self.hash:#018x}", f"{result:#018x}", "", good))
-        return S.OK
 
     def _hash(self, c: int, name: str, at: int, size: int) -> int:
         engine = self.machine.engines[c]
@@ -328,8 +348,8 @@ class Follower:
         """Give the record of a context to a new one, as the world has it."""
         twin = self.twin
         self.lives[x] += 1
-        twin.ram.write(twin.offsets[twin.base + x * X_SIZE + X_IMAGE], self._initial(x))
-        twin.ram.write(twin.offsets[twin.base + x * X_SIZE + X_KERNEL], ZEROS)
+        twin.ram.write(twin.offsets[own(x)], self._initial(x))
+        twin.ram.write(twin.offsets[kernel_of(x)], ZEROS)
         twin.define(x, self._initial(x))
         self._begin(x)
 
@@ -339,34 +359,26 @@ def follow_path(policy: type[Policy], scope: Scope, code: str) -> Followed:
 
     Raise FpstateError for a code that is no path, `twin.Difference` when the machine and the checker part.
     """
-    rows = Rows(policy, interruptible=True)
-    z, world = build(scope, rows)
-    walker = P.Walker(rows, plan_for(scope, rows, fold=False), z, world, scope)
+    walker = Walker(Rows(policy, interruptible=True), scope)
     follower = Follower(walker, scope)
     wanted = bits_of(DEFAULT)
     choices: list[int] = []
+    broken, verdict = 0, OK
     for word in code.split("/") if code else []:
-        moves = walker.enabled()
-        if not word.isdigit() or int(word) >= len(moves):
-            listed = ", ".join(f"{i} {P._label(walker, m)}" for i, m in enumerate(moves))
-            given = f"the path's step {len(choices) + 1} is '{word}'"
-            raise FpstateError(given, expected=f"one of {listed}", hint="was it made with another policy or scope?")
-        move = moves[int(word)]
-        after, verdict, broken, _ = walker.attempt(move)
+        move = walker.move_called(word)
+        after, verdict, broken = walker.attempt(move)
+        broken &= wanted
         ours = follower.move(move)
+        number = len(choices) + 1
         if ours != verdict:
-            raise Difference(f"at step {len(choices) + 1} the checker says {verdict}, the machine {ours}")
-        differ = np.flatnonzero(after != follower.twin.world)
-        if len(differ):
-            raise Difference(
-                f"after step {len(choices) + 1} the checker's world differs from the machine's at {differ}"
-            )
+            raise Difference(f"at step {number} the checker says {verdict}, the machine {ours}")
+        w = follower.twin.world
+        if not (np.array_equal(after.cpu, w.cpu) and np.array_equal(after.context, w.context)):
+            raise Difference(f"after step {number} the checker's world differs from the machine's")
         walker.go(move, after)
         choices.append(int(word))
-        if broken & wanted:
-            told = P._told(walker, choices, broken & wanted, verdict)
-            return Followed(
-                policy.name, scope, code, first_name(told.broken), told.steps, follower.reads, told.wrong, told.blame
-            )
-    told = P._told(walker, choices, 0, S.OK)
-    return Followed(policy.name, scope, code, "", told.steps, follower.reads, "", "")
+        if broken:
+            break
+    told = tell(walker, choices, broken, verdict)
+    name = first_name(broken) if broken else ""
+    return Followed(policy.name, scope, code, name, told.steps, follower.reads, told.wrong, told.blame)

@@ -18,15 +18,31 @@ from fpstate.machine.linux import Linux, initial_stack
 from fpstate.machine.memory import DEVICE, KERNEL_BUFFER, RUN_PAGE, STACK_TOP, Ram, Space, Text
 from fpstate.machine.twin import Twin
 from fpstate.machine.twin_sve import SveTwin
-from fpstate.rows import Rows, features_of
+from fpstate.paths.order import (
+    ENTER,
+    EXIT,
+    EXIT_GUEST,
+    INTERRUPT,
+    LOAD,
+    NEON_BEGIN,
+    NEON_END,
+    PUT,
+    RET,
+    RUN_ENTER,
+    RUN_EXIT,
+    SOFTIRQ,
+    SOFTIRQ_END,
+    SWITCH,
+    SYSCALL,
+)
+from fpstate.rows.learn import Rows, features_of
 from fpstate.traces.trace import Kind
-from fpstate.world import order as O
-from fpstate.world import step as S
 from fpstate.world.events import Event
+from fpstate.world.verdicts import TRAP_NOT_SERVED
 
 STACK = 64 << 10
 HASH_BYTES = 128  # what one hash in the kernel takes in
-KVM_RUN, WRITE, EXIT, EXIT_GROUP, YIELD, HASH = 29, 64, 93, 94, 124, 1000
+SYS_IOCTL, SYS_WRITE, SYS_EXIT, SYS_EXIT_GROUP, SYS_YIELD, SYS_HASH = 29, 64, 93, 94, 124, 1000
 REASON_MMIO, REASON_END = 1, 2
 
 
@@ -222,17 +238,17 @@ class Host:
             return
         if before is not None:
             if before.in_run:
-                self.event(O.PUT, c, before, before.vcpu)
+                self.event(PUT, c, before, before.vcpu)
             before.running = False
         old, new = (c if t is None else t.context for t in (before, task))
-        self.twin.event(O.SWITCH, c, old, new)
+        self.twin.event(SWITCH, c, old, new)
         self.current[c] = task
         if task is not None:
             task.running, task.cpu = True, c
             if task.in_run:
                 if self.random.random() < self.softirqs:
                     self.softirq(c, task)
-                self.event(O.LOAD, c, task, task.vcpu)
+                self.event(LOAD, c, task, task.vcpu)
 
     def event(self, e: int, c: int, task: Task, vcpu: Vcpu | None = None) -> None:
         """Let an event happen to a task, and to its vCPU if that takes part."""
@@ -256,15 +272,15 @@ class Host:
 
     def softirq(self, c: int, task: Task) -> None:
         """Take a softirq that uses NEON: it hashes a packet of random bytes."""
-        self.event(O.SOFTIRQ, c, task)
+        self.event(SOFTIRQ, c, task)
         self.kernel.write(KERNEL_BUFFER, self.random.randbytes(32))
         self.kernel_code(c, "hash_begin", KERNEL_BUFFER, 32)
         self.twin.kernel_wrote(c, task.context, softirq=True)
-        self.event(O.SOFTIRQ_END, c, task)
+        self.event(SOFTIRQ_END, c, task)
 
     def hash_begin(self, c: int, task: Task) -> None:
         """Do the first half of a hash over a task's buffer (x0: address), in the kernel on its behalf."""
-        self.event(O.NEON_BEGIN, c, task)
+        self.event(NEON_BEGIN, c, task)
         self._buffer(c, task)
         self.kernel_code(c, "hash_begin", KERNEL_BUFFER, HASH_BYTES // 2)
         self.twin.kernel_wrote(c, task.context, softirq=False)
@@ -281,7 +297,7 @@ class Host:
             twin.kernel_wrote(c, task.context, softirq=False)
         else:
             engine.set_fp_registers(before)  # the world knows no write to registers that are another's
-        self.event(O.NEON_END, c, task)
+        self.event(NEON_END, c, task)
         task.registers.values[X] = result
         task.hashing = False
 
@@ -294,14 +310,14 @@ class Host:
 
     def user(self, c: int, task: Task) -> None:
         """Return to user mode until the task comes back into the kernel, and serve what it came for."""
-        self.event(O.RET, c, task)
+        self.event(RET, c, task)
         stop = self.execute(c, task, None)
         engine = self.engines[c]
         if stop is Stop.SVC:
-            self.event(O.SYSCALL, c, task)
+            self.event(SYSCALL, c, task)
             self.system_call(c, task, engine)
         elif isinstance(self.twin, SveTwin) and stop in (Stop.WFI, Stop.SLICE):
-            self.event(O.INTERRUPT, c, task)
+            self.event(INTERRUPT, c, task)
             self.left[c] = 0
         elif stop is Stop.WFI:
             self.left[c] = 0
@@ -319,7 +335,7 @@ class Host:
         t, s = task.context, twin.n if vcpu is None else vcpu.context
 
         def first_use() -> bool:
-            return twin.use(vcpu is not None, c, t, s) != S.TRAP_NOT_SERVED
+            return twin.use(vcpu is not None, c, t, s) != TRAP_NOT_SERVED
 
         def first_sve_use() -> bool:
             return vcpu is None and isinstance(twin, SveTwin) and twin.use_sve(c, t)
@@ -356,7 +372,7 @@ class Host:
 
     def end(self, c: int, task: Task) -> None:
         """Let a task die: its vCPU, if it has one, never runs again."""
-        self.event(O.EXIT, c, task)
+        self.event(EXIT, c, task)
         task.state = State.DEAD
         self.engines[c].put_away()
         if task.vcpu is not None and not task.vcpu.ended:
@@ -368,19 +384,19 @@ class Host:
         number = engine.x(8)
         if task.killed:
             self.end(c, task)
-        elif number in (EXIT, EXIT_GROUP):
+        elif number in (SYS_EXIT, SYS_EXIT_GROUP):
             task.code = engine.x(0) & 255
             self.end(c, task)
-        elif number == YIELD:
+        elif number == SYS_YIELD:
             engine.set_x(0, 0)
             self.left[c] = 0
-        elif number == HASH and self.neon:
+        elif number == SYS_HASH and self.neon:
             self.hash_begin(c, task)
             if self.rows.policy.preemptible_neon and self.random.random() < 0.5:
                 self.left[c] = 0  # preempted between the halves
             else:
                 self.hash_end(c, task)
-        elif number == KVM_RUN and task.vcpu is not None:
+        elif number == SYS_IOCTL and task.vcpu is not None:
             self.kvm_run(c, task, task.vcpu)
         else:
             if task.linux is None:
@@ -399,17 +415,17 @@ class Host:
             data = task.space.read(RUN_PAGE + 16, 8) or bytes(8)
             vcpu.registers.values[vcpu.pending] = int.from_bytes(data, "little")
             vcpu.pending = None
-        self.event(O.RUN_ENTER, c, task, vcpu)
+        self.event(RUN_ENTER, c, task, vcpu)
         task.in_run = True
-        self.event(O.LOAD, c, task, vcpu)
+        self.event(LOAD, c, task, vcpu)
 
     def guest(self, c: int, task: Task) -> None:
         """Enter the guest until it exits, and serve what it exited for: here, or by leaving to the VMM."""
         vcpu = task.vcpu
         assert vcpu is not None
-        self.event(O.ENTER, c, task, vcpu)
+        self.event(ENTER, c, task, vcpu)
         stop = self.execute(c, task, vcpu)
-        self.event(O.EXIT_GUEST, c, task, vcpu)
+        self.event(EXIT_GUEST, c, task, vcpu)
         self.exits += 1
         engine = self.engines[c]
         if vcpu.killed:
@@ -428,14 +444,14 @@ class Host:
     def hypercall(self, c: int, task: Task, vcpu: Vcpu, engine: Engine) -> None:
         """Serve a hypercall without leaving the run loop, unless the guest is done."""
         number = engine.x(8)
-        if number == EXIT:
+        if number == SYS_EXIT:
             vcpu.code = engine.x(0) & 255
             self.leave_run(c, task, vcpu, REASON_END)
-        elif number == WRITE:
+        elif number == SYS_WRITE:
             data = vcpu.space.read(engine.x(1), min(engine.x(2), 1 << 16))
             vcpu.output += data or b""
             engine.set_x(0, -14 if data is None else len(data))
-        elif number == YIELD:
+        elif number == SYS_YIELD:
             engine.set_x(0, 0)
         else:
             engine.set_x(0, -38)  # ENOSYS
@@ -460,8 +476,8 @@ class Host:
         """Leave the KVM_RUN ioctl; unless None, `reason` goes to the VMM."""
         if reason is not None:
             self._tell(task, reason)
-        self.event(O.PUT, c, task, vcpu)
-        self.event(O.RUN_EXIT, c, task, vcpu)
+        self.event(PUT, c, task, vcpu)
+        self.event(RUN_EXIT, c, task, vcpu)
         task.in_run = False
         if vcpu.ended:
             self.engines[c].put_away()

@@ -7,18 +7,30 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from fpstate.check.path import Step
 from fpstate.errors import FpstateError
 from fpstate.machine.elf import Program, bundled, bundled_names
 from fpstate.machine.host import Host, Machine, Runner, Settings, Task, Vcpu
 from fpstate.machine.record import as_trace
 from fpstate.machine.story import story
+from fpstate.paths.tell import Step
 from fpstate.policies.base import Policy, with_features
 from fpstate.policies.eager import Eager
 from fpstate.policies.linux_6_14 import Linux614
-from fpstate.rows import Rows
+from fpstate.rows.learn import Rows
 from fpstate.traces.trace import Trace
-from fpstate.world import step as S
+from fpstate.world.operations import (
+    N_GUEST_TRAP,
+    N_LOAD_HOST,
+    N_LOAD_KERNEL,
+    N_LOAD_SVE,
+    N_SAVE_HOST,
+    N_SAVE_KERNEL,
+    N_SAVE_SVE,
+    N_SVE_TRAP,
+    N_USER_TRAP,
+)
+from fpstate.world.state import SOFTIRQS, context_of
+from fpstate.world.verdicts import IN_WORDS
 
 LIMIT = 1_000_000_000
 """Instructions a program may take when it runs alone."""
@@ -161,18 +173,18 @@ class Laboratory:
                 assert vmm is not None
                 outcomes.append(self._outcome(host, task.vcpu, "guest", guest, paths))
                 outcomes.append(self._outcome(host, task, "vmm", vmm, paths))
-        c = twin.counts
+        c = twin.report.counts
         verdicts: dict[str, int] = {}
         for _, verdict in twin.verdicts:
-            what = S.IN_WORDS[verdict]
+            what = IN_WORDS[verdict]
             verdicts[what] = verdicts.get(what, 0) + 1
         return Result(
             host.rows.policy.name,
             host.settings,
             sorted(outcomes, key=lambda o: ("task", "guest", "vmm").index(o.kind)),
-            saves=int(c[S.N_SAVE_HOST : S.N_SAVE_KERNEL + 1].sum() + c[S.N_SAVE_SVE]),
-            loads=int(c[S.N_LOAD_HOST : S.N_LOAD_KERNEL + 1].sum() + c[S.N_LOAD_SVE]),
-            traps=int(c[S.N_USER_TRAP : S.N_GUEST_TRAP + 1].sum() + c[S.N_SVE_TRAP]),
+            saves=int(c[N_SAVE_HOST : N_SAVE_KERNEL + 1].sum() + c[N_SAVE_SVE]),
+            loads=int(c[N_LOAD_HOST : N_LOAD_KERNEL + 1].sum() + c[N_LOAD_SVE]),
+            traps=int(c[N_USER_TRAP : N_GUEST_TRAP + 1].sum() + c[N_SVE_TRAP]),
             instructions=sum(r.instructions for r in (*host.tasks, *host.vcpus)),
             events=len(twin.log),
             exits=host.exits,
@@ -202,12 +214,11 @@ class Laboratory:
 
 
 def _owner(host: Host, owner: int) -> str:
-    n = len(host.names)
-    if owner == 0:
-        return "nobody"
-    if owner <= n:
-        return host.names[owner - 1]
-    return "softirq" if owner == n + 1 else f"kernel({host.names[owner - n - 2]})"
+    """Return whose value an owner number stands for."""
+    if owner <= SOFTIRQS:
+        return "softirq" if owner else "nobody"
+    name = host.names[context_of(owner)]
+    return f"kernel({name})" if owner & 1 else name
 
 
 def _text(output: bytes | bytearray) -> str:
