@@ -14,7 +14,7 @@ import pytest
 from fpstate.policies.catalogue import find_policy
 from fpstate.replay.engine import replay
 from fpstate.rows.learn import Rows
-from fpstate.world import step as S
+from fpstate.world.operations import N_GUEST_TRAP, N_LOAD_GUEST, N_LOAD_HOST, N_SAVE_GUEST, N_SAVE_HOST
 from tests import tiny
 
 N = 3
@@ -37,7 +37,7 @@ BETWEEN = {"S3": tiny.PREEMPTED_BY_USER, "S4": tiny.PREEMPTED_BY_KTHREAD, "S5": 
 def counted(policy: str, steps: list[tiny.Step]) -> tuple[Counter[str], int]:
     outcome = replay(tiny.trace(steps), Rows(find_policy(policy)), maybe=True)
     names = {
-        "Sh": S.N_SAVE_HOST, "Sg": S.N_SAVE_GUEST, "Lh": S.N_LOAD_HOST, "Lg": S.N_LOAD_GUEST, "T": S.N_GUEST_TRAP,
+        "Sh": N_SAVE_HOST, "Sg": N_SAVE_GUEST, "Lh": N_LOAD_HOST, "Lg": N_LOAD_GUEST, "T": N_GUEST_TRAP,
     }  # fmt: skip
     return Counter({name: int(outcome.counts[i]) for name, i in names.items()}), outcome.wrong
 

@@ -10,12 +10,12 @@ import pytest
 
 from fpstate.check.run import HOLDS, INCOMPLETE, NOT_REACHED, VIOLATED, check, replay_path
 from fpstate.errors import FpstateError
+from fpstate.paths.order import NEON_BEGIN, NEON_END, SOFTIRQ
 from fpstate.paths.properties import DEFAULT
 from fpstate.paths.scope import Scope, kinds_of
 from fpstate.policies.base import Policy
 from fpstate.policies.catalogue import find_policy
 from fpstate.policies.host_deferred import DeferredHost
-from fpstate.world import order as O
 
 HOST_EVENTS = ("thread_switch", "ret_to_user", "user_fp", "syscall", "softirq_neon_begin")
 
@@ -112,8 +112,10 @@ def test_a_search_in_which_nothing_ran_is_not_reached() -> None:
 
 def test_the_shortest_path_of_doing_nothing() -> None:
     """A policy without handlers: the first task that runs reads what is nobody's, in three steps."""
-    result = check(NeverLoads, Scope(1, 1, 0))
+    result = check(NeverLoads, Scope(1, 1, 0, 0, ("base",)))
     assert (result.verdict, result.property, result.depth) == (VIOLATED, "integrity", 3)
+    graver = check(NeverLoads, Scope(1, 1, 0))  # of what goes wrong after three steps, the gravest is shown
+    assert (graver.verdict, graver.property, graver.depth) == (VIOLATED, "confidentiality", 3)
 
 
 def test_scopes_and_names_are_checked() -> None:
@@ -125,7 +127,7 @@ def test_scopes_and_names_are_checked() -> None:
         kinds_of(("hotplugg",))
     with pytest.raises(FpstateError, match="unknown property"):
         check(Host, Scope(1, 1, 0), properties=("integritty",))
-    assert kinds_of(("-neon",)) == kinds_of(("all",)) & ~(1 << O.SOFTIRQ | 1 << O.NEON_BEGIN | 1 << O.NEON_END)
+    assert kinds_of(("-neon",)) == kinds_of(("all",)) & ~(1 << SOFTIRQ | 1 << NEON_BEGIN | 1 << NEON_END)
 
 
 def test_transient_exposure_is_a_property_lazy_policies_give_up() -> None:

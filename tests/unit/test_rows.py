@@ -14,8 +14,9 @@ from fpstate.paths.scope import Scope
 from fpstate.policies.base import Context, Policy, bounded
 from fpstate.policies.host_deferred import DeferredHost
 from fpstate.rows.learn import Rows
-from fpstate.world import step as S
 from fpstate.world.events import Event
+from fpstate.world.operations import LOAD, OOPS, R_OPS, R_POINTERS, R_TASK, SAVE
+from fpstate.world.table import ELSEWHERE, H_CPU_POINTER, H_TASK, TASK
 
 
 def refused(policy: type[Policy], event: Event = Event.RET_TO_USER) -> str:
@@ -39,12 +40,12 @@ def test_a_row_holds_operations_new_words_and_pointers() -> None:
 
     rows = Rows(Host)
     foreign = rows.fields.words[1]
-    r = rows.learn(Event.RET_TO_USER, foreign << int(rows.handlers[Event.RET_TO_USER, S.H_TASK]))
-    row = rows.table[r]
-    assert row[S.R_OPS] == 1
-    assert row[S.R_OPS + 1] == S.LOAD | S.TASK << 8
-    assert row[S.R_TASK] == 0
-    assert row[S.R_PTRS] == (1 + S.TASK) | 2 << 6
+    r = rows.learn(Event.RET_TO_USER, foreign << int(rows.table.handlers[Event.RET_TO_USER, H_TASK]))
+    row = rows.table.rows[r]
+    assert row[R_OPS] == 1
+    assert row[R_OPS + 1] == LOAD | TASK << 8
+    assert row[R_TASK] == 0
+    assert row[R_POINTERS] == (1 + TASK) | 2 << 6
     assert [name for name, op in rows.traces[r] if op == 0] == ["fpsimd_restore_current_state", "task_fpsimd_load"]
 
 
@@ -119,9 +120,9 @@ def test_a_pointer_to_somebody_not_in_view_can_be_saved_through_but_not_looked_i
             cpu.last.flag = True  # type: ignore[union-attr]
 
     rows = Rows(Through)
-    key = S.ELSEWHERE << int(rows.handlers[Event.RET_TO_USER, S.H_CPU_PTR])
-    assert rows.table[rows.learn(Event.RET_TO_USER, key)][S.R_OPS + 1] == S.SAVE | S.ELSEWHERE << 8
-    assert rows.table[rows.learn(Event.RET_TO_USER, 0)][S.R_OPS + 1] & 255 == S.OOPS
+    key = ELSEWHERE << int(rows.table.handlers[Event.RET_TO_USER, H_CPU_POINTER])
+    assert rows.table.rows[rows.learn(Event.RET_TO_USER, key)][R_OPS + 1] == SAVE | ELSEWHERE << 8
+    assert rows.table.rows[rows.learn(Event.RET_TO_USER, 0)][R_OPS + 1] & 255 == OOPS
     with pytest.raises(FpstateError):
         Rows(Into).learn(Event.RET_TO_USER, key)
 
@@ -148,7 +149,7 @@ def test_enums_and_counters_are_packed_and_checked() -> None:
     rows = Rows(Wide)
     word = rows.fields.words[1]
     assert word == 1
-    assert rows.table[rows.learn(Event.SYSCALL, word << 2)][S.R_TASK] == 2 | 1 << 2
+    assert rows.table.rows[rows.learn(Event.SYSCALL, word << 2)][R_TASK] == 2 | 1 << 2
     with pytest.raises(FpstateError, match="expected 2, 3, 4, 5"):
         rows.learn(Event.SYSCALL, (word | 3 << 2) << 2)
 
@@ -239,7 +240,7 @@ def test_a_field_without_a_type_is_refused_with_its_line() -> None:
 
 
 def test_a_handler_that_does_not_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fpstate.rows.HANDLER_SECONDS", 0.1)
+    monkeypatch.setattr("fpstate.rows.learn.HANDLER_SECONDS", 0.1)
     rows = Rows(Endless)
     with pytest.raises(FpstateError, match="has not ended"):
         rows.learn(Event.RET_TO_USER, 0)
@@ -266,4 +267,4 @@ def test_rows_of_wide_views_are_found_by_pages() -> None:
     assert rows.known(Event.SYSCALL, low)
     assert rows.known(Event.SYSCALL, high)
     assert not rows.known(Event.SYSCALL, 2 << 2 + 8)
-    assert [int(rows.table[r, S.R_TASK]) & 255 for r in (0, 1)] == [1, 255]
+    assert [int(rows.table.rows[r, R_TASK]) & 255 for r in (0, 1)] == [1, 255]

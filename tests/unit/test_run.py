@@ -32,7 +32,8 @@ from fpstate.rows.learn import Rows
 from fpstate.traces.describe import describe
 from fpstate.traces.parquet import read_parquet, write_parquet
 from fpstate.traces.trace import Trace
-from fpstate.world import step as S
+from fpstate.world.operations import N_CLEAR, N_LOAD_HOST, N_SAVE_SVE, N_SVE_TRAP, N_USER_TRAP
+from fpstate.world.verdicts import IN_WORDS, WRONG_VALUE
 
 CORRECT = sorted(set(policies()) - {"defer-to-put"})
 PROGRAMS = all_bundled()
@@ -98,7 +99,7 @@ def test_the_patch_as_posted_corrupts_guests_once_softirqs_use_neon(laboratory: 
     assert told.first_wrong.expected != told.first_wrong.got
     assert told.path[-1].event in ("guest_fp", "user_fp")
     assert "policies" in told.blame
-    assert wrong.verdicts == {S.IN_WORDS[S.WRONG_VALUE]: wrong.wrong}
+    assert wrong.verdicts == {IN_WORDS[WRONG_VALUE]: wrong.wrong}
 
 
 VISIBLE = ("A6", "A32", "M-defer", "M-notifier", "N1", "N2", "N5", "N6", "P4", "P5")
@@ -149,8 +150,8 @@ def test_replay_of_a_run_counts_what_the_run_counted(laboratory: Laboratory, pol
     result, trace = run(laboratory, policy, 2)
     for maybe in (False, True):
         counts = replay(trace, Rows(find_policy(policy)), maybe=maybe).counts
-        saves, loads = counts[: S.N_LOAD_HOST], counts[S.N_LOAD_HOST : S.N_CLEAR]
-        found = [int(figures.sum()) for figures in (saves, loads, counts[S.N_USER_TRAP : S.N_SAVE_SVE])]
+        saves, loads = counts[:N_LOAD_HOST], counts[N_LOAD_HOST:N_CLEAR]
+        found = [int(figures.sum()) for figures in (saves, loads, counts[N_USER_TRAP:N_SAVE_SVE])]
         assert found == [result.saves, result.loads, result.traps]
 
 
@@ -187,9 +188,9 @@ def test_sve_programs_compute_the_same_under_correct_policies(vector_length: int
         for seed in (1, 5):
             result, host = laboratory.run(rows, Settings(1, 165 + seed * 7, seed, 0.3), tasks, [bundled("nbody")])
             assert result.ok, name
-            assert host.twin.counts[S.N_SVE_TRAP] >= 3
+            assert host.twin.report.counts[N_SVE_TRAP] >= 3
         counts = replay(as_trace(host), Rows(with_features(find_policy(name), ["sve"])), maybe=True).counts
-        assert counts.tolist() == host.twin.counts.tolist(), name
+        assert counts.tolist() == host.twin.report.counts.tolist(), name
 
 
 class SavesOnlyV(Linux418):

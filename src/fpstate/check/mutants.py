@@ -12,17 +12,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fpstate.check.run import plan_for
+from fpstate.check.moves import Setting, with_bits
+from fpstate.check.parts import Parts
+from fpstate.check.run import setting_for
 from fpstate.check.search import Found, Search
 from fpstate.paths.properties import DEFAULT, bits_of
 from fpstate.paths.scope import Scope, build
 from fpstate.policies.base import Policy
 from fpstate.rows.learn import Rows
 from fpstate.rows.session import OP_NAMES
-from fpstate.world import step as S
 from fpstate.world.events import PARTICIPANTS, Event
+from fpstate.world.state import Ints
+from fpstate.world.table import R_CPU, R_OPS, R_POINTERS, R_SECOND, R_TASK
 
 FOUND, EQUAL, HARMLESS, OPEN = "found", "equal", "harmless", "open"
 
@@ -37,40 +39,54 @@ class Mutant:
     property: int = 0
 
 
-def search(rows: Rows, scope: Scope, max_states: int = 5_000_000) -> Found:
-    """Search a scope with these rows, learned or changed."""
-    z, world = build(scope, rows)
-    plan = plan_for(scope, rows, fold=True)
-    return Search(rows, plan, z, world, wanted=bits_of(DEFAULT), cores=1).run(max_states)
+State = tuple[int, ...]
+_BITS: int = 20  # of the number of a part, in all searches: so a state is the same words in each
 
 
-def mutations(rows: Rows, r: int) -> Iterator[tuple[str, NDArray[np.int32]]]:
+class Ground:
+    """A scope that is searched again and again, with the rows of one policy, learned or changed."""
+
+    def __init__(self, rows: Rows, scope: Scope) -> None:
+        self.scope = scope
+        self.setting: Setting = with_bits(setting_for(scope, rows, bits_of(DEFAULT), fold=True), _BITS)
+        self.parts: Parts | None = None  # of all searches so far
+
+    def search(self, rows: Rows, max_states: int = 5_000_000) -> Found:
+        """Search the scope."""
+        search = Search(rows, self.setting, build(self.scope, rows)[1], cores=1, parts=self.parts)
+        found = search.run(max_states)
+        assert search.setting.bits == _BITS
+        self.parts = search.parts
+        return found
+
+
+def mutations(rows: Rows, r: int) -> Iterator[tuple[str, Ints]]:
     """Yield every single change of row `r`, with a name for it."""
-    row = rows.table[r]
+    row = rows.table.rows[r]
     event = Event(rows.names[r][0])
-    ops = [int(row[S.R_OPS + 1 + i]) for i in range(int(row[S.R_OPS]))]
+    ops = [int(row[R_OPS + 1 + i]) for i in range(int(row[R_OPS]))]
     for i, op in enumerate(ops):
         yield f"drop {OP_NAMES[op & 255]}", _with_ops(row, ops[:i] + ops[i + 1 :])
         if i + 1 < len(ops):
             yield "swap two operations", _with_ops(row, [*ops[:i], ops[i + 1], op, *ops[i + 2 :]])
-    for role, column in (("cpu", S.R_CPU), ("task", S.R_TASK), ("second", S.R_SECOND)):
+    for role, column in (("cpu", R_CPU), ("task", R_TASK), ("second", R_SECOND)):
         yield from _kept_words(rows, r, event, role, column)
     for slot in range(6):
-        if row[S.R_PTRS] >> 3 * slot & 7:
+        if row[R_POINTERS] >> 3 * slot & 7:
             changed = row.copy()
-            changed[S.R_PTRS] &= ~(7 << 3 * slot)
+            changed[R_POINTERS] &= ~(7 << 3 * slot)
             yield f"keep pointer {slot % 2} of {('cpu', 'task', 'second')[slot // 2]}", changed
 
 
-def _with_ops(row: NDArray[np.int32], ops: list[int]) -> NDArray[np.int32]:
+def _with_ops(row: Ints, ops: list[int]) -> Ints:
     changed = row.copy()
-    changed[S.R_OPS] = len(ops)
-    changed[S.R_OPS + 1 :] = 0
-    changed[S.R_OPS + 1 : S.R_OPS + 1 + len(ops)] = ops
+    changed[R_OPS] = len(ops)
+    changed[R_OPS + 1 :] = 0
+    changed[R_OPS + 1 : R_OPS + 1 + len(ops)] = ops
     return changed
 
 
-def _kept_words(rows: Rows, r: int, event: Event, role: str, column: int) -> Iterator[tuple[str, NDArray[np.int32]]]:
+def _kept_words(rows: Rows, r: int, event: Event, role: str, column: int) -> Iterator[tuple[str, Ints]]:
     """Yield the row with one field of a word kept at what the view had."""
     vcpu = "vcpu" in PARTICIPANTS[event]
     codes = rows.codes(event, rows.names[r][1])
@@ -79,8 +95,8 @@ def _kept_words(rows: Rows, r: int, event: Event, role: str, column: int) -> Ite
         if f.pointer or old is None:
             continue
         mask = (1 << f.bits) - 1 << f.shift
-        if int(rows.table[r, column]) & mask != old << f.shift:
-            changed = rows.table[r].copy()
+        if int(rows.table.rows[r, column]) & mask != old << f.shift:
+            changed = rows.table.rows[r].copy()
             changed[column] = int(changed[column]) & ~mask | old << f.shift
             yield f"keep {role}.{f.name}", changed
 
@@ -88,40 +104,46 @@ def _kept_words(rows: Rows, r: int, event: Event, role: str, column: int) -> Ite
 def try_mutants(policy: type[Policy], small: Scope, large: Scope, *, seed: int, count: int) -> list[Mutant]:
     """Try `count` mutants, drawn at random by `seed`, of the rows a search of `small` uses."""
     rows = Rows(policy)
-    right = search(rows, small)
+    near, far = Ground(rows, small), Ground(rows, large)
+    right = near.search(rows)
     assert right.complete
     assert right.violation is None
     reached = _states(right)
-    every = [(r, what, changed) for r in range(len(rows.names)) for what, changed in mutations(rows, r)]
-    order = np.random.default_rng(seed).permutation(len(every))[:count]
+    every = [(r, what, changed) for r in _in_order(rows) for what, changed in mutations(rows, r)]
+    chosen = np.random.default_rng(seed).permutation(len(every))[:count]
     tried = []
-    for r, what, changed in (every[i] for i in sorted(order.tolist())):
+    for r, what, changed in (every[i] for i in sorted(chosen.tolist())):
         event = Event(rows.names[r][0]).name.lower()
-        tried.append(Mutant(r, f"{event}: {what}", *_fate(_mutated(rows, r, changed), small, large, reached)))
+        tried.append(Mutant(r, f"{event}: {what}", *_fate(_mutated(rows, r, changed), near, far, reached)))
     return tried
 
 
-def _mutated(rows: Rows, r: int, changed: NDArray[np.int32]) -> Rows:
+def _in_order(rows: Rows) -> list[int]:
+    """Return the numbers of all rows in an order that does not hang on when they were learned."""
+    return sorted(range(len(rows.names)), key=lambda r: rows.names[r])
+
+
+def _mutated(rows: Rows, r: int, changed: Ints) -> Rows:
     """Return all rows as learned, but row `r` changed."""
     other = Rows(rows.policy)
     for e, key in rows.names:
         other.learn(e, key)
-    other.table[r] = changed
+    other.table.rows[r] = changed
     return other
 
 
-def _fate(rows: Rows, small: Scope, large: Scope, reached: set[tuple[int, ...]]) -> tuple[str, int]:
+def _fate(rows: Rows, near: Ground, far: Ground, reached: set[State]) -> tuple[str, int]:
     """Return what comes of a mutant, and the properties it breaks."""
-    found = search(rows, small)
+    found = near.search(rows)
     if found.violation:
         return FOUND, found.violation[2]
     if _states(found) <= reached:
         return EQUAL, 0
-    found = search(rows, large)
+    found = far.search(rows)
     if found.violation:
         return FOUND, found.violation[2]
     return (HARMLESS if found.complete else OPEN), 0
 
 
-def _states(found: Found) -> set[tuple[int, ...]]:
-    return {shard.words_of(i) for shard in found.shards for i in range(shard.total)}
+def _states(found: Found) -> set[State]:
+    return {shard.store.words_of(i) for shard in found.shards for i in range(shard.store.total)}
