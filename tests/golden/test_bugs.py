@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import ModuleType
+
 import pytest
 
-from fpstate.check.gallery import bugs, left_out, show
+from fpstate.check.gallery import bugs, enter, left_out, show
 from fpstate.check.run import HOLDS, VIOLATED, replay_path
+from fpstate.errors import FpstateError
 from fpstate.policies.base import with_features
 
 
@@ -25,6 +29,26 @@ def test_the_faulty_policy_is_caught_and_the_fixed_one_holds(name: str) -> None:
         properties=(shown.bug.property,),
     )
     assert again.verdict == VIOLATED
+
+
+def test_two_bugs_with_one_id_are_refused() -> None:
+    """The gallery is found without registration, so a second file with the same id must not hide the first."""
+    bug = bugs()["A18"]
+    module = ModuleType("twice")
+    module.__file__ = "arm64/twice.py"
+    module.BUG = replace(bug, title="another fault")  # type: ignore[attr-defined]
+    with pytest.raises(FpstateError, match=r"'another fault' and .* are both called A18") as caught:
+        enter(bugs(), module)
+    assert caught.value.where == "arm64/twice.py"
+
+
+def test_files_are_named_by_the_fault_and_lie_with_their_system() -> None:
+    """A name says what went wrong, not where it stands in a list; the id is in the file."""
+    for bug in bugs().values():
+        *_, system, name = bug.faulty.__module__.split(".")
+        assert system in {"arm64", "kvm_arm64", "x86", "powerpc", "riscv", "mips", "sel4", "xen", "small_kernels"}
+        assert "_" in name
+        assert not name.startswith(bug.id.lower())
 
 
 def test_nothing_is_in_the_gallery_and_left_out_at_once() -> None:

@@ -1,1 +1,1 @@
-"""Historical bugs as pairs of policies: one file each, found without registration."""
+"""Historical bugs as pairs of policies, by system: one file each, found without registration."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fpstate.policies.bugs import k6
 from fpstate.policies.bugs.bug import Bug
+from fpstate.policies.bugs.kvm_arm64 import host_sve_flag_and_trap_disagree
 from fpstate.policies.linux_6_2 import Linux62
 
 
@@ -14,7 +14,7 @@ class Faulty(Linux62):
     supports = Linux62.supports | {"fpmr"}
 
 
-class Fixed(k6.Fixed):
+class Fixed(host_sve_flag_and_trap_disagree.Fixed):
     """The host saves all it has before the guest is loaded."""
 
     name = "m-fpmr-fixed"

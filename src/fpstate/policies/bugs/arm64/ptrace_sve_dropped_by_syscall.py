@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fpstate.policies.bugs import k6
 from fpstate.policies.bugs.bug import Bug
+from fpstate.policies.bugs.kvm_arm64 import host_sve_flag_and_trap_disagree
 from fpstate.policies.host_format import Form, FormatHost
 from fpstate.policies.linux_6_2 import Linux62
 
@@ -16,7 +16,7 @@ class Faulty(Linux62):
     name = "a34-faulty"
 
 
-class Fixed(k6.Fixed):
+class Fixed(host_sve_flag_and_trap_disagree.Fixed):
     """Loading a vCPU saves the task's state in the form it has."""
 
     name = "a34-fixed"

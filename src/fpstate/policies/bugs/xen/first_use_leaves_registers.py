@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from fpstate.policies.bugs import r3
 from fpstate.policies.bugs.bug import Bug
+from fpstate.policies.bugs.mips import msa_first_use_shows_others
 
 
-class Faulty(r3.Faulty):
+class Faulty(msa_first_use_shows_others.Faulty):
     """First use runs FNINIT, which resets control state only and leaves the data registers as they are."""
 
     name = "n4-faulty"
 
 
-class Fixed(r3.Fixed):
+class Fixed(msa_first_use_shows_others.Fixed):
     """First use loads a whole clean image."""
 
     name = "n4-fixed"

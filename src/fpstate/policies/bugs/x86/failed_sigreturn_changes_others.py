@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fpstate.policies.bugs.bug import Bug
-from fpstate.policies.bugs.x2 import X86Host
+from fpstate.policies.bugs.x86.owner_pointer_over_preemption import X86Host
 
 
 class Faulty(X86Host):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from fpstate.policies.base import Policy
-from fpstate.policies.bugs import m_notifier
 from fpstate.policies.bugs.bug import Bug
-from fpstate.policies.bugs.x2 import X86Host
+from fpstate.policies.bugs.x86 import reloaded_by_notifier_only
+from fpstate.policies.bugs.x86.owner_pointer_over_preemption import X86Host
 
 
-class Faulty(m_notifier.Fixed):
+class Faulty(reloaded_by_notifier_only.Fixed):
     """Put and load around the change assume that the guest is in the registers; outside KVM_RUN the task is."""
 
     name = "m-mpx-faulty"
@@ -24,7 +24,7 @@ class Faulty(m_notifier.Fixed):
         self.fpregs_activate(cpu, task)
 
 
-class Fixed(m_notifier.Fixed):
+class Fixed(reloaded_by_notifier_only.Fixed):
     """The caller loads the guest first and puts it last; in effect only the image changes."""
 
     name = "m-mpx-fixed"

@@ -1,0 +1,1 @@
+"""Linux on arm64: tasks, kernel-mode NEON, SVE and SME."""

@@ -1,0 +1,1 @@
+"""Linux and KVM on PowerPC."""

@@ -1,0 +1,1 @@
+"""RISC-V, LoongArch and others: Linux, FreeBSD, FreeRTOS."""

@@ -1,0 +1,1 @@
+"""Zephyr, Genode, NuttX, RIOT."""
