@@ -13,10 +13,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fpstate.traces import codes, scan
-from fpstate.traces.lines import DASH
-from fpstate.traces.names import strings
-from fpstate.traces.read import Import, joined
+from fpstate.traces.importer import Import, joined
+from fpstate.traces.lines import codes, scan
+from fpstate.traces.lines.head import DASH
+from fpstate.traces.lines.names import strings
 from fpstate.traces.samples import sample_names, sample_path
 
 Row = tuple[Any, ...]
@@ -150,7 +150,7 @@ def test_any_bytes(content: bytes, layout: int) -> None:
 _DIGEST = """
 import hashlib, sys
 from pathlib import Path
-from fpstate.traces.read import Import, joined
+from fpstate.traces.importer import Import, joined
 job = Import(Path(sys.argv[1]), chunk=1 << 16)
 digest = hashlib.sha256()
 for column in joined(list(job.chunks())):

@@ -275,7 +275,7 @@ def test_damaged_trace_dat(tmp_path: Path) -> None:
 
 def test_overlong_line(tmp_path: Path) -> None:
     """A line longer than the read buffer is refused, not kept in memory."""
-    from fpstate.traces.read import Import
+    from fpstate.traces.importer import Import
 
     path = made(tmp_path, GOOD + "x" * 100_000)
     with pytest.raises(FpstateError, match="longer than"):

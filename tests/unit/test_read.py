@@ -16,8 +16,9 @@ import zstandard
 
 from fpstate.errors import FpstateError
 from fpstate.traces.describe import describe
+from fpstate.traces.importer import iter_events, joined
 from fpstate.traces.parquet import import_parquet, read_parquet, write_parquet
-from fpstate.traces.read import iter_events, joined, read_trace
+from fpstate.traces.read import read_trace
 from fpstate.traces.samples import sample_names, sample_path
 from fpstate.traces.trace import Kind, Trace
 from fpstate.world.events import MAYBE, Event, Truth

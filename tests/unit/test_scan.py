@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fpstate.traces import codes, scan
-from fpstate.traces.lines import DASH, LATENCY, PERF
-from fpstate.traces.names import add, grown, intern, new_names, strings
+from fpstate.traces.lines import codes, scan
+from fpstate.traces.lines.head import DASH, LATENCY, PERF
+from fpstate.traces.lines.names import add, grown, intern, new_names, strings
 
 
 def rows(text: str, layout: int = DASH) -> list[dict[str, Any]]:

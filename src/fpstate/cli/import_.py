@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from fpstate.traces.read import Progress
+    from fpstate.traces.importer import Progress
     from fpstate.traces.trace import Header
 
 

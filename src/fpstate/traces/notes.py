@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fpstate.traces import machine, scan
-from fpstate.traces.codes import TRUTHS
-from fpstate.traces.sniff import Beginning
+from fpstate.traces.events import known
+from fpstate.traces.lines import scan
+from fpstate.traces.lines.codes import TRUTHS
+from fpstate.traces.lines.sniff import Beginning
 from fpstate.world.events import Event
 
 _USER_FP = (
@@ -28,7 +29,7 @@ def unobserved(
 ) -> list[str]:
     """Return the sentences for a finished import.
 
-    `counts` are lines by event name, `facts` those of the machine, `scanned` those of the scanner;
+    `counts` are lines by event name, `facts` those of `Known`, `scanned` those of the scanner;
     `cut` says that the last line was incomplete.
     """
     sentences = (
@@ -60,7 +61,7 @@ def _clocks(scanned: NDArray[np.int64]) -> list[str]:
 
 
 def _switches(counts: dict[str, int], facts: NDArray[np.int64], scanned: NDArray[np.int64]) -> list[str]:
-    missed = int(facts[machine.MISSED])
+    missed = int(facts[known.MISSED])
     return [
         "" if counts.get("sched_switch") else "Thread switches (sched_switch) were not recorded.",
         f"{missed} switches were not in the trace: a CPU went on with another task." if missed else "",
@@ -72,11 +73,11 @@ def _switches(counts: dict[str, int], facts: NDArray[np.int64], scanned: NDArray
 
 
 def _users(counts: dict[str, int], facts: NDArray[np.int64], scanned: NDArray[np.int64]) -> list[str]:
-    syscalls = bool(facts[machine.SYSCALLS])
+    syscalls = bool(facts[known.SYSCALLS])
     unflagged = scanned[scan.FLAGGED] < scanned[scan.EVENTS]
-    signals = counts.get("signal_deliver") or facts[machine.MARKS]
+    signals = counts.get("signal_deliver") or facts[known.MARKS]
     return [
-        "" if facts[machine.USER_RUNS] else _USER_FP,
+        "" if facts[known.USER_RUNS] else _USER_FP,
         ""
         if syscalls
         else "System calls were not recorded: returns to user mode are only possible ones, at each switch to a task "
@@ -89,23 +90,23 @@ def _users(counts: dict[str, int], facts: NDArray[np.int64], scanned: NDArray[np
 
 
 def _guests(found: Beginning, counts: dict[str, int], facts: NDArray[np.int64]) -> list[str]:
-    if not facts[machine.ANY_RUN]:
+    if not facts[known.ANY_RUN]:
         return []
-    binds = bool(facts[machine.BINDS])
-    unknown = int(facts[machine.UNKNOWN_USE])
+    binds = bool(facts[known.BINDS])
+    unknown = int(facts[known.UNKNOWN_USE])
     return [
-        f"No line shows whether a guest used FP in {unknown} of {int(facts[machine.ANY_RUN])} guest runs: "
+        f"No line shows whether a guest used FP in {unknown} of {int(facts[known.ANY_RUN])} guest runs: "
         f"it may have ({Event.GUEST_FP_MAYBE.name})."
         if unknown
         else "",
         f"After a guest's first use of FP since a load, its later runs may use it unseen ({Event.GUEST_FP_MAYBE.name})."
-        if binds and not facts[machine.GUEST_RUNS]
+        if binds and not facts[known.GUEST_RUNS]
         else "",
         "No fpsimd_bind_state_to_cpu line: the guests are taken to have used no FP."
         if found.binds and not binds and counts.get("kvm_arch_vcpu_ctxsync_fp")
         else "",
-        f"{int(facts[machine.IN_GUEST])} guest runs were already under way at their first line."
-        if facts[machine.IN_GUEST]
+        f"{int(facts[known.IN_GUEST])} guest runs were already under way at their first line."
+        if facts[known.IN_GUEST]
         else "",
     ]
 
@@ -114,7 +115,7 @@ def _neon(counts: dict[str, int], facts: NDArray[np.int64]) -> list[str]:
     if not counts.get("kernel_neon_begin"):
         return ["No kernel_neon_begin line: use of FP in the kernel is not in the trace, if there was any."]
     plain = "Lines have no flags column: all use of FP in the kernel is taken to be the current task's."
-    return [plain if facts[machine.PLAIN_NEON] else ""]
+    return [plain if facts[known.PLAIN_NEON] else ""]
 
 
 def _truths(counts: dict[str, int]) -> str:

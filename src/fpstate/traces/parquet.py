@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fpstate.errors import FpstateError
-from fpstate.traces.contexts import Found
-from fpstate.traces.machine import Rows
-from fpstate.traces.read import Import, OutOfOrderError, Progress, as_trace
-from fpstate.traces.source import PARQUET, kind_of
+from fpstate.traces.events.contexts import Found
+from fpstate.traces.events.known import Rows
+from fpstate.traces.importer import Import, OutOfOrderError, Progress, as_trace
+from fpstate.traces.lines.source import PARQUET, kind_of
 from fpstate.traces.trace import UNLESS_RELOADED, Contexts, Header, Trace
 
 SCHEMA_NAME = "fpstate.trace/1"

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from fpstate.errors import FpstateError
-from fpstate.traces.codes import MAX_CPU
-from fpstate.traces.lines import DASH, LATENCY, PERF, parse_head
+from fpstate.traces.lines.codes import MAX_CPU
+from fpstate.traces.lines.head import DASH, LATENCY, PERF, parse_head
 
 FTRACE, TRACE_CMD, PERF_SCRIPT = "ftrace", "trace-cmd report", "perf script"
 ACCEPTED = "text of ftrace, `trace-cmd report` or `perf script`, plain, gzip or zstd; a trace.dat; or a .parquet"

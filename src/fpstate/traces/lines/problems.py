@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from fpstate.errors import FpstateError
-from fpstate.traces import scan
-from fpstate.traces.codes import MAX_CPU, MAX_TID
-from fpstate.traces.sniff import FTRACE, TRACE_CMD, format_of, shorten
+from fpstate.traces.lines import scan
+from fpstate.traces.lines.codes import MAX_CPU, MAX_TID
+from fpstate.traces.lines.sniff import FTRACE, TRACE_CMD, format_of, shorten
 
 _LINE_FORM = {
     "ftrace": "`comm-tid [cpu] flags seconds: event`",

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fpstate.traces.machine import CONTEXTS, IDLE, KIND, NAME, OWNER, PARENT, TID, USER, Machine
-from fpstate.traces.meaning import KTHREADD
+from fpstate.traces.events.known import CONTEXTS, IDLE, KIND, NAME, OWNER, PARENT, TID, USER, Known
+from fpstate.traces.events.meaning import KTHREADD
 from fpstate.traces.trace import Contexts, Kind
 from fpstate.world.events import Event
 
@@ -34,7 +34,7 @@ def is_kthread_name(name: str) -> bool:
     return _KTHREAD_NAME.match(name) is not None
 
 
-def found_contexts(m: Machine, names: list[str], cpus: int, syscalls: bool) -> Found:
+def found_contexts(m: Known, names: list[str], cpus: int, syscalls: bool) -> Found:
     """Return the contexts of a finished scan; `names` are the comms by number.
 
     A CPU whose idle thread was not met gets one. Without system calls kernel threads are told by their comm.
@@ -58,14 +58,14 @@ def found_contexts(m: Machine, names: list[str], cpus: int, syscalls: bool) -> F
     return Found(contexts, _places(total, idle, idle_cpu))
 
 
-def _comms(m: Machine, n: int, names: list[str]) -> list[str]:
+def _comms(m: Known, n: int, names: list[str]) -> list[str]:
     table = [*names, "<...>"]  # -1: a thread no line names
     comm = [table[i] for i in m.context[:n, NAME].tolist()]
     owners = m.context[:n, OWNER].tolist()
     return [comm[owner] if owner >= 0 else name for name, owner in zip(comm, owners, strict=True)]
 
 
-def _kinds(m: Machine, n: int, comm: list[str], syscalls: bool) -> NDArray[np.uint8]:
+def _kinds(m: Known, n: int, comm: list[str], syscalls: bool) -> NDArray[np.uint8]:
     kind = m.context[:n, KIND].astype(np.uint8)
     user = m.context[:n, USER].astype(bool).tolist()
     tids, parents = m.context[:n, TID].tolist(), m.context[:n, PARENT].tolist()

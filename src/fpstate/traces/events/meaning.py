@@ -9,8 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from fpstate.jit import bare, inline
-from fpstate.traces import codes
-from fpstate.traces.guests import (
+from fpstate.traces.events.guests import (
     begin_run,
     decide_use,
     end_run,
@@ -22,7 +21,7 @@ from fpstate.traces.guests import (
     put,
     saw_guest,
 )
-from fpstate.traces.machine import (
+from fpstate.traces.events.known import (
     BINDS,
     BINDS_TRACED,
     CHILD,
@@ -70,7 +69,7 @@ from fpstate.traces.machine import (
     TRAP_ROW,
     USER,
     X86,
-    Machine,
+    Known,
     context_of,
     emit,
     emit_on,
@@ -78,7 +77,8 @@ from fpstate.traces.machine import (
     new_context,
     to_user,
 )
-from fpstate.traces.scan import Line, Raw, line_at
+from fpstate.traces.lines import codes
+from fpstate.traces.lines.scan import Line, Raw, line_at
 from fpstate.traces.trace import Kind
 from fpstate.world.events import Event, Truth
 
@@ -95,19 +95,19 @@ TICK_SERVED: Final = 8_000
 
 
 @inline
-def _soon(m: Machine, x: int) -> bool:
+def _soon(m: Known, x: int) -> bool:
     return bool(m.facts[TIME] - m.context[x, SINCE] < SOON)
 
 
 @inline
-def _resume(m: Machine, x: int) -> None:
+def _resume(m: Known, x: int) -> None:
     """Thread `x` runs again."""
     if m.context[x, MODE] == OFF:
         make_pending(m, x, 2)
 
 
 @inline
-def _observe(m: Machine, c: int, x: int, code: int) -> None:
+def _observe(m: Known, c: int, x: int, code: int) -> None:
     """Note that a line of `x` came from CPU `c`. After sched_switch a few lines still come from the previous thread."""
     if m.cpu[c, CURRENT] == x:
         m.cpu[c, PREVIOUS] = -1
@@ -122,7 +122,7 @@ def _observe(m: Machine, c: int, x: int, code: int) -> None:
 
 
 @inline
-def _went_straight(m: Machine, x: int, stopper: bool) -> bool:
+def _went_straight(m: Known, x: int, stopper: bool) -> bool:
     """Tell whether a pending thread that is switched out never reached user mode: the reschedule was served first.
 
     Need-resched may be set by an interrupt after the line that made it pending. Signs of that: the switch came as fast
@@ -142,7 +142,7 @@ def _went_straight(m: Machine, x: int, stopper: bool) -> bool:
 
 
 @inline
-def _switch_out(m: Machine, x: int, runnable: bool, stopper: bool) -> None:
+def _switch_out(m: Known, x: int, runnable: bool, stopper: bool) -> None:
     if m.context[x, MODE] == PENDING:
         if m.context[x, SVE] == 1 and not m.context[x, RELOADED]:
             m.context[x, SVE] = 2  # perhaps still in the trap's handler; its next line will tell
@@ -159,7 +159,7 @@ def _switch_out(m: Machine, x: int, runnable: bool, stopper: bool) -> None:
 
 
 @inline
-def _switch_in(m: Machine, y: int) -> None:
+def _switch_in(m: Known, y: int) -> None:
     _resume(m, y)
     if m.context[y, RUN]:
         if m.context[y, LOAD] == PUT:
@@ -170,7 +170,7 @@ def _switch_in(m: Machine, y: int) -> None:
 
 
 @inline
-def _switch(m: Machine, c: int, x: int, y: int, flags: int) -> None:
+def _switch(m: Known, c: int, x: int, y: int, flags: int) -> None:
     """Switch CPU `c` from thread `x` to `y`."""
     _switch_out(m, x, (flags & codes.RUNNABLE) != 0, (flags & codes.STOPPER) != 0)
     emit(m, Event.THREAD_SWITCH, x, y)
@@ -180,7 +180,7 @@ def _switch(m: Machine, c: int, x: int, y: int, flags: int) -> None:
 
 
 @inline
-def _sched_switch(m: Machine, c: int, line: Line) -> None:
+def _sched_switch(m: Known, c: int, line: Line) -> None:
     x = context_of(m, line.a, c)
     y = context_of(m, line.b, c)
     if m.cpu[c, CURRENT] != x:
@@ -192,7 +192,7 @@ def _sched_switch(m: Machine, c: int, line: Line) -> None:
 
 
 @inline
-def _thread_switch(m: Machine, c: int, x: int) -> None:
+def _thread_switch(m: Known, c: int, x: int) -> None:
     """fpsimd_thread_switch: without a sched_switch before it, the kernel went idle by a way that has no such line."""
     if not m.cpu[c, SWITCHED]:
         _switch(m, c, x, context_of(m, 0, c), 0)
@@ -200,7 +200,7 @@ def _thread_switch(m: Machine, c: int, x: int) -> None:
 
 
 @inline
-def _sys_enter(m: Machine, c: int, x: int, nr: int, what: int) -> None:
+def _sys_enter(m: Known, c: int, x: int, nr: int, what: int) -> None:
     m.facts[SYSCALLS] = 1
     m.context[x, USER] = 1
     if m.context[x, RUN]:
@@ -217,7 +217,7 @@ def _sys_enter(m: Machine, c: int, x: int, nr: int, what: int) -> None:
 
 
 @inline
-def _sys_exit(m: Machine, x: int, need_resched: bool) -> None:
+def _sys_exit(m: Known, x: int, need_resched: bool) -> None:
     m.facts[SYSCALLS] = 1
     m.context[x, USER] = 1
     if m.context[x, RUN]:  # no kvm_userspace_exit: where those are recorded, the vCPU's mutex was not taken
@@ -227,7 +227,7 @@ def _sys_exit(m: Machine, x: int, need_resched: bool) -> None:
 
 
 @inline
-def _saw_user(m: Machine, x: int, used: int) -> None:
+def _saw_user(m: Known, x: int, used: int) -> None:
     """user_run: an emulator saw `x` return to user mode."""
     m.context[x, USER] = 1
     emit(m, Event.RET_TO_USER, x, -1)
@@ -240,7 +240,7 @@ def _saw_user(m: Machine, x: int, used: int) -> None:
 
 
 @inline
-def _signal(m: Machine, x: int, need_resched: bool) -> None:
+def _signal(m: Known, x: int, need_resched: bool) -> None:
     """Build a signal's frame, on the way to user mode."""
     m.facts[SIGNALS] += 1
     m.context[x, USER] = 1
@@ -251,7 +251,7 @@ def _signal(m: Machine, x: int, need_resched: bool) -> None:
 
 
 @inline
-def _exit(m: Machine, x: int) -> None:
+def _exit(m: Known, x: int) -> None:
     if m.context[x, MODE] == PENDING and not _soon(m, x):
         to_user(m, x)
     if m.context[x, RUN]:
@@ -261,7 +261,7 @@ def _exit(m: Machine, x: int) -> None:
 
 
 @inline
-def _fork_begins(m: Machine, x: int) -> int:
+def _fork_begins(m: Known, x: int) -> int:
     """Return the new context of a child of `x`, which has no thread id yet."""
     y = new_context(m, Kind.USER, -1)
     m.context[y, PARENT] = x
@@ -272,7 +272,7 @@ def _fork_begins(m: Machine, x: int) -> int:
 
 
 @inline
-def _forked(m: Machine, x: int, tid: int, name: int) -> None:
+def _forked(m: Known, x: int, tid: int, name: int) -> None:
     """sched_process_fork: the child gets its thread id."""
     y = int(m.context[x, CHILD])
     if y < 0:
@@ -284,7 +284,7 @@ def _forked(m: Machine, x: int, tid: int, name: int) -> None:
 
 
 @inline
-def _executed(m: Machine, x: int, old_tid: int, name: int) -> None:
+def _executed(m: Known, x: int, old_tid: int, name: int) -> None:
     """sched_process_exec: the registers were cleared at fpsimd_flush_thread, if that was seen."""
     m.context[x, USER] = 1
     if name >= 0:
@@ -297,14 +297,14 @@ def _executed(m: Machine, x: int, old_tid: int, name: int) -> None:
 
 
 @inline
-def _flush_thread(m: Machine, x: int) -> None:
+def _flush_thread(m: Known, x: int) -> None:
     emit(m, Event.EXEC, x, -1)
     m.context[x, FLUSHED] = 1
     m.context[x, USER] = 1
 
 
 @inline
-def _neon(m: Machine, x: int, begin: bool, flags: int) -> None:
+def _neon(m: Known, x: int, begin: bool, flags: int) -> None:
     """kernel_neon_begin and _end; an interrupt may take the registers from a task in user mode."""
     if m.context[x, MODE] == PENDING and not _soon(m, x):
         to_user(m, x)
@@ -320,14 +320,14 @@ def _neon(m: Machine, x: int, begin: bool, flags: int) -> None:
 
 
 @inline
-def _cpu_dies(m: Machine, cpu: int, x: int) -> None:
+def _cpu_dies(m: Known, cpu: int, x: int) -> None:
     emit_on(m, cpu, Event.CPU_DOWN, x, -1)
     m.facts[DOWN] -= m.cpu[cpu, DYING] > 0
     m.cpu[cpu, DYING] = 0
 
 
 @inline
-def _hotplug(m: Machine, cpu: int, step: int, x: int) -> None:
+def _hotplug(m: Known, cpu: int, step: int, x: int) -> None:
     """takedown_cpu alone counts only if fpsimd_cpu_dead does not follow before the CPU comes up."""
     if step == codes.STEP_TAKEDOWN:
         m.facts[DOWN] += m.cpu[cpu, DYING] == 0
@@ -341,7 +341,7 @@ def _hotplug(m: Machine, cpu: int, step: int, x: int) -> None:
 
 
 @inline
-def _lost(m: Machine, c: int) -> None:
+def _lost(m: Known, c: int) -> None:
     """Lines of this CPU are missing: what runs on it is not known."""
     if m.cpu[c, LEAVING] >= 0:
         decide_use(m, c, -1, False)
@@ -350,7 +350,7 @@ def _lost(m: Machine, c: int) -> None:
 
 
 @inline
-def _sve_trap(m: Machine, x: int, need_resched: bool) -> None:
+def _sve_trap(m: Known, x: int, need_resched: bool) -> None:
     """do_sve_acc: user mode used SVE and trapped; it will use it again, without a trap, once it is back there."""
     to_user(m, x)
     m.context[x, TRAP_ROW] = m.facts[ROWS]
@@ -362,7 +362,7 @@ def _sve_trap(m: Machine, x: int, need_resched: bool) -> None:
 
 
 @inline
-def _sve_trap_goes_on(m: Machine, x: int) -> None:
+def _sve_trap_goes_on(m: Known, x: int) -> None:
     """fpsimd_flush_task_state in do_sve_acc: `x` was switched out before the trap had changed anything.
 
     So it is as if it trapped only now, unless those rows are gone.
@@ -376,7 +376,7 @@ def _sve_trap_goes_on(m: Machine, x: int) -> None:
 
 
 @inline
-def _rare(m: Machine, x: int, line: Line) -> None:
+def _rare(m: Known, x: int, line: Line) -> None:
     """Lines that come seldom."""
     code = line.code
     need_resched = (line.flags & codes.NEED_RESCHED) != 0
@@ -406,7 +406,7 @@ def _rare(m: Machine, x: int, line: Line) -> None:
 
 
 @inline
-def _often(m: Machine, c: int, x: int, line: Line) -> None:
+def _often(m: Known, c: int, x: int, line: Line) -> None:
     code = line.code
     if code == SVE_ACCESS:
         _sve_trap(m, x, (line.flags & codes.NEED_RESCHED) != 0)
@@ -443,7 +443,7 @@ def _often(m: Machine, c: int, x: int, line: Line) -> None:
 
 
 @inline
-def _one_row(m: Machine, line: Line) -> None:
+def _one_row(m: Known, line: Line) -> None:
     c = line.cpu
     m.facts[TIME] = line.time
     m.facts[ON] = c
@@ -463,7 +463,7 @@ def _one_row(m: Machine, line: Line) -> None:
 
 
 @bare
-def interpret(raw: Raw, start: int, stop: int, m: Machine) -> int:
+def interpret(raw: Raw, start: int, stop: int, m: Known) -> int:
     """Turn raw rows from `start` on into events; return the row to go on with, `stop` when all are done.
 
     It stops early when the events or the contexts have no room for one more row.
@@ -478,7 +478,7 @@ def interpret(raw: Raw, start: int, stop: int, m: Machine) -> int:
 
 
 @bare
-def finish(m: Machine, cpu: int) -> int:
+def finish(m: Known, cpu: int) -> int:
     """Add what only the end shows for CPUs from `cpu` on; return the CPU to go on with, or their number.
 
     A CPU whose death was not seen died after takedown_cpu.

@@ -6,16 +6,18 @@ and stops with a status where the caller must act. It does not know what the lin
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fpstate.jit import bare, inline
-from fpstate.traces import codes
-from fpstate.traces.fields import at, find, parse_fields
-from fpstate.traces.lines import BAD_TIME, LATENCY, NO_HEAD, PERF, Bytes, is_digit, number, parse_head, skip_spaces
-from fpstate.traces.names import MEANING, SEEN, Names, add, grown, has_room, intern, new_names
+from fpstate.structs import Struct
+from fpstate.traces.lines import codes
+from fpstate.traces.lines.fields import at, find, parse_fields
+from fpstate.traces.lines.head import BAD_TIME, LATENCY, NO_HEAD, PERF, Bytes, is_digit, number, parse_head, skip_spaces
+from fpstate.traces.lines.names import MEANING, SEEN, Names, add, grown, has_room, intern, new_names
 
 DONE, FULL, NAMES_FULL, BAD_LINE, BAD_CPU, BAD_TID, BAD_CLOCK, BACKWARDS, OTHER_FORMAT = range(9)
 """Why `scan` stopped: end of data, no room for rows or names, or the error in the line at the offset."""
@@ -29,7 +31,8 @@ CPU, TID, CODE, FLAGS, A, B, COMM, OTHER = range(8)
 """Columns of `Raw.fields`, see `codes`. COMM and OTHER are numbers of names, or -1."""
 
 
-class Raw(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Raw(Struct):
     """Lines that have a meaning."""
 
     time: NDArray[np.int64]
@@ -52,7 +55,8 @@ class Line(NamedTuple):
     other: int
 
 
-class ScanState(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class ScanState(Struct):
     """What the scanner carries from chunk to chunk."""
 
     facts: NDArray[np.int64]
@@ -68,8 +72,7 @@ def new_raw(rows: int) -> Raw:
 
 def cut(raw: Raw, lo: int, hi: int) -> Raw:
     """Return rows `lo` to `hi` without a copy."""
-    columns: list[Any] = [column[lo:hi] for column in raw]
-    return Raw(*columns)
+    return Raw(raw.time[lo:hi], raw.line[lo:hi], raw.fields[lo:hi])
 
 
 def new_scan_state() -> ScanState:
@@ -86,7 +89,7 @@ def with_room(state: ScanState) -> ScanState:
     """Return the state with larger tables where they are nearly full."""
     events = state.events if has_room(state.events) else grown(state.events)
     comms = state.comms if has_room(state.comms) else grown(state.comms)
-    return state._replace(events=events, comms=comms)
+    return state.but(events=events, comms=comms)
 
 
 _TRACER = np.frombuffer(b"# tracer: ", np.uint8).copy()

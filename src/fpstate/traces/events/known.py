@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fpstate.jit import inline
-from fpstate.traces import codes
+from fpstate.structs import Struct
+from fpstate.traces.lines import codes
 from fpstate.traces.trace import UNLESS_RELOADED, Kind
 from fpstate.world.events import Event
 
@@ -24,7 +26,7 @@ NOT_LOADED, LOADED, PUT = range(3)
     X86, DOWN, ANY_RUN, UNKNOWN_USE, SIGNALS, QUICKEST, USER_RUNS, GUEST_RUNS,
     RELOADS,
 ) = range(23)  # fmt: skip
-"""Places in `Machine.facts`: contexts and event rows in use; time, CPU and line of the row at hand; switches that
+"""Places in `Known.facts`: contexts and event rows in use; time, CPU and line of the row at hand; switches that
 were not in the trace; whether system calls, fpsimd_preserve_current_state, ctxsync and bind lines were seen, and
 whether bind lines would have been; whether kvm_userspace_exit was seen; guests already running at the start;
 neon lines without flags; x86 numbers; CPUs taken down whose death was not seen yet; guest runs; guest runs with FP
@@ -38,7 +40,7 @@ GUESS = 10_000  # ns: what QUICKEST is before it was seen
     KIND, TID, OWNER, PARENT, NAME, USER, MODE, SINCE, RESCHED, CHILD, FLUSHED, VCPU, RUN, LOAD, GUEST, FIRST,
     SVE, SEEN, TRAP_ROW, RELOADED,
 ) = range(20)  # fmt: skip
-"""Columns of `Machine.context`: IDLE, USER (any thread) or VCPU; thread id; owner; who forked it, or -1; number of its
+"""Columns of `Known.context`: IDLE, USER (any thread) or VCPU; thread id; owner; who forked it, or -1; number of its
 comm, or -1; it did what only a user task does; one of the modes; when it became PENDING; it became so on a line with
 need-resched set (1), or by being switched to (2); a fork that began, or -1; EXEC was already seen for the exec under
 way; its vCPU, or -1; in KVM_RUN; NOT_LOADED, LOADED or PUT; in the guest; guest FP use seen next is certain, since it
@@ -49,7 +51,7 @@ last SVE trap is; since it became PENDING its registers were reloaded."""
 _CONTEXT_COLUMNS = 20
 
 CURRENT, PREVIOUS, SWITCHED, LEAVING, IDLE, DYING = range(6)
-"""Columns of `Machine.cpu`: the context that runs, or -1; the one switched away from, while its lines may still come,
+"""Columns of `Known.cpu`: the context that runs, or -1; the one switched away from, while its lines may still come,
 or -1; sched_switch seen since the last fpsimd_thread_switch; the context whose guest stopped (the next line tells if
 it used FP), or -1; the context of its idle thread, or -1; 1 + the context that takes it down, while its death was not
 seen, or 0."""
@@ -72,7 +74,8 @@ class Rows(NamedTuple):
 _ROW_TYPES = (np.int64, np.uint16, np.uint8, np.int32, np.int32, np.uint32)
 
 
-class Machine(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Known(Struct):
     """All state. Few arrays, all of one type: each array and type a function is handed costs compile time."""
 
     facts: NDArray[np.int64]
@@ -82,14 +85,14 @@ class Machine(NamedTuple):
     rows: NDArray[np.int64]  # [column of `Rows`, row]: the events found and not yet taken
 
 
-def new_machine(contexts: int = 4096, rows: int = 1 << 18) -> Machine:
+def new_known(contexts: int = 4096, rows: int = 1 << 18) -> Known:
     """Return the state before the first line, with room for `contexts` contexts and `rows` events."""
     facts = np.zeros(FACTS, np.int64)
     facts[QUICKEST] = GUESS
     cpu = np.full((codes.MAX_CPU + 1, 6), -1, np.int64)
     cpu[:, SWITCHED] = 1
     cpu[:, DYING] = 0
-    return Machine(
+    return Known(
         facts,
         np.full(codes.MAX_TID + 1, -1, np.int32),
         np.zeros((contexts, _CONTEXT_COLUMNS), np.int64),
@@ -98,14 +101,14 @@ def new_machine(contexts: int = 4096, rows: int = 1 << 18) -> Machine:
     )
 
 
-def with_room(m: Machine) -> Machine:
+def with_room(m: Known) -> Known:
     """Return the state with room for more contexts, twice as many when it was nearly full."""
     if m.facts[CONTEXTS] + CONTEXT_ROOM <= len(m.context):
         return m
-    return m._replace(context=np.concatenate([m.context] * 2))
+    return m.but(context=np.concatenate([m.context] * 2))
 
 
-def take_rows(m: Machine) -> Rows:
+def take_rows(m: Known) -> Rows:
     """Return the events found and begin anew."""
     n = int(m.facts[ROWS])
     m.facts[ROWS] = 0
@@ -115,7 +118,7 @@ def take_rows(m: Machine) -> Rows:
 
 
 @inline
-def emit_on(m: Machine, cpu: int, event: int, subject: int, obj: int) -> None:
+def emit_on(m: Known, cpu: int, event: int, subject: int, obj: int) -> None:
     """Add an event on a CPU, at the time and line of the row at hand."""
     n = m.facts[ROWS]
     m.rows[0, n] = m.facts[TIME]
@@ -128,13 +131,13 @@ def emit_on(m: Machine, cpu: int, event: int, subject: int, obj: int) -> None:
 
 
 @inline
-def emit(m: Machine, event: int, subject: int, obj: int) -> None:
+def emit(m: Known, event: int, subject: int, obj: int) -> None:
     """Add an event on the CPU of the row at hand."""
     emit_on(m, m.facts[ON], event, subject, obj)
 
 
 @inline
-def new_context(m: Machine, kind: int, tid: int) -> int:
+def new_context(m: Known, kind: int, tid: int) -> int:
     """Return a new context that nothing is known about."""
     x = m.facts[CONTEXTS]
     m.facts[CONTEXTS] = x + 1
@@ -149,7 +152,7 @@ def new_context(m: Machine, kind: int, tid: int) -> int:
 
 
 @inline
-def context_of(m: Machine, tid: int, cpu: int) -> int:
+def context_of(m: Known, tid: int, cpu: int) -> int:
     """Return the context of a thread id; thread 0 is the idle thread of the CPU."""
     if tid == 0:
         if m.cpu[cpu, IDLE] < 0:
@@ -161,7 +164,7 @@ def context_of(m: Machine, tid: int, cpu: int) -> int:
 
 
 @inline
-def to_user(m: Machine, x: int) -> None:
+def to_user(m: Known, x: int) -> None:
     """Add the return of `x` to user mode, and its possible use of FP there, unless an emulator saw all returns.
 
     Where reloads are recorded and none was, the return happened only if no reload was due.
@@ -177,8 +180,8 @@ def to_user(m: Machine, x: int) -> None:
 
 
 @inline
-def make_pending(m: Machine, x: int, resched: int) -> None:
-    """Note that `x` is now on its way to user mode; `resched` as in `Machine`."""
+def make_pending(m: Known, x: int, resched: int) -> None:
+    """Note that `x` is now on its way to user mode; `resched` as in `Known`."""
     if m.facts[SYSCALLS]:
         m.context[x, MODE] = PENDING
         m.context[x, SINCE] = m.facts[TIME]

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fpstate.jit import inline
-from fpstate.traces import codes
-from fpstate.traces.lines import Bytes, is_digit, number, number_before, skip_spaces
+from fpstate.traces.lines import codes
+from fpstate.traces.lines.head import Bytes, is_digit, number, number_before, skip_spaces
 
 _COMM = 15  # a comm's greatest length
 PTRACE = 117  # of arm64 and all others that have the generic system call table

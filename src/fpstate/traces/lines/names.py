@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fpstate.jit import bare, inline
+from fpstate.structs import Struct
 
 LONGEST = 256  # longer names are cut
 _ROOM = 8  # strings one line may add
@@ -20,7 +21,8 @@ HASH, START, SEEN, MEANING = range(4)
 """Columns of `Names.entries`; where its bytes begin; times seen and what it is taken for, kept by the table's user."""
 
 
-class Names(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Names(Struct):
     """Strings by number: bytes of `arena` from START of one entry to START of the next. `size[0]` are in use."""
 
     slots: NDArray[np.int32]  # open addressing: number + 1, or 0

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fpstate.jit import inline
-from fpstate.traces.codes import HAS_FLAGS, INTERRUPT, NEED_RESCHED, UNNAMED
+from fpstate.traces.lines.codes import HAS_FLAGS, INTERRUPT, NEED_RESCHED, UNNAMED
 
 Bytes = NDArray[np.uint8]
 

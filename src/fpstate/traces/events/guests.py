@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from fpstate.jit import inline
-from fpstate.traces import codes
-from fpstate.traces.machine import (
+from fpstate.traces.events.known import (
     ANY_RUN,
     BINDS,
     BINDS_TRACED,
@@ -30,12 +29,13 @@ from fpstate.traces.machine import (
     UNKNOWN_USE,
     USER,
     VCPU,
-    Machine,
+    Known,
     emit,
     new_context,
     to_user,
 )
-from fpstate.traces.machine import KERNEL as IN_KERNEL
+from fpstate.traces.events.known import KERNEL as IN_KERNEL
+from fpstate.traces.lines import codes
 from fpstate.traces.trace import Kind
 from fpstate.world.events import Event, Truth
 
@@ -45,7 +45,7 @@ UNUSED, USED, NOT_SEEN = range(3)
 
 
 @inline
-def load(m: Machine, x: int) -> None:
+def load(m: Known, x: int) -> None:
     """Load the vCPU of thread `x`."""
     emit(m, Event.VCPU_LOAD, x, m.context[x, VCPU])
     m.context[x, LOAD] = LOADED
@@ -53,14 +53,14 @@ def load(m: Machine, x: int) -> None:
 
 
 @inline
-def put(m: Machine, x: int) -> None:
+def put(m: Known, x: int) -> None:
     """Put the vCPU of thread `x`."""
     emit(m, Event.VCPU_PUT, x, m.context[x, VCPU])
     m.context[x, LOAD] = PUT
 
 
 @inline
-def begin_run(m: Machine, x: int) -> None:
+def begin_run(m: Known, x: int) -> None:
     """Begin KVM_RUN; loading waits for a line that shows it, since the vCPU's mutex may be held by another."""
     if m.context[x, VCPU] < 0:
         v = new_context(m, Kind.VCPU, m.context[x, TID])
@@ -73,7 +73,7 @@ def begin_run(m: Machine, x: int) -> None:
 
 
 @inline
-def leave_guest(m: Machine, x: int, use: int) -> None:
+def leave_guest(m: Known, x: int, use: int) -> None:
     """End a guest run. FP use is certain the first time since a load; later the registers were still the guest's.
 
     What an emulator saw is always certain. It sees nothing of a run that an interrupt ended before the guest began.
@@ -94,7 +94,7 @@ def leave_guest(m: Machine, x: int, use: int) -> None:
 
 
 @inline
-def end_run(m: Machine, x: int, was_loaded: bool) -> None:
+def end_run(m: Known, x: int, was_loaded: bool) -> None:
     """End KVM_RUN; `was_loaded` says that it was loaded even if no line showed it."""
     if m.context[x, GUEST]:
         leave_guest(m, x, NOT_SEEN)
@@ -108,7 +108,7 @@ def end_run(m: Machine, x: int, was_loaded: bool) -> None:
 
 
 @inline
-def _was_running(m: Machine, x: int) -> None:
+def _was_running(m: Known, x: int) -> None:
     """Begin the run of a thread that was already in it, or whose system calls are not recorded."""
     if m.context[x, MODE] == PENDING:
         to_user(m, x)
@@ -117,7 +117,7 @@ def _was_running(m: Machine, x: int) -> None:
 
 
 @inline
-def enter_guest(m: Machine, x: int) -> None:
+def enter_guest(m: Known, x: int) -> None:
     """kvm_entry."""
     if not m.context[x, RUN]:
         _was_running(m, x)
@@ -131,7 +131,7 @@ def enter_guest(m: Machine, x: int) -> None:
 
 
 @inline
-def guest_stopped(m: Machine, c: int, x: int) -> None:
+def guest_stopped(m: Known, c: int, x: int) -> None:
     """kvm_arch_vcpu_ctxsync_fp: the guest stopped; the next line on this CPU tells whether it used FP."""
     m.facts[SYNCS] = 1
     if not m.context[x, GUEST]:
@@ -141,7 +141,7 @@ def guest_stopped(m: Machine, c: int, x: int) -> None:
 
 
 @inline
-def decide_use(m: Machine, c: int, x: int, is_bind: bool) -> None:
+def decide_use(m: Known, c: int, x: int, is_bind: bool) -> None:
     """Finish what `guest_stopped` began, by the line that follows."""
     left = m.cpu[c, LEAVING]
     m.cpu[c, LEAVING] = -1
@@ -154,7 +154,7 @@ def decide_use(m: Machine, c: int, x: int, is_bind: bool) -> None:
 
 
 @inline
-def saw_guest(m: Machine, x: int, used: int, traps: int) -> None:
+def saw_guest(m: Known, x: int, used: int, traps: int) -> None:
     """guest_run: the guest of `x` has run and is about to stop."""
     if not m.context[x, GUEST]:
         m.facts[IN_GUEST] += 1
@@ -165,7 +165,7 @@ def saw_guest(m: Machine, x: int, used: int, traps: int) -> None:
 
 
 @inline
-def exit_guest(m: Machine, x: int) -> None:
+def exit_guest(m: Known, x: int) -> None:
     """kvm_exit: it comes late where ctxsync is traced, and then says nothing new."""
     if not m.context[x, GUEST] and m.context[x, RUN] and m.facts[SYNCS]:
         return
@@ -176,7 +176,7 @@ def exit_guest(m: Machine, x: int) -> None:
 
 
 @inline
-def leave_run(m: Machine, x: int) -> None:
+def leave_run(m: Known, x: int) -> None:
     """kvm_userspace_exit."""
     m.facts[EXITS] = 1
     if not m.context[x, RUN]:

@@ -1,0 +1,265 @@
+"""An import: from the bytes of a recording through its lines to events, as a stream in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fpstate.errors import FpstateError
+from fpstate.traces import notes
+from fpstate.traces.events import known
+from fpstate.traces.events.contexts import Found, found_contexts, in_order, moved, of_kernel_threads
+from fpstate.traces.events.known import Known, Rows, new_known
+from fpstate.traces.events.meaning import finish, interpret
+from fpstate.traces.lines import codes, scan
+from fpstate.traces.lines.names import SEEN, strings
+from fpstate.traces.lines.problems import bad_line
+from fpstate.traces.lines.scan import Raw, ScanState, cut, new_raw, new_scan_state
+from fpstate.traces.lines.sniff import Beginning, shorten, sniff
+from fpstate.traces.lines.source import DAT, Source, open_source
+from fpstate.traces.trace import Header, Trace
+
+Progress = Callable[[int, int], None]
+"""Called with (bytes of the file read, size of the file)."""
+
+CHUNK = 16 << 20
+_RAW_ROWS = 1 << 17
+_EVENT_ROWS = 1 << 18
+
+
+class OutOfOrderError(Exception):
+    """Times run backwards across CPUs: a streaming import must start again with `whole`."""
+
+
+class Import:
+    """One import: iterate over `chunks()`, then ask for `contexts()` and `header()`.
+
+    With `whole` the lines are kept and put in order of time first; without, lines out of order raise OutOfOrderError.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        whole: bool = False,
+        allow_lost: bool = True,
+        progress: Progress | None = None,
+        chunk: int = CHUNK,
+    ) -> None:
+        self.path = path
+        self._whole = whole
+        self._allow_lost = allow_lost
+        self._progress = progress
+        self._chunk = chunk
+        self._scan: ScanState = new_scan_state()
+        self._known: Known = new_known(rows=_EVENT_ROWS)
+        self._begin: Beginning | None = None
+        self._cut = False
+        self._lost: list[dict[str, Any]] = []
+        self._is_dat = False
+
+    def chunks(self) -> Iterator[Rows]:
+        """Yield events in order; subjects and objects are numbers in the order contexts are met."""
+        if self._whole:
+            raw = [copied(part) for part in self._raw()]
+            yield from self._meant(_sorted(raw))
+        else:
+            for part in self._raw():
+                if self._scan.facts[scan.UNSORTED]:
+                    raise OutOfOrderError
+                yield from self._meant(part)
+        yield from self._finished()
+
+    def _raw(self) -> Iterator[Raw]:
+        with open_source(self.path) as source:
+            self._is_dat = source.kind == DAT
+            yield from self._scanned(source)
+        if not self._scan.facts[scan.EVENTS]:
+            raise FpstateError("holds no events", expected="at least one event line", where=str(self.path))
+        if self._scan.facts[scan.TICKS] and self._scan.facts[scan.FRACTIONS]:
+            raise FpstateError("mixes times in seconds and in ticks", expected="one clock", where=str(self.path))
+
+    def _scanned(self, source: Source) -> Iterator[Raw]:
+        """Yield raw rows of all chunks. The columns are used again for the next ones."""
+        buffer = np.empty(2 * self._chunk, np.uint8)
+        view = memoryview(buffer)  # type: ignore[arg-type]
+        have = 0
+        final = False
+        raw = new_raw(_RAW_ROWS)
+        while not final:
+            got = _fill(source, view[have : have + self._chunk])
+            have += got
+            final = got < self._chunk
+            if self._begin is None:
+                self._start(bytes(view[:have]))
+            at = 0
+            while True:
+                at, n, status = self._step(buffer, at, have, final, raw)
+                if n:
+                    self._note_losses(cut(raw, 0, n))
+                    yield cut(raw, 0, n)
+                if status == scan.DONE:
+                    break
+            have = self._keep_rest(buffer, at, have)
+            if self._progress:
+                self._progress(source.position() or int(self._scan.facts[scan.LINES]), source.size)
+
+    def _start(self, chunk: bytes) -> None:
+        self._begin = sniff(self.path, chunk)
+        self._lost = list(self._begin.lost)
+        facts = self._known.facts
+        facts[known.SYSCALLS] = self._begin.syscalls
+        facts[known.MARKS] = self._begin.marks
+        facts[known.BINDS_TRACED] = self._begin.binds
+        facts[known.X86] = self._begin.x86
+        seen = self._begin.facts.get("observed", "").split()
+        facts[known.USER_RUNS], facts[known.GUEST_RUNS] = "user" in seen, "guest" in seen
+
+    def _step(self, buffer: NDArray[np.uint8], at: int, have: int, final: bool, raw: Raw) -> tuple[int, int, int]:
+        assert self._begin is not None
+        at, n, status = scan.scan(buffer, at, have, final, self._begin.layout, self._scan, raw)
+        if status == scan.NAMES_FULL:
+            self._scan = scan.with_room(self._scan)
+        elif status not in (scan.DONE, scan.FULL):
+            line = buffer[at:have].tobytes().split(b"\n", 1)
+            if not (final and len(line) == 1 and status in (scan.BAD_LINE, scan.BAD_CLOCK)):
+                form = "trace-cmd report" if self._is_dat else self._begin.format
+                raise bad_line(self.path, int(self._scan.facts[scan.LINES]) + 1, line[0], status, form)
+            self._cut = True
+            return have, n, scan.DONE
+        return at, n, status
+
+    def _keep_rest(self, buffer: NDArray[np.uint8], at: int, have: int) -> int:
+        rest = have - at
+        if rest > self._chunk:
+            number = int(self._scan.facts[scan.LINES]) + 1
+            raise FpstateError(
+                f"a line is longer than {self._chunk} bytes: `{shorten(buffer[at : at + 200].tobytes())}`",
+                expected="lines of a trace",
+                where=f"{self.path}:{number}",
+            )
+        buffer[:rest] = buffer[at:have].copy()
+        return rest
+
+    def _note_losses(self, raw: Raw) -> None:
+        for r in np.flatnonzero(raw.fields[:, scan.CODE] == codes.LOST).tolist():
+            loss = {"cpu": int(raw.fields[r, scan.CPU]), "events": int(raw.fields[r, scan.A]), "line": int(raw.line[r])}
+            self._lost.append(loss)
+        if self._lost and not self._allow_lost:
+            first = self._lost[0]
+            raise FpstateError(
+                "the recorder lost events here",
+                expected="a recording without loss",
+                where=f"{self.path}:{first['line']}",
+                hint="record again with larger buffers",
+            )
+
+    def _meant(self, raw: Raw) -> Iterator[Rows]:
+        at = 0
+        while at < len(raw.time):
+            self._known = known.with_room(self._known)
+            at = interpret(raw, at, len(raw.time), self._known)
+            yield known.take_rows(self._known)
+
+    def _finished(self) -> Iterator[Rows]:
+        cpu = 0
+        while cpu <= codes.MAX_CPU:
+            cpu = finish(self._known, cpu)
+            yield known.take_rows(self._known)
+
+    def cpus(self) -> int:
+        """Return the number of CPUs: that of the header, or more when lines show more."""
+        assert self._begin is not None
+        met = np.flatnonzero((self._known.cpu[:, [known.IDLE, known.CURRENT]] >= 0).any(axis=1))
+        highest = max(int(self._scan.facts[scan.HIGHEST_CPU]), int(met[-1]) if len(met) else 0)
+        return max(self._begin.cpus, highest + 1)
+
+    def contexts(self) -> Found:
+        """Return all contexts, after the last chunk."""
+        syscalls = bool(self._known.facts[known.SYSCALLS])
+        return found_contexts(self._known, strings(self._scan.comms), self.cpus(), syscalls)
+
+    def end(self) -> tuple[Found, Header]:
+        """Return contexts and header, after the last chunk."""
+        return self.contexts(), self.header()
+
+    def header(self) -> Header:
+        """Return the header, after the last chunk."""
+        assert self._begin is not None
+        events = self._scan.events
+        names = strings(events)
+        counts = {name: seen for name, seen in zip(names, events.entries[:, SEEN].tolist(), strict=False) if seen}
+        facts = self._begin.facts
+        return Header(
+            source=str(self.path),
+            format="trace.dat" if self._is_dat else self._begin.format,
+            kernel=facts.get("kernel", ""),
+            mode=facts.get("mode", ""),
+            clock=facts.get("clock", ""),
+            cpus=self.cpus(),
+            lines=int(self._scan.facts[scan.LINES]) + self._cut,
+            observed=sorted(name for name in counts if name in codes.KNOWN),
+            unobserved=notes.unobserved(
+                self._begin, counts, self._known.facts, self._scan.facts, self._lost, self._cut
+            ),
+            ignored={name: counts[name] for name in sorted(counts) if name not in codes.KNOWN},
+            lost=self._lost,
+            sorted=bool(self._scan.facts[scan.UNSORTED]),
+        )
+
+
+def _fill(source: Source, view: memoryview) -> int:
+    """Fill `view` as far as the source has bytes; return how many."""
+    have = 0
+    while have < len(view):
+        got = source.readinto(view[have:])
+        if not got:
+            break
+        have += got
+    return have
+
+
+def copied(raw: Raw) -> Raw:
+    """Return the columns with memory of their own."""
+    return Raw(raw.time.copy(), raw.line.copy(), raw.fields.copy())
+
+
+def _sorted(parts: list[Raw]) -> Raw:
+    """Return all rows in order of time, rows of equal time in the order of the file."""
+    parts = [new_raw(0), *parts]
+    order = np.argsort(np.concatenate([part.time for part in parts]), kind="stable")
+    time, line, fields = (np.concatenate([getattr(p, c) for p in parts])[order] for c in ("time", "line", "fields"))
+    return Raw(time, line, fields)
+
+
+def joined(chunks: list[Rows]) -> Rows:
+    """Return chunks of events as one."""
+    return Rows(*(np.concatenate(column) for column in zip(*chunks, strict=True)))
+
+
+def as_trace(rows: Rows, found: Found, header: Header) -> Trace:
+    """Return a trace of events that refer to contexts as met: contexts in order, kernel threads never in user mode."""
+    contexts = in_order(found)
+    subject = moved(found, rows.subject)
+    obj = moved(found, rows.object)
+    drop = of_kernel_threads(contexts.kind, rows.event, subject)
+    columns = (rows.time, rows.cpu, rows.event, subject, obj, rows.line)
+    if drop.any():
+        columns = tuple(column[~drop] for column in columns)  # type: ignore[assignment]
+    return Trace(*columns, contexts=contexts, header=header)
+
+
+def iter_events(
+    path: Path | str, *, whole: bool = False, allow_lost: bool = True, progress: Progress | None = None
+) -> tuple[Import, Iterator[Rows]]:
+    """Return an import and its stream of event columns, for reading in bounded memory.
+
+    The columns refer to contexts as `Import.contexts()` numbers them at the end. Raise OutOfOrderError
+    from the stream when lines are not in order of time and `whole` is not set, FpstateError for bad input.
+    """
+    job = Import(Path(path), whole=whole, allow_lost=allow_lost, progress=progress)
+    return job, job.chunks()
