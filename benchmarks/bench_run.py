@@ -15,7 +15,14 @@ import time
 from collections.abc import Callable
 
 import unicorn
-import unicorn.arm64_const as A
+from unicorn.arm64_const import (
+    UC_ARM64_REG_PC,
+    UC_ARM64_REG_PSTATE,
+    UC_ARM64_REG_SP,
+    UC_ARM64_REG_X0,
+    UC_ARM64_REG_X8,
+    UC_CPU_ARM64_A72,
+)
 
 from fpstate.machine.elf import Program, Segment, bundled
 from fpstate.machine.host import Host, Machine, Settings, State
@@ -31,24 +38,24 @@ class Bare:
 
     def __init__(self, program: Program, *, el: int = 0) -> None:
         self.uc = uc = unicorn.Uc(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM)
-        uc.ctl_set_cpu_model(A.UC_CPU_ARM64_A72)
+        uc.ctl_set_cpu_model(UC_CPU_ARM64_A72)
         self.program = program
         for s in program.segments:
             first, last = s.address & ~0xFFF, (s.address + s.size + 0xFFF) & ~0xFFF
             uc.mem_map(first, last - first)
             uc.mem_write(s.address, s.data)
         uc.mem_map(0x7F000000, 0x10000)
-        uc.reg_write(A.UC_ARM64_REG_PSTATE, 0x3C5 if el else 0)
+        uc.reg_write(UC_ARM64_REG_PSTATE, 0x3C5 if el else 0)
         uc.cpr_write(3, 0, 1, 0, 2, 3 << 20)
         uc.hook_add(unicorn.UC_HOOK_INTR, self.interrupt)
         self.done = False
 
     def interrupt(self, uc: unicorn.Uc, _number: int, _data: object) -> None:
         """Serve a system call: the program has ended, or it goes on."""
-        if uc.reg_read(A.UC_ARM64_REG_X8) in EXIT_CODES:  # at an hvc, which is undefined here, or behind an svc
+        if uc.reg_read(UC_ARM64_REG_X8) in EXIT_CODES:  # at an hvc, which is undefined here, or behind an svc
             self.done = True
             uc.emu_stop()
-        uc.reg_write(A.UC_ARM64_REG_X0, 0)
+        uc.reg_write(UC_ARM64_REG_X0, 0)
 
     def run(self, count: int) -> float:
         """Run the program to its end in slices of `count` instructions (0: one piece); return seconds."""
@@ -56,13 +63,13 @@ class Bare:
         for s in self.program.segments:
             if s.writable:
                 uc.mem_write(s.address, s.data.ljust(s.size, b"\0"))
-        uc.reg_write(A.UC_ARM64_REG_SP, 0x7F00FF00)
-        uc.reg_write(A.UC_ARM64_REG_X0, 0)
+        uc.reg_write(UC_ARM64_REG_SP, 0x7F00FF00)
+        uc.reg_write(UC_ARM64_REG_X0, 0)
         self.done, at = False, self.program.entry
         began = time.process_time()
         while not self.done:
             uc.emu_start(at, 0, 0, count)
-            at = uc.reg_read(A.UC_ARM64_REG_PC)
+            at = uc.reg_read(UC_ARM64_REG_PC)
         return time.process_time() - began
 
 
@@ -135,7 +142,7 @@ def exit_and_entry(what: str, body: int, turns: int) -> None:
         host.turn(0)
     for _ in range(50):
         host.turn(0)
-    before = host.twin.counts.copy()
+    before = host.twin.report.counts.copy()
     uc = unicorn.Uc(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM)
     uc.mem_map(0x400000, 0x1000)
     uc.mem_write(0x400000, words(YIELD, body, HVC, BACK))
@@ -146,7 +153,7 @@ def exit_and_entry(what: str, body: int, turns: int) -> None:
         ours.append(_timed(lambda: host.turn(0)))
         theirs.append(_timed(lambda: uc.emu_start(0x400000, 0)))
     assert host.tasks[0].state is State.RUNNABLE
-    assert (host.twin.counts == before).all(), "FP state was moved"
+    assert (host.twin.report.counts == before).all(), "FP state was moved"
     a, b = statistics.median(ours), statistics.median(theirs)
     print(f"exit and next entry, {what}: {a:.1f} us at the median, of which bare Unicorn {b:.1f} us ({b / a:.0%})")
 

@@ -64,7 +64,7 @@ class Struct:
             elif isinstance(value, np.ndarray):
                 words += [value.ctypes.data, *value.shape, *value.strides]
                 layout = "C" if value.flags.c_contiguous else "A"
-                parts.append((f.name, types.Array(from_dtype(value.dtype), value.ndim, layout)))
+                parts.append((f.name, _array(from_dtype(value.dtype), value.ndim, layout)))
             else:
                 words.append(int(value))
                 parts.append((f.name, types.int64))
@@ -78,12 +78,16 @@ class Struct:
         return dataclasses.replace(self, **parts)  # type: ignore[type-var]
 
 
+def _array(element: Any, dimensions: int, layout: Any) -> types.Type:
+    return types.Array(element, dimensions, layout)
+
+
 @register_model(StructType)
 class _StructModel(models.OpaqueModel):  # type: ignore[misc]
     pass
 
 
-@typeof_impl.register(Struct)
+@typeof_impl.register(Struct)  # type: ignore[untyped-decorator]
 def _typeof(value: Struct, _: object) -> StructType:
     return value._numba_type_
 
@@ -96,7 +100,7 @@ class _Parts(AttributeTemplate):  # type: ignore[misc]
         return dict(struct.parts).get(name)
 
 
-@unbox(StructType)
+@unbox(StructType)  # type: ignore[untyped-decorator]
 def _unbox(_: StructType, value: Any, c: Any) -> NativeValue:
     """Take the address of the words; whoever calls keeps the object alive."""
     address = c.pyapi.object_getattr_string(value, "_address")
@@ -105,7 +109,7 @@ def _unbox(_: StructType, value: Any, c: Any) -> NativeValue:
     return NativeValue(pointer)
 
 
-@lower_getattr_generic(StructType)
+@lower_getattr_generic(StructType)  # type: ignore[untyped-decorator]
 def _getattr(context: Any, builder: Any, struct: StructType, pointer: Any, name: str) -> Any:
     """Read one part: an integer, the pointer of another struct, or an array made of where it begins and its shape."""
     at = 0

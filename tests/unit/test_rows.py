@@ -15,8 +15,8 @@ from fpstate.policies.base import Context, Policy, bounded
 from fpstate.policies.host_deferred import DeferredHost
 from fpstate.rows.learn import Rows
 from fpstate.world.events import Event
-from fpstate.world.operations import LOAD, OOPS, R_OPS, R_POINTERS, R_TASK, SAVE
-from fpstate.world.table import ELSEWHERE, H_CPU_POINTER, H_TASK, TASK
+from fpstate.world.operations import LOAD, OOPS, SAVE
+from fpstate.world.table import ELSEWHERE, H_CPU_POINTER, H_TASK, R_OPS, R_POINTERS, R_TASK, TASK
 
 
 def refused(policy: type[Policy], event: Event = Event.RET_TO_USER) -> str:

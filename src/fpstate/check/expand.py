@@ -200,7 +200,7 @@ def new_run(entities: int) -> Run:
 @inline
 def part_at(state: State, entity: int) -> int:
     """Return the part of an entity, 0 for -1."""
-    return np.int64(state[entity]) if entity >= 0 else 0
+    return int(np.int64(state[entity]) if entity >= 0 else 0)
 
 
 @inline
@@ -230,7 +230,7 @@ def hash_of_situation(run: Run) -> int:
     h = np.uint64(1)
     for i in range(0, SITUATION, 2):
         h = mixed(h, run.now[i] << 32 | run.now[i + 1])
-    return np.int64(h >> np.uint64(1))
+    return int(np.int64(h >> np.uint64(1)))
 
 
 @inline
@@ -285,7 +285,7 @@ def find_effects(parts: Parts, setting: Setting, desk: Desk, run: Run, c: int, x
             answer = ask_world(desk, parts, setting, run.moves[m], False)
             keep_effect(run.effects, run.own[1], desk.scratch, run.moves[m], answer)
             run.own[1] += 1
-    return first
+    return int(first)
 
 
 @inline
@@ -320,7 +320,7 @@ def slot_of(parts: Parts, setting: Setting, desk: Desk, run: Run, c: int, x: int
         run.first[y, k] = find_effects(parts, setting, desk, run, c, x)
         run.count[y, k] = run.own[1] - run.first[y, k]
         run.keys[y, k] = key
-    return k
+    return int(k)
 
 
 # Expanding.
@@ -338,7 +338,7 @@ def nobody_left(w: World, bounds: Bounds) -> bool:
 @inline
 def follow(book: Book, parts: Parts, setting: Setting, desk: Desk, run: Run, i: int, e: int) -> None:
     """Note what effect `e` makes of state `i`, which lies on the desk."""
-    effects, move = run.effects, np.int64(run.effects[e, E_MOVE])
+    effects, move = run.effects, int(np.int64(run.effects[e, E_MOVE]))
     broken = effects[e, E_BROKEN] & setting.wanted
     if broken:
         violation(book, i, move, effects[e, E_VERDICT], broken)
@@ -363,7 +363,7 @@ def follow_all(book: Book, parts: Parts, setting: Setting, desk: Desk, run: Run,
         for e in range(run.first[y, k], run.first[y, k] + run.count[y, k]):
             follow(book, parts, setting, desk, run, i, e)
         made += run.count[y, k]
-    return made
+    return int(made)
 
 
 @inline
@@ -412,7 +412,7 @@ def has_room(parts: Parts, layout: Layout) -> bool:
     """Tell whether there is room for all that one move may teach."""
     entities, renamings = len(layout.group), len(layout.new_name)
     enough = parts.used[N_PARTS] + entities * (renamings + MAX_AGES + 2) <= len(parts.rows)
-    return enough and parts.used[N_AGES] + MAX_AGES <= len(parts.ages)
+    return bool(enough and parts.used[N_AGES] + MAX_AGES <= len(parts.ages))
 
 
 @inline

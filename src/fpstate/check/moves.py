@@ -109,7 +109,7 @@ def reach_of(w: World, move: int, crosses: int) -> int:
     for i in range(2):
         if w.cpu[c, POINTER + i]:
             reach |= 1 << cpus + context_of(w.cpu[c, POINTER + i])
-    return reach | (1 << cpus) - 1 if crosses else reach
+    return int(reach | (1 << cpus) - 1 if crosses else reach)
 
 
 @inline

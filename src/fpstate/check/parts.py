@@ -249,7 +249,7 @@ def with_room(parts: Parts, *, parts_more: int, ages_more: int) -> Parts:
 def in_section(w: World, t: int) -> bool:
     """Tell whether thread `t` is in a kernel NEON section, running or not."""
     mode = w.context[t, MODE]
-    return mode == NEON or mode == RUN_NEON or mode == RUN_OUT_NEON
+    return bool(mode == NEON or mode == RUN_NEON or mode == RUN_OUT_NEON)
 
 
 @inline
@@ -363,7 +363,7 @@ def hash_of_row(rows: Ints, i: int) -> int:
     if rows.shape[1] > COLUMNS:
         for j in range(COLUMNS, WIDE_COLUMNS):
             h += folded(rows[i, j]) * (_MIX + np.uint64(j) * _STEP)
-    return np.int64(mixed(h, 1) >> np.uint64(1))
+    return int(np.int64(mixed(h, 1) >> np.uint64(1)))
 
 
 @bare
@@ -382,7 +382,7 @@ def find_slot(parts: Parts, row: Ints) -> int:
     """Return where in the hash table the part `row` is, or where it belongs."""
     mask = len(parts.slots) - 1
     slot = hash_of_row(row, 0) & mask
-    while parts.slots[slot] and not same_record(parts.rows, np.int64(parts.slots[slot]), row, 0):
+    while parts.slots[slot] and not same_record(parts.rows, int(np.int64(parts.slots[slot])), row, 0):
         slot = (slot + 1) & mask
     return slot
 
@@ -396,12 +396,12 @@ def number_of(parts: Parts, row: Ints, learn: bool) -> int:
     slot = find_slot(parts, row)
     i = np.int64(parts.slots[slot])
     if i or not learn:
-        return i
+        return int(i)
     i = parts.used[N_PARTS]
     parts.used[N_PARTS] += 1
     parts.slots[slot] = i
     copy_record(row, 0, parts.rows, i)
-    return i
+    return int(i)
 
 
 # Names.
@@ -420,9 +420,9 @@ def with_name(layout: Layout, p: int, meaning: int, value: int) -> int:
         x = layout.new_name[p, cpus + context_of(owner)] - cpus
         return own(x) | owner & 1 | value & ~(VERSION - 1)
     if meaning == CPU:
-        return layout.new_name[p, value - 1] + 1
+        return int(layout.new_name[p, value - 1] + 1)
     if meaning == THIS:
-        return layout.new_name[p, value]
+        return int(layout.new_name[p, value])
     first = cpus if meaning == CONTEXT else cpus - 1
     return layout.new_name[p, first + value] - first if first + value < len(layout.group) else value
 
@@ -453,9 +453,10 @@ class Scratch(Struct):
 def new_scratch(layout: Layout) -> Scratch:
     """Return memory for one thread."""
     entities, columns = layout.matters.shape
-    states = [np.zeros(entities, np.uint32) for _ in range(3)]
-    ages, result = (np.zeros(size, np.int64) for size in (8, 3))
-    return Scratch(np.zeros((1, columns), np.int64), *states, ages, result)
+    state, after, best = (np.zeros(entities, np.uint32) for _ in range(3))
+    return Scratch(
+        np.zeros((1, columns), np.int64), state, after, best, ages=np.zeros(8, np.int64), result=np.zeros(3, np.int64)
+    )
 
 
 @inline
@@ -591,7 +592,7 @@ def age_of(parts: Parts, fate: int, learn: bool) -> int:
     a = parts.used[N_AGES]
     parts.used[N_AGES] += 1
     parts.ages[a] = fate
-    return a
+    return int(a)
 
 
 @inline

@@ -107,7 +107,7 @@ def rebuild(search: Search, found: Found, scope: Scope) -> Path:
     walker = Walker(search.rows, scope)
     choices = [_towards(walker, lambda after, *_: search.packed(after) == goal) for goal in found.chain()[1:]]  # noqa: B023
     if found.move >= 0:
-        choices.append(_towards(walker, lambda _, v, b: v == verdict and b & broken))
+        choices.append(_towards(walker, lambda _, v, b: v == verdict and bool(b & broken)))
     return tell(walker, choices, broken, verdict)
 
 

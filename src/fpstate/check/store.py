@@ -104,13 +104,13 @@ class Store:
 @inline
 def slot_of(h: np.uint64, mask: int) -> int:
     """Return where in a table of `mask` + 1 entries a hash is looked for first."""
-    return np.int64(h & np.uint64(0x7FFFFFFFFFFFFFFF)) & mask
+    return int(np.int64(h & np.uint64(0x7FFFFFFFFFFFFFFF)) & mask)
 
 
 @inline
 def tag_of(h: np.uint64) -> int:
     """Return 19 bits of a hash as they stand in an entry of the table, above the number of the state."""
-    return np.int64(h >> np.uint64(44) & np.uint64(0x7FFFF)) << TAG_SHIFT
+    return int(np.int64(h >> np.uint64(44) & np.uint64(0x7FFFF)) << TAG_SHIFT)
 
 
 @inline

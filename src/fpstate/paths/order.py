@@ -545,7 +545,7 @@ def resume(w: World, table: Table, report: Report, bounds: Bounds, c: int, t: in
 def other_participant(w: World, kind: int, t: int, named: int) -> int:
     """Return the second participant of a move: `named` by it, or the vCPU the thread runs, or nobody."""
     if kind == LOAD or kind == ENTER or kind == GUEST_FP or kind == EXIT_GUEST or kind == PUT or kind == GUEST_SVE:
-        return w.context[t, RUNS] - 1
+        return int(w.context[t, RUNS] - 1)
     return named if named or kind == SWITCH else len(w.context) - 1
 
 

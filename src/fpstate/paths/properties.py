@@ -130,7 +130,7 @@ def seen_on(w: World, c: int) -> int:
 def reader_on(w: World, c: int) -> int:
     """Return the context that a use on CPU `c` would be by."""
     t = w.cpu[c, CURRENT]
-    return w.context[t, RUNS] - 1 if w.context[t, RUNS] else t
+    return int(w.context[t, RUNS] - 1 if w.context[t, RUNS] else t)
 
 
 @inline
@@ -211,7 +211,7 @@ def falsely_native(w: World, bounds: Bounds, c: int) -> bool:
     x = context_of(owner)
     if x != t and (mode != RUN or w.context[t, RUNS] != x + 1):
         return True
-    return w.cpu[c, REGISTERS] != w.context[x, LATEST]
+    return bool(w.cpu[c, REGISTERS] != w.context[x, LATEST])
 
 
 @inline
@@ -220,7 +220,7 @@ def user_trap_wrong(w: World, bounds: Bounds, c: int) -> bool:
     t = w.cpu[c, CURRENT]
     if not bounds.tif_sve or w.context[t, MODE] != USER:
         return False
-    return (w.context[t, WORD] & bounds.tif_sve != 0) == (w.cpu[c, WORD] & USER_SVE_TRAP != 0)
+    return bool((w.context[t, WORD] & bounds.tif_sve != 0) == (w.cpu[c, WORD] & USER_SVE_TRAP != 0))
 
 
 @inline

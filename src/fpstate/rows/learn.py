@@ -314,7 +314,8 @@ class Rows:
             self._paths[e] = found
             return
         node = self._paths.setdefault(e, nodes[0])
-        for place, new in enumerate([*nodes[1:], found], 1):
+        then: list[Read | tuple[Decision, bool]] = [*nodes[1:], found]
+        for place, new in enumerate(then, 1):
             assert isinstance(node, Read)
             node = node.then.setdefault(codes[reads[place - 1]], new)
 

@@ -78,10 +78,10 @@ def whose(w: World, owner: int) -> int:
 def read_place(w: World, owner: int, c: int) -> int:
     """Return the label of V at the place of `owner`; 0 is the stash of CPU `c`."""
     if owner == 0:
-        return w.cpu[c, STASH]
+        return int(w.cpu[c, STASH])
     if owner & 1:
-        return w.context[context_of(owner), KERNEL_IMAGE]
-    return w.context[context_of(owner), IMAGE]
+        return int(w.context[context_of(owner), KERNEL_IMAGE])
+    return int(w.context[context_of(owner), IMAGE])
 
 
 @inline

@@ -122,7 +122,7 @@ def view_key(w: World, table: Table, e: int, c: int, t: int, s: int) -> int:
             key |= cpu_code(w.context[t, POINTER + i], c) << at[H_TASK_POINTER + i]
         if at[H_SECOND_POINTER + i] >= 0:
             key |= cpu_code(w.context[s, POINTER + i], c) << at[H_SECOND_POINTER + i]
-    return key
+    return int(key)
 
 
 @inline
@@ -145,7 +145,7 @@ def find_row(w: World, table: Table, report: Report, e: int, c: int, t: int, s: 
         report.asked[A_EVENT] = e
         report.asked[A_KEY] = key
         return NOT_LEARNED
-    return r
+    return int(r)
 
 
 @inline
@@ -161,7 +161,7 @@ def named(w: World, target: int, c: int, t: int, s: int) -> int:
         return kernel_of(s)
     if target == ITS_STASH:
         return 0
-    return w.cpu[c, POINTER + target - ELSEWHERE]
+    return int(w.cpu[c, POINTER + target - ELSEWHERE])
 
 
 @inline
