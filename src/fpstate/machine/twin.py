@@ -94,8 +94,17 @@ class Difference(Exception):
 
 @bare
 def find(w: World, table: Table, report: Report, e: int, c: int, t: int, s: int) -> int:
-    """Find a row; see `find_row`."""
-    return find_row(w, table, report, e, c, t, s)
+    """Find a row; see `find_row`. One that asks for no operation is carried out at once."""
+    r = find_row(w, table, report, e, c, t, s)
+    if r >= 0 and table.rows[r, R_OPS] == 0:
+        set_fields(w, table, r, c, t, s)
+    return r
+
+
+@bare
+def leave(w: World, table: Table, r: int, c: int, t: int, s: int) -> None:
+    """Leave the fields as a row says, after its operations."""
+    set_fields(w, table, r, c, t, s)
 
 
 @bare
@@ -195,6 +204,8 @@ class Twin:
     def event(self, e: int, c: int, t: int, s: int) -> int:
         """Let event `e` happen on CPU `c` to task `t` and second participant `s` (n: none); return the verdict."""
         self.note(e, c, t, s)
+        if not self.features and not (MIND_BEFORE | MIND_AFTER) >> e & 1:
+            return self.went(self.segment(e, c, t, s)[0])
         verdict = self.begin(e, c, t, s)
         verdict = max(verdict, self.segment(e, c, t, s)[0])
         return self.went(max(verdict, self.end(e, c, t, s)))
@@ -238,14 +249,14 @@ class Twin:
         if r < 0:
             return OK, 0
         self._used(r, c, t)
-        row = self.rows.table.rows[r]
-        verdict = OK
-        for i in range(row[R_OPS]):
-            verdict = self._do(int(row[R_OPS + 1 + i]), c, t, s)
-            if verdict != OK:
-                break
-        set_fields(self.world, self.rows.table, r, c, t, s)
-        return verdict, int(row[R_NEXT]) if self.rows.interruptible else 0
+        table, verdict = self.rows.table, OK
+        if operations := table.rows[r, R_OPS + 1 : R_OPS + 1 + table.rows[r, R_OPS]].tolist():
+            for code in operations:
+                verdict = self._do(code, c, t, s)
+                if verdict != OK:
+                    break
+            leave(self.world, table, r, c, t, s)
+        return verdict, int(table.rows[r, R_NEXT]) if self.rows.interruptible else 0
 
     def _row(self, e: int, c: int, t: int, s: int) -> int:
         """Return the number of the row for event or point `e`, negative if it is not handled."""
@@ -289,20 +300,26 @@ class Twin:
 
     def _do(self, code: int, c: int, t: int, s: int) -> int:
         """Carry out one operation of a row in the world and on the machine; return what went wrong."""
-        w, counts = self.world, self.report.counts
-        op = code & 255
+        w, op = self.world, code & 255
         owner = 0 if op == OOPS else int(named(w, code >> 8 & 15, c, t, s))
         x = context_of(owner) if owner else t
-        holder = int(w.context[x, POINTER]) - 1
-        saved = counts[N_SAVE_HOST] + counts[N_SAVE_GUEST]
+        if op == FETCH and not self.features:
+            return self._fetch(code, c, t, s, owner)
         verdict = int(carry_out(w, code, c, t, s, self.report))
-        if verdict != OK:
-            return verdict
-        if self.features:
-            self._do_wide(op, owner, x, c)
-        elif op != FETCH:
-            self._do_plain(op, owner, x, c)
-        elif counts[N_SAVE_HOST] + counts[N_SAVE_GUEST] > saved:
+        if verdict == OK:
+            if self.features:
+                self._do_wide(op, owner, x, c)
+            else:
+                self._do_plain(op, owner, x, c)
+        return verdict
+
+    def _fetch(self, code: int, c: int, t: int, s: int, owner: int) -> int:
+        """Let another CPU save the registers of `owner`, if it has them."""
+        x, counts = context_of(owner), self.report.counts
+        holder = int(self.world.context[x, POINTER]) - 1
+        saved = counts[N_SAVE_HOST] + counts[N_SAVE_GUEST]
+        verdict = int(carry_out(self.world, code, c, t, s, self.report))
+        if counts[N_SAVE_HOST] + counts[N_SAVE_GUEST] > saved:
             self._do_plain(SAVE, owner, x, holder)
         return verdict
 
