@@ -41,7 +41,7 @@ def command(
         raise FpstateError(f"a vector length of {vl} bytes is impossible", expected="a multiple of 16 from 16 to 256")
     profile = load_profile(costs)
     chosen = [find_policy(name) for name in policy] if policy else list(policies().values())
-    compiling_notice()
+    compiling_notice("importer", "replay")
     read = [open_trace(name) for name in traces or [DEFAULT_SAMPLE]]
     results: list[tuple[Trace, Comparison]] = []
     with steps("comparing", len(read) * len(chosen)) as done:

@@ -24,7 +24,7 @@ def command(
     from fpstate.traces.describe import describe
     from fpstate.traces.samples import open_trace
 
-    compiling_notice()
+    compiling_notice("importer")
     summary = describe(open_trace(trace))
     if json:
         print_json(summary.pop("schema"), summary)

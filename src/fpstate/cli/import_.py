@@ -44,7 +44,7 @@ def command(
     from fpstate.cli.output import compiling_notice, print_json
     from fpstate.traces.parquet import import_parquet
 
-    compiling_notice()
+    compiling_notice("importer")
     target = output or trace.with_name(trace.name + ".parquet")
     with _progress() as progress:
         header = import_parquet(trace, target, progress=progress, allow_lost=not refuse_lost)

@@ -38,9 +38,10 @@ def steps(what: str, total: int) -> Iterator[Callable[[], None]]:
         yield lambda: progress.advance(task)
 
 
-def compiling_notice(engine: str = "") -> None:
-    """Say on stderr, once after installation, that the engines (or one of them) are being compiled."""
-    from fpstate.jit import first_use
+def compiling_notice(*engines: str) -> None:
+    """Say on stderr which of these engines are being compiled now, once after installation, and how long it takes."""
+    from fpstate.jit import ENGINES, first_use
 
-    if first_use(engine):
-        sys.stderr.write("fpstate: compiling the engines, on first use only (up to half a minute)\n")
+    if new := [engine for engine in engines if first_use(engine)]:
+        seconds = sum(ENGINES[engine][1] for engine in new)
+        sys.stderr.write(f"fpstate: compiling the {' and the '.join(new)}, once, about {seconds} s\n")

@@ -103,7 +103,6 @@ def _run(policy: type[Policy], given: Given) -> bool:
     tasks, guests = _programs(policy, given)
     if given.vector_length:
         policy = with_features(policy, ["sve"])
-    _notice()
     settings = Settings(cpus, given.slice_, given.seed, given.softirq)
     result, recorded = run(policy, tasks=tasks, guests=guests, settings=settings, vector_length=given.vector_length)
     if given.trace is not None:
@@ -150,12 +149,6 @@ def _policy(name: str) -> type[Policy]:
         given = f"the bug '{bug.id}' needs {', '.join(bug.features)}"
         raise FpstateError(given, expected="one of FPSIMD alone", hint=f"`fpstate bugs {bug.id}` checks it")
     return bug.faulty
-
-
-def _notice() -> None:
-    from fpstate.cli.output import compiling_notice
-
-    compiling_notice()
 
 
 def _show(result: Result, trace: str | None) -> None:
@@ -227,7 +220,6 @@ def _follow(policy: type[Policy], code: str, given: Given) -> bool:
         raise FpstateError(
             "--path is given with programs or --trace", expected="--path alone: it runs a pattern checker"
         )
-    _notice()
     result = follow_path(policy, scope_of(policy, given), code)
     if given.json:
         print_json("fpstate.run-path/1", result.to_json())

@@ -33,7 +33,7 @@ def command(
     from fpstate.traces.samples import open_trace
 
     asked = find_policy(policy) if policy is not None else None
-    compiling_notice()
+    compiling_notice("importer", "replay")
     read = open_trace(trace)
     chosen = asked or find_policy(policy_of_kernel(read))
     result = validate(read, chosen)
