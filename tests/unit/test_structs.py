@@ -31,7 +31,7 @@ def total(o: Outer) -> int:
         for j in range(o.grid.shape[1]):
             found += o.grid[i, j] * o.inner.factor
     for k in range(len(o.small)):
-        found += np.int64(o.small[k])
+        found += int(np.int64(o.small[k]))
     o.inner.values[0] = found
     return int(found)
 
