@@ -20,11 +20,13 @@ from fpstate.check.moves import (
     E_ANSWER,
     E_BROKEN,
     E_COLUMNS,
+    E_KIND,
     E_MOVE,
     E_VERDICT,
     MADE,
     MAX_AGES,
     PUT_OFF,
+    TRAPPED,
     Desk,
     Setting,
     apply,
@@ -46,7 +48,7 @@ from fpstate.check.parts import (
 )
 from fpstate.check.store import Words, hash_of, pack, unpack
 from fpstate.jit import bare, inline
-from fpstate.paths.order import RESUME, SWITCH, Bounds, enabled_on, kind_of, other_of
+from fpstate.paths.order import SWITCH, Bounds, enabled_on, kind_of, other_of
 from fpstate.paths.properties import OF_STATES, broken_in, gravity
 from fpstate.structs import Struct
 from fpstate.world.state import CURRENT, FREE, MODE, OFF, POINTER, RUNS, SECOND, Ints, World, context_of
@@ -86,7 +88,7 @@ class Book(Struct):
     filled: Ints  # how many, for each shard
     put_off: Ints  # [which; 0 the state, 1 the move]
     place: Ints  # [P_*]
-    kinds: Ints  # [kind of move] how often it was made
+    kinds: Ints  # [kind of move, or TRAPPED] how often it was made
     moves: NDArray[np.bool_]  # [state of the chunk] whether it has any move
     bucket: NDArray[np.uint16]  # [state of the chunk] a hash of its situation
     first: Ints  # [bucket] where its states begin in `order`
@@ -103,7 +105,7 @@ def new_book(shard: int, states: Words, width: int) -> Book:
         filled=np.zeros(SHARDS, np.int64),
         put_off=np.zeros((ROOM, 2), np.int64),
         place=np.zeros(P_SIZE, np.int64),
-        kinds=np.zeros(RESUME + 1, np.int64),
+        kinds=np.zeros(TRAPPED + 1, np.int64),
         moves=np.zeros(CHUNK, np.bool_),
         bucket=np.zeros(CHUNK, np.uint16),
         first=np.zeros(BUCKETS + 1, np.int64),
@@ -345,7 +347,7 @@ def follow(book: Book, parts: Parts, setting: Setting, desk: Desk, run: Run, i: 
         return
     known = effects[e, E_ANSWER] == MADE and apply(effects, e, parts, desk.scratch)
     if known and name_and_note(book, parts, setting, desk, i, False):
-        book.kinds[kind_of(move)] += 1
+        book.kinds[effects[e, E_KIND]] += 1
     else:
         put_off(book, i, move)
 
@@ -432,7 +434,7 @@ def catch_up(book: Book, parts: Parts, setting: Setting, desk: Desk) -> int:
             violation(book, i, move, result[0], result[1] & setting.wanted)
         else:
             name_and_note(book, parts, setting, desk, i, True)
-            book.kinds[kind_of(move)] += 1
+            book.kinds[result[3]] += 1
         place[P_CAUGHT_UP] += 1
     place[P_PUT_OFF] = 0
     place[P_CAUGHT_UP] = 0

@@ -28,7 +28,7 @@ from fpstate.check.parts import (
     set_to,
 )
 from fpstate.jit import inline
-from fpstate.paths.order import SWITCH, Bounds, cpu_of, kind_of, make_move, other_of
+from fpstate.paths.order import RESUME, SWITCH, Bounds, cpu_of, kind_of, make_move, other_of
 from fpstate.paths.properties import broken_by, reader_on, seen_on
 from fpstate.structs import Struct
 from fpstate.world.state import (
@@ -42,12 +42,14 @@ from fpstate.world.state import (
     copy_world,
     same_record,
 )
-from fpstate.world.table import Report, Table
+from fpstate.world.table import A_TRAPPED, Report, Table
 from fpstate.world.verdicts import NO_ROW
 
 MADE: Final = 0  # what `make` answers: the state after the move is in `best`
 PUT_OFF: Final = 1  # something is not known yet: a row, or a part
 BEYOND_REACH: Final = 2  # the move did what it must not
+
+TRAPPED: Final = RESUME + 1  # what a use that trapped counts as, beside the kinds of moves
 
 MAX_AGES: Final = 4  # contexts of which one move may make copies stale
 
@@ -197,6 +199,7 @@ def ask_world(desk: Desk, parts: Parts, setting: Setting, move: int, learn: bool
     seen, reader = seen_on(w, c), reader_on(w, c)
     verdict = make_move(desk.after, desk.table, desk.report, setting.bounds, move)
     scratch.result[0] = verdict
+    scratch.result[3] = TRAPPED if desk.report.asked[A_TRAPPED] else kind_of(move)
     scratch.result[1] = 0
     if verdict == NO_ROW:
         copy_world(w, desk.after)
@@ -213,7 +216,8 @@ E_MOVE: Final = 0  # columns of `effects`: the move, what it answers, its verdic
 E_ANSWER: Final = 1
 E_VERDICT: Final = 2
 E_BROKEN: Final = 3
-E_AGES: Final = 4  # the ages that come over all others
+E_KIND: Final = 4  # what it counts as
+E_AGES: Final = 5  # the ages that come over all others
 E_COUNT: Final = E_AGES + MAX_AGES  # how many entities change; then each with its new part
 E_COLUMNS: Final = 40
 
@@ -225,6 +229,7 @@ def keep_effect(effects: PartNumbers, e: int, scratch: Scratch, move: int, answe
     effects[e, E_ANSWER] = answer
     effects[e, E_VERDICT] = scratch.result[0]
     effects[e, E_BROKEN] = scratch.result[1]
+    effects[e, E_KIND] = scratch.result[3]
     if answer != MADE:
         return
     count = 0

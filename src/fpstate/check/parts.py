@@ -447,7 +447,7 @@ class Scratch(Struct):
     after: State
     best: State
     ages: Ints  # of one move
-    result: Ints  # of one move: its verdict, the properties broken, and the entities changed, both as bits
+    result: Ints  # of one move: its verdict; properties broken, entities changed, both as bits; what it counts as
 
 
 def new_scratch(layout: Layout) -> Scratch:
@@ -455,7 +455,7 @@ def new_scratch(layout: Layout) -> Scratch:
     entities, columns = layout.matters.shape
     state, after, best = (np.zeros(entities, np.uint32) for _ in range(3))
     return Scratch(
-        np.zeros((1, columns), np.int64), state, after, best, ages=np.zeros(8, np.int64), result=np.zeros(3, np.int64)
+        np.zeros((1, columns), np.int64), state, after, best, ages=np.zeros(8, np.int64), result=np.zeros(4, np.int64)
     )
 
 

@@ -11,18 +11,20 @@ from fpstate.check.moves import Setting, with_bits
 from fpstate.check.parts import make_layout
 from fpstate.check.search import Found, Progress, Search
 from fpstate.errors import FpstateError
-from fpstate.paths.order import GUEST_FP, USER_FP
+from fpstate.paths import order
 from fpstate.paths.properties import DEFAULT, FALSE_NATIVE, USER_SVE_TRAP_WRONG, bits_of, first_name
-from fpstate.paths.scope import Scope, build, kinds_of
+from fpstate.paths.scope import KIND_NAMES, Scope, build, named_kinds
 from fpstate.paths.tell import Path, tell
 from fpstate.paths.walk import Walker, follow
 from fpstate.policies.base import Policy
 from fpstate.rows.decisions import all_decisions
 from fpstate.rows.learn import Rows, features_of
+from fpstate.world import wide
 from fpstate.world.operations import CLEAR, FETCH
 from fpstate.world.state import World
 
 HOLDS, VIOLATED, NOT_REACHED, INCOMPLETE = "holds", "violated", "not reached", "incomplete"
+OF_GUESTS = (order.GUEST_FP, order.GUEST_SVE)
 MAX_STATES = 100_000_000
 
 
@@ -76,7 +78,7 @@ def check(
     found = search.run(max_states, progress)
     seconds = time.perf_counter() - began
     path = rebuild(search, found, scope) if found.violation else None
-    missing = () if path else _never_happened(found, scope)
+    missing = () if path else _never_happened(found, scope, setting.bounds.events)
     verdict = VIOLATED if path else INCOMPLETE if not found.complete else NOT_REACHED if missing else HOLDS
     name = first_name(found.violation[2]) if found.violation else ""
     had = tuple(sorted(policy.features))
@@ -142,11 +144,8 @@ def _refuse_without_flags(setting: Setting, policy: type[Policy]) -> None:
         raise FpstateError(given, expected="--features sve with a policy that supports it")
 
 
-def _never_happened(found: Found, scope: Scope) -> tuple[str, ...]:
-    """Return the uses that never came about: a search that saw none has shown nothing."""
-    missing = []
-    if not found.kinds[USER_FP]:
-        missing.append("user_fp")
-    if scope.vcpus and not found.kinds[GUEST_FP] and kinds_of(scope.events) >> GUEST_FP & 1:
-        missing.append("guest_fp")
-    return tuple(missing)
+def _never_happened(found: Found, scope: Scope, events: int) -> tuple[str, ...]:
+    """Return the uses that never came about, and the events asked for by name: a search without them shows nothing."""
+    asked_for = set(named_kinds(scope.events))
+    asked_for |= {k for k in order.MOVES if wide.USES >> k & events >> k & 1 and (scope.vcpus or k not in OF_GUESTS)}
+    return tuple(KIND_NAMES[k] for k in order.MOVES if k in asked_for and not found.kinds[k])

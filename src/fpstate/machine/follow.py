@@ -51,6 +51,7 @@ from fpstate.paths.order import (
     arrive,
     cpu_of,
     kind_of,
+    never_ends,
     other_of,
     other_participant,
     recycle,
@@ -67,7 +68,8 @@ from fpstate.traces.trace import Kind
 from fpstate.world.events import N_EVENTS
 from fpstate.world.state import CURRENT, FRAME, MODE, POINT, RUNS, SECOND, copy_world, kernel_of, own
 from fpstate.world.step import trap_of
-from fpstate.world.verdicts import OK, TRAP_NOT_SERVED
+from fpstate.world.table import A_EVENT, A_KEY
+from fpstate.world.verdicts import NO_ROW, OK, TRAP_NOT_SERVED
 
 GENERATION, LOW, WHOSE, HIGH = 19, 20, 22, 23  # registers of the pattern program: see pattern.S
 HASHED: Final = bytes(range(128))
@@ -166,7 +168,7 @@ class Follower:
         if kind in (SOFTIRQ, PM_ENTER):
             verdict = max(verdict, self._happen(SOFTIRQ_END if kind == SOFTIRQ else PM_EXIT, c, t, s, straight=True))
         if w.context[t, POINT] == 0:
-            arrive(w, self.bounds, kind, t, s)
+            arrive(w, twin.rows.table, self.bounds, kind, t, s)
             if kind == FREE_VCPU:
                 self._made_anew(s)
         return verdict
@@ -180,7 +182,7 @@ class Follower:
         stop_at(w, e, after, t, s)
         if not after:
             verdict = max(verdict, self._finish(e, c, t, s))
-            arrive(w, self.bounds, e, t, s)
+            arrive(w, self.twin.rows.table, self.bounds, e, t, s)
             if e == FREE_VCPU:
                 self._made_anew(s)
         return verdict
@@ -252,12 +254,22 @@ class Follower:
         if not trap_of(w, e, c):
             return self._run_pattern(e, c, t, s)
         guest = e == GUEST_FP
+        endless = OK if guest else self._never_ends(e, c, t)
         if not guest:
             w.context[t, MODE] = KERNEL
-        verdict = self._happen(GUEST_TRAPS if guest else USER_TRAPS, c, t, s, straight=guest)
+        verdict = self._happen(GUEST_TRAPS if guest else USER_TRAPS, c, t, s)
         if verdict == OK and not w.context[t, POINT] and trap_of(w, e, c):
             return TRAP_NOT_SERVED
-        return verdict
+        return max(verdict, endless)
+
+    def _never_ends(self, e: int, c: int, t: int) -> int:
+        """Return what `paths.order.never_ends` says of a use that traps."""
+        twin = self.twin
+        while True:
+            verdict = int(never_ends(twin.world, twin.rows.table, twin.report, e, c, t))
+            if verdict != NO_ROW:
+                return verdict
+            twin.rows.learn(int(twin.report.asked[A_EVENT]), int(twin.report.asked[A_KEY]))
 
     def _run_pattern(self, e: int, c: int, t: int, s: int) -> int:
         """Let a context's own code check its registers and write the next pattern."""

@@ -148,7 +148,9 @@ def broken_by(verdict: int, seen: int, reader: int) -> int:
         return VECTOR_LENGTH
     if verdict == verdicts.WRONG_MODE:
         return MODE_BITS
-    if verdict == verdicts.TRAP_NOT_SERVED or verdict == verdicts.WARNED or verdict == verdicts.KERNEL_TRAPS:
+    if verdict == verdicts.TRAP_NOT_SERVED or verdict == verdicts.TRAPS_AGAIN:
+        return TRAP_SANITY
+    if verdict == verdicts.WARNED or verdict == verdicts.KERNEL_TRAPS:
         return TRAP_SANITY
     return INTEGRITY
 

@@ -16,9 +16,17 @@ from fpstate.world.events import Event
 from fpstate.world.state import F_GUEST_SVE, F_SME, F_SVE, World, new_world
 
 KIND_NAMES = {k: "resume" if k == order.RESUME else Event(k).name.lower() for k in order.MOVES}
-GROUPS = {
+GROUPS: dict[str, tuple[int, ...]] = {
     "neon": (order.NEON_BEGIN, order.NEON_END, order.SOFTIRQ),
-    "kvm": (order.RUN_ENTER, order.LOAD, order.ENTER, order.GUEST_FP, order.EXIT_GUEST, order.PUT),
+    "kvm": (
+        order.RUN_ENTER,
+        order.LOAD,
+        order.ENTER,
+        order.GUEST_FP,
+        order.EXIT_GUEST,
+        order.PUT,
+        order.RUN_EXIT,
+    ),
     "vcpu_writes": (order.SETREG, order.RESET, order.FREE_VCPU),
     "hotplug": (order.DOWN, order.UP),
     "pm": (order.PM_ENTER,),
@@ -31,6 +39,15 @@ GROUPS = {
     "base": (order.SWITCH, order.RET, order.USER_FP, order.SYSCALL, order.RESUME),
 }
 """Names that stand for several events. "base" is always in."""
+FEATURE_NAMES = {F_SVE: "sve", F_GUEST_SVE: "guest-sve", F_SME: "sme"}
+
+ENDS = {
+    order.NEON_BEGIN: (order.NEON_END,),
+    order.RUN_ENTER: (order.LOAD, order.PUT, order.RUN_EXIT),
+    order.LOAD: (order.PUT, order.RUN_EXIT),
+    order.ENTER: (order.EXIT_GUEST,),
+}
+"""What must follow an event sooner or later: these come along with it, else worlds would get stuck."""
 
 LIMITS = {"cpus": (1, 4), "tasks": (0, 6), "kthreads": (0, 3), "vcpus": (0, 4)}
 
@@ -64,9 +81,12 @@ class Scope:
 
 
 def kinds_of(events: Iterable[str]) -> int:
-    """Return the set of kinds of moves that names stand for, as bits. FpstateError for an unknown name."""
+    """Return the set of kinds of moves that names stand for, as bits, with what must follow them.
+
+    FpstateError for an unknown name, and for a set that leaves nothing or cannot come to an end.
+    """
     names = {name: (k,) for k, name in KIND_NAMES.items()} | GROUPS | {"all": order.MOVES}
-    bits = 0
+    bits, taken_away = 0, 0
     chosen = list(events)
     if not chosen or "-base" in chosen or "-all" in chosen:
         raise FpstateError(f"'{','.join(chosen)}' leaves nothing to check", expected="events or groups besides 'base'")
@@ -77,13 +97,45 @@ def kinds_of(events: Iterable[str]) -> int:
         if name not in names:
             raise unknown_name("event", name, names)
         for kind in names[name]:
-            bits = bits & ~(1 << kind) if given.startswith("-") else bits | 1 << kind
+            if given.startswith("-"):
+                bits, taken_away = bits & ~(1 << kind), taken_away | 1 << kind
+            else:
+                bits |= 1 << kind
+    for begin, ends in ENDS.items():
+        for end in ends:
+            if bits >> begin & 1 and taken_away & ~bits & 1 << end:
+                what = f"'{','.join(chosen)}' has {KIND_NAMES[begin]}, and takes {KIND_NAMES[end]} away"
+                raise FpstateError(what, expected=f"both, or neither: without {KIND_NAMES[end]} nothing could follow")
+            bits |= (bits >> begin & 1) << end
     return bits
+
+
+def named_kinds(events: Iterable[str]) -> list[int]:
+    """Return the kinds of moves that are named one by one, not as part of a group."""
+    numbers = {name: kind for kind, name in KIND_NAMES.items()}
+    return [numbers[name] for name in events if name in numbers]
+
+
+def _refuse_absent(scope: Scope, features: int) -> None:
+    """Raise FpstateError for an event asked for by name that cannot happen in a scope."""
+    of_vcpus = (*GROUPS["kvm"], *GROUPS["vcpu_writes"], *order.WIDE_MOVES[F_GUEST_SVE])
+    for kind in named_kinds(scope.events):
+        needs = [FEATURE_NAMES[f] for f, kinds in order.WIDE_MOVES.items() if kind in kinds and not features & f]
+        lack = ""
+        if needs:
+            lack = f"feature '{needs[0]}', which this world has not: --features {needs[0]}"
+        elif kind in of_vcpus and not scope.vcpus:
+            lack = "a vCPU: --vcpus 1"
+        elif kind in GROUPS["hotplug"] and scope.cpus < 2:
+            lack = "a CPU that stays up: --cpus 2"
+        if lack:
+            raise FpstateError(f"event '{KIND_NAMES[kind]}' cannot happen in this scope", expected=lack)
 
 
 def build(scope: Scope, rows: Rows) -> tuple[Bounds, World]:
     """Return a scope as the compiled code takes it, and the world it starts from."""
     features = features_of(rows.policy)
+    _refuse_absent(scope, features)
     absent = (k for feature, kinds in order.WIDE_MOVES.items() if not features & feature for k in kinds)
     flags = {f.name: 1 << f.shift for f in rows.fields.lists["Task"] if not f.pointer}
     _, task_word, vcpu_word = rows.fields.words

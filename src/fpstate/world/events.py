@@ -132,6 +132,24 @@ NEEDS: dict[Event, str] = {
 """Events that only a world with a feature has."""
 
 
+PREEMPTIBLE: frozenset[Event] = frozenset(
+    (
+        Event.SYSCALL, Event.RET_TO_USER, Event.FORK, Event.EXEC, Event.EXIT, Event.SIGNAL, Event.SIGRETURN,
+        Event.PTRACE_WRITE, Event.VCPU_SETREG, Event.VCPU_RESET, Event.VCPU_FREE, Event.USER_FP_TRAP, Event.INTERRUPT,
+        Event.VL_CHANGE, Event.SIGRETURN_SVE, Event.SIGRETURN_ZA, Event.PTRACE_SVE, Event.PTRACE_STREAMING,
+        Event.PTRACE_ZA, Event.SVE_TRAP, Event.SME_TRAP, Event.SMCCC, Event.RUN_EXIT,
+    )
+)  # fmt: skip
+"""Events whose handler may be interrupted at its points by softirqs and by the scheduler."""
+SOFTIRQ_ONLY: frozenset[Event] = frozenset(
+    (
+        Event.VCPU_LOAD, Event.VCPU_PUT, Event.KERNEL_NEON_BEGIN, Event.KERNEL_NEON_END, Event.RUN_ENTER,
+        Event.GUEST_ENTER, Event.GUEST_EXIT, Event.GUEST_FP_TRAP, Event.GUEST_SVE_TRAP,
+    )
+)  # fmt: skip
+"""The same by softirqs alone. In all other handlers nothing may come between, so a point in them is refused."""
+
+
 class Truth(IntEnum):
     """What a real kernel was seen to do about FP state: lines a recording may hold beside the events.
 

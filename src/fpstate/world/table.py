@@ -76,8 +76,9 @@ A_EVENT: Final = 0  # the handler and view a row was missing for
 A_KEY: Final = 1
 A_ROW: Final = 2  # the row a step used, as `find_row` answers
 A_POINT: Final = 3  # the point at which its handler went on, 0 at its end
-A_USED: Final = 4  # how many rows a move has used; they follow
-A_FIRST: Final = 5
+A_TRAPPED: Final = 4  # 1: the move was a use that did not come about, since it trapped
+A_USED: Final = 5  # how many rows a move has used; they follow
+A_FIRST: Final = 6
 A_SIZE: Final = 256  # a move runs at most three handlers, each through all points there can be
 
 
