@@ -49,6 +49,7 @@ FALSE_NATIVE: Final = 256
 VECTOR_LENGTH: Final = 512
 MODE_BITS: Final = 1024
 USER_SVE_TRAP_WRONG: Final = 2048
+KERNEL_TRAP: Final = 4096
 OF_STATES: Final = LOST_UPDATE | STALE_PAIR | DANGLING | EXPOSURE | FALSE_NATIVE | USER_SVE_TRAP_WRONG
 
 
@@ -68,6 +69,7 @@ PROPERTIES = {
         Property("integrity", INTEGRITY, "a context reads a register that is not its latest value"),
         Property("confidentiality", CONFIDENTIALITY, "a context can read another's value, or the kernel's"),
         Property("trap-sanity", TRAP_SANITY, "a trap fires that its handler does not serve"),
+        Property("kernel-trap", KERNEL_TRAP, "kernel code touches registers behind a trap that stops it too"),
         Property("vector-length", VECTOR_LENGTH, "SVE registers are moved or used at another's length"),
         Property("mode-bits", MODE_BITS, "a context runs in a streaming or ZA mode that is not its own"),
         Property("memory-safety", MEMORY_SAFETY, "state is saved to, or loaded from, nobody or the dead"),
@@ -94,7 +96,7 @@ def bits_of(names: Iterable[str]) -> int:
     return bits
 
 
-GRAVEST_FIRST: Final = (MEMORY_SAFETY, TRAP_SANITY, VECTOR_LENGTH, MODE_BITS, CONFIDENTIALITY, INTEGRITY)
+GRAVEST_FIRST: Final = (MEMORY_SAFETY, KERNEL_TRAP, TRAP_SANITY, VECTOR_LENGTH, MODE_BITS, CONFIDENTIALITY, INTEGRITY)
 """The order in which properties of moves are named: a leak before a corruption, since every leak is one."""
 
 
@@ -150,6 +152,8 @@ def broken_by(verdict: int, seen: int, reader: int) -> int:
         return MODE_BITS
     if verdict == verdicts.TRAP_NOT_SERVED or verdict == verdicts.TRAPS_AGAIN:
         return TRAP_SANITY
+    if verdict == verdicts.TRAP_IN_KERNEL:
+        return KERNEL_TRAP
     if verdict == verdicts.WARNED or verdict == verdicts.KERNEL_TRAPS:
         return TRAP_SANITY
     return INTEGRITY

@@ -85,6 +85,10 @@ class Policy:
     preemptible_neon: ClassVar[bool] = False
     """Kernel NEON sections can be preempted, and softirqs may use NEON inside them (Linux arm64 since v6.8)."""
 
+    kernel_traps: ClassVar[tuple[str, ...]] = ()
+    """Traps, as fields of a Cpu, that stop kernel code as well as user mode while they are armed: ("user_fp_trap",) for
+    CR0.TS, or CPACR_EL1.FPEN = 0. The kernel's own operations behind one of them break property kernel-trap."""
+
     features: ClassVar[frozenset[str]] = frozenset()
     """The features of the world this class is for (`with_features`)."""
     supports: ClassVar[frozenset[str]] = frozenset()
@@ -172,8 +176,8 @@ class Policy:
             """Put the vector length of `context` in force; for a vCPU the longest its guest may choose."""
             _only_in_a_handler()
 
-        def alloc_sve(self, context: Context | None) -> None:
-            """Allocate storage for the SVE form, or zero what there is."""
+        def alloc_sve(self, context: Context | None, flush: bool = True) -> None:
+            """Allocate storage for the SVE form, all zeros; what there is already is zeroed, or left if not `flush`."""
             _only_in_a_handler()
 
         def free_sve(self, context: Context | None) -> None:
@@ -210,8 +214,8 @@ class Policy:
             """Write a new value into that part of the image."""
             _only_in_a_handler()
 
-        def alloc_za(self, context: Context | None) -> None:
-            """Allocate storage for ZA, or zero what there is."""
+        def alloc_za(self, context: Context | None, flush: bool = True) -> None:
+            """Allocate storage for ZA, in the same way."""
             _only_in_a_handler()
 
         def free_za(self, context: Context | None) -> None:

@@ -127,6 +127,7 @@ class Fields:
         self.lists = {kind: fields for kind, (fields, _) in both.items()}
         self.absent = {kind: absent for kind, (_, absent) in both.items()}
         self.features = policy.features
+        self.kernel_traps = policy.kernel_traps
         self._by_name = {kind: {f.name: f for f in fields} for kind, fields in self.lists.items()}
         self.words = (
             start_word(self.lists["Cpu"]),

@@ -62,7 +62,7 @@ def _refuse_name(policy: type[Policy], name: str, method: Callable[..., Any]) ->
 
 def _dropped(policy: type[Policy], points: set[str]) -> Iterator[tuple[str, str]]:
     """Yield name and place of each call of a method with points whose result is thrown away."""
-    for cls in policy.__mro__:
+    for depth, cls in enumerate(policy.__mro__):
         for method in vars(cls).values():
             if not inspect.isfunction(method):
                 continue
@@ -73,14 +73,25 @@ def _dropped(policy: type[Policy], points: set[str]) -> Iterator[tuple[str, str]
             except (OSError, TypeError, SyntaxError):  # made without a file
                 continue
             for node in ast.walk(tree):
-                if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-                    called = node.value.func
-                    if isinstance(called, ast.Attribute) and called.attr in points and _is_own(called.value):
-                        yield called.attr, f"{function.__code__.co_filename}:{first + node.lineno - 1}"
+                name, above = _own_call(node)
+                if name in points and (not above or _has_points(policy.__mro__[depth + 1 :], name)):
+                    yield name, f"{function.__code__.co_filename}:{first + node.lineno - 1}"  # type: ignore[attr-defined]
 
 
-def _is_own(node: ast.expr) -> bool:
-    """Tell whether an expression is `self` or `super()`."""
-    if isinstance(node, ast.Call):
-        return isinstance(node.func, ast.Name) and node.func.id == "super"
-    return isinstance(node, ast.Name) and node.id == "self"
+def _own_call(node: ast.AST) -> tuple[str, bool]:
+    """Return which method a statement calls on `self` or `super()` and does nothing else, and whether on `super()`."""
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        called = node.value.func
+        if isinstance(called, ast.Attribute):
+            if isinstance(called.value, ast.Name) and called.value.id == "self":
+                return called.attr, False
+            inner = called.value.func if isinstance(called.value, ast.Call) else None
+            if isinstance(inner, ast.Name) and inner.id == "super":
+                return called.attr, True
+    return "", False
+
+
+def _has_points(classes: tuple[type, ...], name: str) -> bool:
+    """Tell whether the first of `classes` that has a method called `name` has one with points."""
+    method = next((vars(cls)[name] for cls in classes if name in vars(cls)), None)
+    return inspect.isgeneratorfunction(inspect.unwrap(method)) if callable(method) else False

@@ -28,15 +28,14 @@ SVE_OPS = {
     "widen": wide.WIDEN,
     "narrow": wide.NARROW,
     "set_vl": wide.SET_VL,
-    "alloc_sve": wide.ALLOC_SVE,
     "free_sve": wide.FREE_SVE,
     "overwrite_sve": wide.OVERWRITE_SVE,
     "edit_sve": wide.EDIT_SVE,
     "frame_sve": wide.FRAME_SVE,
-    "alloc_za": wide.ALLOC_ZA,
     "free_za": wide.FREE_ZA,
 }
 PART_OPS = {"save_part": wide.SAVE_CLASS, "load_part": wide.LOAD_CLASS, "overwrite_part": wide.OVERWRITE_CLASS}
+ALLOC_OPS = {"alloc_sve": wide.ALLOC_SVE, "alloc_za": wide.ALLOC_ZA}
 CPU_OPS = {"zero_sve": wide.ZERO_SVE, "drop_sve": wide.DROP_SVE, "force_fpexc": wide.FORCE_FPEXC, "warn": wide.WARN}
 OPS = PLAIN_OPS | SVE_OPS
 PARTS = {"zcr": ZCR, "za": ZA, "fpmr": FPMR, "fpexc": FPEXC}
@@ -55,11 +54,12 @@ TOUCHES_REGISTERS = (
     wide.SET_VL,
     wide.SET_SVCR,
 )
-OP_NAMES = {number: name for name, number in (OPS | PART_OPS | CPU_OPS).items()}
+OP_NAMES = {number: name for name, number in (OPS | PART_OPS | ALLOC_OPS | CPU_OPS).items()}
 OP_NAMES |= {
     operations.OOPS: "oops",
     wide.SET_SVCR: "set_svcr",
     wide.UNSYNCHRONISED: "touches FP registers before the ISB",
+    operations.BEHIND_TRAP: "touches FP registers behind a trap",
 }
 
 
@@ -68,8 +68,10 @@ def op_text(code: int, names: dict[int, str]) -> str:
     op, target, part = code & 255, code >> 8 & 15, code >> 12
     if op == wide.SET_SVCR:
         return f"set_svcr {('none', 'SM', 'ZA', 'SM and ZA')[part]}"
-    if op in CPU_OPS.values() or op == wide.UNSYNCHRONISED:
+    if op in CPU_OPS.values() or op in (wide.UNSYNCHRONISED, operations.BEHIND_TRAP):
         return OP_NAMES[op]
+    if op in ALLOC_OPS.values():
+        return f"{OP_NAMES[op]} {names.get(target, 'nobody')}{', as it is if there is any' if part else ''}"
     which = next((f" {name}" for name, number in PARTS.items() if number == part), "") if part else ""
     return f"{OP_NAMES[op].removesuffix('_part')}{which} {names.get(target, 'nobody')}"
 
@@ -156,6 +158,18 @@ class CpuEntity(Entity):
         if part not in PARTS:
             raise Refused(str(unknown_name("part of an image", part, PARTS)))
         self._session.operation(PART_OPS[name], self._session.target(name, context), PARTS[part])
+
+    def alloc_sve(self, context: object, flush: bool = True) -> None:
+        """Allocate storage for the SVE form."""
+        self._alloc("alloc_sve", context, flush)
+
+    def alloc_za(self, context: object, flush: bool = True) -> None:
+        """Allocate storage for ZA."""
+        self._alloc("alloc_za", context, flush)
+
+    def _alloc(self, name: str, context: object, flush: bool) -> None:
+        keep = 0 if flush else wide.KEEP
+        self._session.operation(ALLOC_OPS[name], self._session.target(name, context), keep)
 
     def set_svcr(self, sm: bool, za: bool) -> None:
         """Write SVCR."""
@@ -357,6 +371,8 @@ class Session:
             raise Refused(
                 f"asks for {OP_NAMES[op]} in a world that has FPSIMD registers only; test for the feature first"
             )
+        if op in TOUCHES_REGISTERS and any(self.read("cpu", trap) for trap in self.catalogue.kernel_traps):
+            self.decision.ops.append((operations.BEHIND_TRAP, table.TASK, 0))
         if self.unsynchronised and op in TOUCHES_REGISTERS:
             self.decision.ops.append((wide.UNSYNCHRONISED, table.TASK, 0))
         self.decision.trace.append((self.inside[-1] if self.inside else "", op))

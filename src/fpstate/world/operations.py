@@ -37,7 +37,7 @@ from fpstate.world.table import (
     named,
     set_pointers,
 )
-from fpstate.world.verdicts import NULL_POINTER, OK, USE_AFTER_FREE
+from fpstate.world.verdicts import NULL_POINTER, OK, TRAP_IN_KERNEL, USE_AFTER_FREE
 
 SAVE: Final = 1  # registers to the target's place
 LOAD: Final = 2  # the target's place to registers
@@ -47,6 +47,7 @@ EDIT: Final = 5  # the same for a change of part of it: the image must be up to 
 OOPS: Final = 6  # kernel code followed a pointer to nobody
 FETCH: Final = 7  # interrupt the CPU the target names: it saves the target if its record names it, and forgets it
 # 8 to 28: world.wide
+BEHIND_TRAP: Final = 29  # kernel code touches the registers behind a trap that stops it, too
 
 # Counters in `Report.counts`. Host: a task's image or the stash; guest: a vCPU's image; kernel: kernel-mode state.
 N_SAVE_HOST: Final = 0
@@ -113,6 +114,8 @@ def carry_out(w: World, code: int, c: int, t: int, s: int, report: Report) -> in
     op = code & 255
     if op == OOPS:
         return NULL_POINTER
+    if op == BEHIND_TRAP:
+        return TRAP_IN_KERNEL
     owner = named(w, code >> 8 & 15, c, t, s)
     x = context_of(owner)
     if op == SAVE or op == LOAD:

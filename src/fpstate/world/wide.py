@@ -17,6 +17,7 @@ from fpstate.jit import inline
 from fpstate.world import operations
 from fpstate.world.events import Event
 from fpstate.world.operations import (
+    BEHIND_TRAP,
     CLEAR,
     FETCH,
     LOAD,
@@ -107,15 +108,16 @@ LOAD_CLASS: Final = 15
 OVERWRITE_CLASS: Final = 16  # the image's part of one class becomes its owner's new latest value
 OVERWRITE_SVE: Final = 17  # the same for the whole SVE form
 EDIT_SVE: Final = 18  # the same for a change of part of it
-ALLOC_SVE: Final = 19  # storage for the SVE form, all zeros
+ALLOC_SVE: Final = 19  # storage for the SVE form; what there was is zeroed, unless KEEP is in the place of the class
 FREE_SVE: Final = 20
-ALLOC_ZA: Final = 21
+ALLOC_ZA: Final = 21  # the same for ZA
 FREE_ZA: Final = 22
 SET_SVCR: Final = 23  # the mode of the CPU becomes the bits in the place of the class
 FORCE_FPEXC: Final = 24  # FPEXC32_EL2.EN is set, whatever the guest had there
 FRAME_SVE: Final = 25  # the signal frame gets an SVE record
 DROP_SVE: Final = 26  # firmware is told that no SVE state is live
 WARN: Final = 27  # the kernel finds its own state impossible
+KEEP: Final = 1
 UNSYNCHRONISED: Final = 28  # a trap was lifted without ISB, and the registers behind it are touched
 
 _SYSCALL: Final = int(Event.SYSCALL)
@@ -247,8 +249,12 @@ def part(w: World, op: int, k: int, x: int, c: int) -> int:
 
 
 @inline
-def in_memory(w: World, op: int, x: int) -> int:
-    """Change the forms of the image of context `x` and their storage."""
+def in_memory(w: World, op: int, keep: int, x: int) -> int:
+    """Change the forms of the image of context `x` and their storage; `keep`: an allocation leaves what there is."""
+    if (op == ALLOC_SVE and keep and w.context[x, STORAGE] & SVE_STORE) or (
+        op == ALLOC_ZA and keep and w.context[x, STORAGE] & ZA_STORE
+    ):
+        return OK
     if op == ALLOC_SVE:
         w.context[x, STORAGE] |= SVE_STORE
         w.context[x, SVE_IMAGE] = NOBODYS  # V is copied there; its zeros are nobody's
@@ -304,7 +310,7 @@ def on_cpu(w: World, op: int, k: int, x: int, c: int) -> int:
 def carry_out(w: World, code: int, c: int, t: int, s: int, report: Report) -> int:
     """Carry out one operation of a row on CPU `c` in a world of any features; return what went wrong."""
     op, k = code & 255, code >> 12
-    if op <= FETCH:
+    if op <= FETCH or op == BEHIND_TRAP:
         verdict = operations.carry_out(w, code, c, t, s, report)
         if w.features and (op == LOAD or op == CLEAR) and verdict == OK:
             written_narrow(w, c)
@@ -323,7 +329,7 @@ def carry_out(w: World, code: int, c: int, t: int, s: int, report: Report) -> in
         return verdict
     if op == ZERO_SVE or op == SET_VL or op >= SET_SVCR:
         return on_cpu(w, op, k, x, c)
-    return in_memory(w, op, x)
+    return in_memory(w, op, k, x)
 
 
 @inline
@@ -363,18 +369,22 @@ def newborn(w: World, x: int) -> None:
     for k in range(Z, CLASSES_END, PER_CLASS):
         renew(w, k, x, True)
         w.context[x, BIRTH + k] = w.context[x, LATEST + k]
-        if k != Z:
-            w.context[x, IMAGE + k] = w.context[
-                x, LATEST + k
-            ]  # a register image in the task or vCPU structure, reset with it
     w.context[x, SVCR] = 0
     w.context[x, DISCARDABLE] = 0
+
+
+@inline
+def blank(w: World, x: int) -> None:
+    """Let the image of context `x`, in a structure that has just been made, hold zeros in all classes but V and Z."""
+    for k in range(ZCR, CLASSES_END, PER_CLASS):
+        w.context[x, IMAGE + k] = w.context[x, LATEST + k]
 
 
 @inline
 def recycle(w: World, x: int) -> None:
     """Give the record of context `x` to a new one, in all classes but V."""
     newborn(w, x)
+    blank(w, x)
     w.context[x, IN_SYSCALL] = 1
     laid_out = w.features & F_GUEST_SVE and w.context[x, IS_VCPU]
     w.context[x, STORAGE] = SVE_STORE if laid_out else 0
@@ -435,6 +445,7 @@ def wide_before(w: World, e: int, t: int, s: int) -> None:
 def fork_classes(w: World, t: int, s: int) -> None:
     """Let child `s` of `t` begin with nothing but V, and FPMR, of its parent's."""
     newborn(w, s)
+    blank(w, s)
     w.context[s, STORAGE] = 0
     w.context[s, SVE_IMAGE] = NOBODYS
     w.context[s, IMAGE + Z] = ZEROS
