@@ -48,7 +48,7 @@ class Ground:
 
     def __init__(self, rows: Rows, scope: Scope) -> None:
         self.scope = scope
-        self.setting: Setting = with_bits(setting_for(scope, rows, bits_of(DEFAULT), fold=True), _BITS)
+        self.setting: Setting = with_bits(setting_for(scope, rows, bits_of(DEFAULT), fold=True, zeros=True), _BITS)
         self.parts: Parts | None = None  # of all searches so far
 
     def search(self, rows: Rows, max_states: int = 5_000_000) -> Found:

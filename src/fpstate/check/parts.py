@@ -164,8 +164,8 @@ def _renamings(counts: tuple[int, ...], fold: bool) -> list[list[tuple[int, ...]
     return orders
 
 
-def make_layout(scope: Scope, *, features: int, clears: bool, fold: bool) -> Layout:
-    """Return the layout for a scope. `clears`: the policy asks for initial states; `fold`: names mean nothing."""
+def make_layout(scope: Scope, *, features: int, zeros: bool, fold: bool) -> Layout:
+    """Return the layout for a scope. `zeros`: as in `new_world`; `fold`: names mean nothing."""
     counts = (scope.cpus, scope.cpus, scope.tasks, scope.kthreads, scope.vcpus)
     group = np.repeat(np.arange(len(counts)), counts).astype(np.int64)
     columns = WIDE_COLUMNS if features else COLUMNS
@@ -188,7 +188,7 @@ def make_layout(scope: Scope, *, features: int, clears: bool, fold: bool) -> Lay
                 matters[y, [REGISTERS + k, STASH + k]] = -has
             else:
                 matters[y, [IMAGE + k, INITIAL + k]] = -(has and (k == V or g in (TASKS, VCPUS)))
-    if not clears and not features & F_SME:
+    if not zeros and not features & F_SME:
         matters[group != CPUS, INITIAL] = 0
     if features:
         matters[group == VCPUS, IN_SYSCALL] = 0

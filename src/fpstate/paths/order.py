@@ -45,8 +45,10 @@ from fpstate.world.state import (
     VERSION,
     WORD,
     Ints,
+    V,
     World,
     kernel_of,
+    latest_label,
 )
 from fpstate.world.step import MIND_AFTER, MIND_BEFORE, after_row, before_row, copy_of_parent, touch
 from fpstate.world.table import (
@@ -454,7 +456,8 @@ def recycle(w: World, bounds: Bounds, x: int) -> None:
     w.context[x, POINTER + 1] = 0
     w.context[x, MODE] = FREE
     w.context[x, LATEST] += VERSION
-    w.context[x, INITIAL] = w.context[x, BIRTH] = w.context[x, IMAGE] = w.context[x, LATEST]
+    w.context[x, INITIAL] = w.context[x, BIRTH] = w.context[x, LATEST]
+    w.context[x, IMAGE] = latest_label(w, V, x)
     w.context[x, KERNEL_IMAGE] = kernel_of(x)
     w.context[x, KERNEL_LATEST] += VERSION
     if w.features:

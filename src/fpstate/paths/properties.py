@@ -15,6 +15,7 @@ from fpstate.world.state import (
     FREE,
     GUEST_FP_TRAP,
     IMAGE,
+    INITIAL,
     LATEST,
     MODE,
     OFF,
@@ -31,6 +32,7 @@ from fpstate.world.state import (
     V,
     World,
     context_of,
+    is_latest,
     is_own,
     own,
     owner_of,
@@ -165,14 +167,13 @@ def broken_by(verdict: int, seen: int, reader: int) -> int:
 @inline
 def somewhere(w: World, x: int) -> bool:
     """Tell whether any place still holds the latest value of context `x`."""
-    latest = w.context[x, LATEST]
     for c in range(len(w.cpu)):
-        if w.cpu[c, REGISTERS] == latest or w.cpu[c, STASH] == latest:
+        if is_latest(w, V, x, w.cpu[c, REGISTERS]) or is_latest(w, V, x, w.cpu[c, STASH]):
             return True
     for y in range(len(w.context) - 1):
-        if w.context[y, IMAGE] == latest or (w.features and w.context[y, SVE_IMAGE] == latest):
+        if is_latest(w, V, x, w.context[y, IMAGE]) or (w.features and is_latest(w, V, x, w.context[y, SVE_IMAGE])):
             return True
-    return False
+    return bool(w.zeros and w.context[x, INITIAL] == w.context[x, LATEST])  # zeros need no place
 
 
 @inline
@@ -184,7 +185,7 @@ def pair_breaks(w: World, c: int) -> int:
         return 0
     if w.context[x, MODE] == FREE:
         return DANGLING
-    return 0 if w.cpu[c, REGISTERS] == w.context[x, LATEST] else STALE_PAIR
+    return 0 if is_latest(w, V, x, w.cpu[c, REGISTERS]) else STALE_PAIR
 
 
 @inline
@@ -211,13 +212,13 @@ def falsely_native(w: World, bounds: Bounds, c: int) -> bool:
         return False
     if mode != USER and mode != KERNEL and mode != RUN and mode != RUN_OUT:
         return False
-    owner = owner_of(w.cpu[c, REGISTERS])
-    if owner <= SOFTIRQS or owner & 1 or w.cpu[c, POINTER] != owner:
+    owner = w.cpu[c, POINTER]
+    if owner == 0 or owner & 1:
         return True
     x = context_of(owner)
     if x != t and (mode != RUN or w.context[t, RUNS] != x + 1):
         return True
-    return bool(w.cpu[c, REGISTERS] != w.context[x, LATEST])
+    return not is_latest(w, V, x, w.cpu[c, REGISTERS])
 
 
 @inline

@@ -13,7 +13,19 @@ from fpstate.paths.order import Bounds
 from fpstate.policies.base import Policy
 from fpstate.rows.learn import Rows, features_of
 from fpstate.world.events import Event
-from fpstate.world.state import F_GUEST_SVE, F_SME, F_SVE, World, new_world
+from fpstate.world.state import (
+    F_GUEST_SVE,
+    F_SME,
+    F_SVE,
+    PER_CLASS,
+    REGISTERS,
+    ZCR,
+    ZEROS,
+    V,
+    World,
+    classes_end,
+    new_world,
+)
 
 KIND_NAMES = {k: "resume" if k == order.RESUME else Event(k).name.lower() for k in order.MOVES}
 GROUPS: dict[str, tuple[int, ...]] = {
@@ -49,18 +61,23 @@ ENDS = {
 }
 """What must follow an event sooner or later: these come along with it, else worlds would get stuck."""
 
+BOOTS = ("unknown", "initial")
 LIMITS = {"cpus": (1, 4), "tasks": (0, 6), "kthreads": (0, 3), "vcpus": (0, 4)}
 
 
 @dataclass(frozen=True)
 class Scope:
-    """Bounds of a check. `events` are names of events or groups; "all" is everything, and "-name" takes one away."""
+    """Bounds of a check. `events` are names of events or groups; "all" is everything, and "-name" takes one away.
+
+    `boot` says what the registers of all CPUs hold at the start: "unknown", or "initial", the same as a new task's.
+    """
 
     cpus: int = 2
     tasks: int = 2
     vcpus: int = 1
     kthreads: int = 0
     events: tuple[str, ...] = ("all",)
+    boot: str = "unknown"
 
     def __post_init__(self) -> None:
         """Refuse an impossible scope."""
@@ -72,12 +89,15 @@ class Scope:
             raise FpstateError("vCPUs need a task to run them", expected="--tasks of at least 1")
         if not self.tasks:
             raise FpstateError("a scope without tasks has nothing to check", expected="--tasks of at least 1")
+        if self.boot not in BOOTS:
+            raise unknown_name("state of registers at boot", self.boot, BOOTS)
         kinds_of(self.events)
 
     def describe(self) -> str:
         """Return the scope as one line."""
         what = ", ".join(f"{getattr(self, n)} {n}" for n in LIMITS)
-        return f"{what}; events: {','.join(self.events)}"
+        boot = "; registers at boot: initial" if self.boot == "initial" else ""
+        return f"{what}; events: {','.join(self.events)}{boot}"
 
 
 def kinds_of(events: Iterable[str]) -> int:
@@ -132,8 +152,8 @@ def _refuse_absent(scope: Scope, features: int) -> None:
             raise FpstateError(f"event '{KIND_NAMES[kind]}' cannot happen in this scope", expected=lack)
 
 
-def build(scope: Scope, rows: Rows) -> tuple[Bounds, World]:
-    """Return a scope as the compiled code takes it, and the world it starts from."""
+def build(scope: Scope, rows: Rows, *, zeros: bool = True) -> tuple[Bounds, World]:
+    """Return a scope as the compiled code takes it, and the world it starts from; `zeros` as in `new_world`."""
     features = features_of(rows.policy)
     _refuse_absent(scope, features)
     absent = (k for feature, kinds in order.WIDE_MOVES.items() if not features & feature for k in kinds)
@@ -155,7 +175,9 @@ def build(scope: Scope, rows: Rows) -> tuple[Bounds, World]:
     first_kthread = first_task + scope.tasks
     first_vcpu = first_kthread + scope.kthreads
     x = np.arange(first_vcpu + scope.vcpus)
-    world = new_world(scope.cpus, x >= first_vcpu, rows.fields.words, features)
+    world = new_world(scope.cpus, x >= first_vcpu, rows.fields.words, features, zeros=zeros)
+    if scope.boot == "initial":
+        world.cpu[:, [REGISTERS + k for k in range(V, classes_end(world), PER_CLASS) if k != ZCR]] = ZEROS
     rows.clear_mm(world, (x < first_task) | (x >= first_kthread) & (x < first_vcpu))
     order.start(world)
     return bounds, world

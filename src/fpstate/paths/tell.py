@@ -19,6 +19,7 @@ from fpstate.world.state import (
     RUNS,
     SOFTIRQS,
     WORD,
+    ZEROS,
     World,
     context_of,
     owner_of,
@@ -93,7 +94,7 @@ def registers(walk: Walk, world: World, c: int) -> str:
     label = int(world.cpu[c, REGISTERS])
     owner = owner_of(label)
     if owner <= SOFTIRQS:
-        return "softirq's" if owner else "nobody's"
+        return "softirq's" if owner else "zeros" if label == ZEROS else "nobody's"
     x = context_of(owner)
     if owner & 1:
         return f"kernel({walk.names[x]})"

@@ -124,7 +124,11 @@ class Policy:
             _only_in_a_handler()
 
         def clear(self, context: Context) -> None:
-            """Set the registers to the initial state of `context` (zeros) without reading memory."""
+            """Set the registers to the initial state of `context` (zeros) without reading memory.
+
+            For the task in its handler `signal`: the frame is built from the image as it is at this point, and the
+            task's own signal handler begins with the initial state.
+            """
             _only_in_a_handler()
 
         def stash_host(self) -> None:

@@ -57,6 +57,7 @@ TOUCHES_REGISTERS = (
 OP_NAMES = {number: name for name, number in (OPS | PART_OPS | ALLOC_OPS | CPU_OPS).items()}
 OP_NAMES |= {
     operations.OOPS: "oops",
+    operations.BUILD_FRAME: "signal frame built for",
     wide.SET_SVCR: "set_svcr",
     wide.UNSYNCHRONISED: "touches FP registers before the ISB",
     operations.BEHIND_TRAP: "touches FP registers behind a trap",
@@ -263,6 +264,7 @@ class Session:
         self.known: dict[tuple[str, str], Any] = {}
         self.inside: list[str] = []  # kernel functions entered and not left
         self.unsynchronised = False  # a trap was lifted, and no ISB has come since
+        self.framed = False  # the signal frame is built
         self.segment = 0  # how many points of the handler lie behind
 
     def next_segment(self, choose: Callable[[str, Field], int]) -> None:
@@ -371,6 +373,9 @@ class Session:
             raise Refused(
                 f"asks for {OP_NAMES[op]} in a world that has FPSIMD registers only; test for the feature first"
             )
+        if self.event == Event.SIGNAL and (op, target) == (operations.CLEAR, table.TASK) and not self.framed:
+            self.framed = True  # the frame is what the image holds now; the handler begins with the initial state
+            self.decision.ops.append((operations.BUILD_FRAME, table.TASK, 0))
         if op in TOUCHES_REGISTERS and any(self.read("cpu", trap) for trap in self.catalogue.kernel_traps):
             self.decision.ops.append((operations.BEHIND_TRAP, table.TASK, 0))
         if self.unsynchronised and op in TOUCHES_REGISTERS:

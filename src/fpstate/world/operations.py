@@ -22,8 +22,11 @@ from fpstate.world.state import (
     STASH,
     VERSION,
     WORD,
+    ZEROS,
+    V,
     World,
     context_of,
+    latest_label,
     own,
 )
 from fpstate.world.table import (
@@ -47,6 +50,7 @@ EDIT: Final = 5  # the same for a change of part of it: the image must be up to 
 OOPS: Final = 6  # kernel code followed a pointer to nobody
 FETCH: Final = 7  # interrupt the CPU the target names: it saves the target if its record names it, and forgets it
 # 8 to 28: world.wide
+BUILD_FRAME: Final = 30  # the signal frame is built, and the handler begins with the initial state
 BEHIND_TRAP: Final = 29  # kernel code touches the registers behind a trap that stops it, too
 
 # Counters in `Report.counts`. Host: a task's image or the stash; guest: a vCPU's image; kernel: kernel-mode state.
@@ -109,6 +113,13 @@ def fetch(w: World, x: int, c: int, report: Report) -> None:
 
 
 @inline
+def was_up_to_date(w: World, x: int, label: int) -> bool:
+    """Tell whether `label` was the value of context `x` before the latest one."""
+    before = w.context[x, LATEST] - VERSION
+    return bool(label == before or (label == ZEROS and w.context[x, INITIAL] == before))
+
+
+@inline
 def carry_out(w: World, code: int, c: int, t: int, s: int, report: Report) -> int:
     """Carry out one operation of a row (as in `R_OPS`) on CPU `c`; return what went wrong."""
     op = code & 255
@@ -128,12 +139,12 @@ def carry_out(w: World, code: int, c: int, t: int, s: int, report: Report) -> in
             w.cpu[c, REGISTERS] = read_place(w, owner, c)
             report.counts[N_LOAD_HOST + whose(w, owner)] += 1
     elif op == CLEAR:
-        w.cpu[c, REGISTERS] = w.context[x, INITIAL]
+        w.cpu[c, REGISTERS] = ZEROS if w.zeros else w.context[x, INITIAL]
         report.counts[N_CLEAR] += 1
     elif op == FETCH:
         fetch(w, x, c, report)
-    elif op == OVERWRITE or read_place(w, owner, c) == w.context[x, LATEST] - VERSION:
-        write_place(w, owner, c, w.context[x, LATEST])
+    elif op == OVERWRITE or was_up_to_date(w, x, read_place(w, owner, c)):
+        write_place(w, owner, c, latest_label(w, V, x))
     return OK
 
 

@@ -12,6 +12,8 @@ from fpstate.world.events import Event
 from fpstate.world.operations import N_GUEST_TRAP, N_USER_TRAP, run_row
 from fpstate.world.state import (
     BIRTH,
+    FRAME,
+    FRAME_BUILT,
     GUEST_FP_TRAP,
     IMAGE,
     INITIAL,
@@ -24,10 +26,11 @@ from fpstate.world.state import (
     USER_FP_TRAP,
     VERSION,
     WORD,
-    ZEROS,
     V,
     World,
+    is_latest,
     is_own,
+    latest_label,
     own,
     owner_of,
 )
@@ -77,16 +80,15 @@ def copy_of_parent(w: World, t: int, s: int) -> None:
 @inline
 def copy_image_to_child(w: World, t: int, s: int) -> None:
     """Give child `s` the parent's image: right if it was the parent's latest value, else as wrong as that."""
-    label = w.context[t, IMAGE]
-    if label == ZEROS and w.features and w.context[t, INITIAL] == w.context[t, LATEST]:
-        label = w.context[t, LATEST]  # zeros, and that is right
+    label, initial = w.context[t, IMAGE], w.context[t, INITIAL] == w.context[t, LATEST]
+    right = is_latest(w, V, t, label)
     w.context[s, BIRTH] = w.context[s, LATEST]
     w.context[s, LATEST] += VERSION
-    w.context[s, INITIAL] = own(s)
-    if not is_own(w, V, t, label):
+    w.context[s, INITIAL] = w.context[s, LATEST] if w.zeros and initial else own(s)
+    if right:
+        w.context[s, IMAGE] = latest_label(w, V, s)
+    elif not is_own(w, V, t, label):
         w.context[s, IMAGE] = label
-    elif label == w.context[t, LATEST]:
-        w.context[s, IMAGE] = w.context[s, LATEST]
     else:
         w.context[s, IMAGE] = w.context[s, BIRTH]
 
@@ -111,9 +113,7 @@ def before_row(w: World, e: int, c: int, t: int, s: int) -> int:
 def frame_verdict(w: World, t: int) -> int:
     """Return what is wrong with a signal frame built now from the image of task `t`."""
     label = w.context[t, IMAGE]
-    if label == w.context[t, LATEST]:
-        return OK
-    if label == ZEROS and w.features and w.context[t, INITIAL] == w.context[t, LATEST]:
+    if is_latest(w, V, t, label):
         return OK
     return STALE_FRAME if owner_of(label) == 0 or is_own(w, V, t, label) else LEAKING_FRAME
 
@@ -131,7 +131,8 @@ def after_row(w: World, e: int, c: int, t: int, s: int) -> int:
     elif e == _PM_ENTER or e == _CPU_DOWN:
         w.cpu[c, REGISTERS] = NOBODYS
     elif e == _SIGNAL:
-        return frame_verdict(w, t)
+        built, w.context[t, FRAME] = w.context[t, FRAME] == FRAME_BUILT, 0
+        return OK if built else frame_verdict(w, t)
     return OK
 
 
@@ -169,7 +170,7 @@ def step(w: World, table: Table, report: Report, e: int, c: int, t: int, s: int)
 @inline
 def touch(w: World, x: int, c: int) -> int:
     """Let context `x` read and write V on CPU `c`: it reads what the registers hold, and makes its newest version."""
-    verdict = OK if w.cpu[c, REGISTERS] == w.context[x, LATEST] else WRONG_VALUE
+    verdict = OK if is_latest(w, V, x, w.cpu[c, REGISTERS]) else WRONG_VALUE
     w.context[x, LATEST] += VERSION
     w.cpu[c, REGISTERS] = w.context[x, LATEST]
     return verdict

@@ -18,6 +18,7 @@ from fpstate.world import operations
 from fpstate.world.events import Event
 from fpstate.world.operations import (
     BEHIND_TRAP,
+    BUILD_FRAME,
     CLEAR,
     FETCH,
     LOAD,
@@ -42,6 +43,8 @@ from fpstate.world.state import (
     F_SVE,
     FPEXC,
     FPMR,
+    FRAME,
+    FRAME_BUILT,
     FREE,
     GUEST_FP_TRAP,
     GUEST_SVE_TRAP,
@@ -77,9 +80,10 @@ from fpstate.world.state import (
     context_of,
     is_own,
     kernel_of,
+    latest_label,
     owner_of,
 )
-from fpstate.world.step import MIND_AFTER, MIND_BEFORE, after_row, before_row, copy_of_parent
+from fpstate.world.step import MIND_AFTER, MIND_BEFORE, after_row, before_row, copy_of_parent, frame_verdict
 from fpstate.world.table import A_ROW, NOT_LEARNED, R_OPS, Report, Table, find_row, named
 from fpstate.world.verdicts import (
     CLASS_LEAKS,
@@ -164,8 +168,11 @@ USES: Final = sum(1 << e for e in (_USER_FP, _GUEST_FP, _USER_SVE, _GUEST_SVE, _
 
 
 @inline
-def is_latest(w: World, k: int, x: int, label: int, behind: int) -> bool:
-    """Tell whether `label` is the value context `x` had `behind` versions of class `k` ago, by zeros too if it was."""
+def was_latest(w: World, k: int, x: int, label: int, behind: int) -> bool:
+    """Tell whether `label` is the value context `x` had `behind` versions of class `k` ago, by zeros too if it was.
+
+    Where a system call has made Z discardable, zeros are right for it as well.
+    """
     version = w.context[x, LATEST + k] - behind * VERSION
     zeros = w.context[x, INITIAL + k] == version or (k == Z and w.context[x, DISCARDABLE] == 1)
     return label == version or (label == ZEROS and zeros)
@@ -177,12 +184,6 @@ def renew(w: World, k: int, x: int, zeros: bool) -> None:
     w.context[x, LATEST + k] += VERSION
     if zeros:
         w.context[x, INITIAL + k] = w.context[x, LATEST + k]
-
-
-@inline
-def latest_z(w: World, x: int) -> int:
-    """Return the label of context `x`'s latest Z: while that is its initial value, the label of zeros."""
-    return ZEROS if w.context[x, INITIAL + Z] == w.context[x, LATEST + Z] else w.context[x, LATEST + Z]
 
 
 @inline
@@ -244,7 +245,7 @@ def part(w: World, op: int, k: int, x: int, c: int) -> int:
     elif op == LOAD_CLASS:
         w.cpu[c, REGISTERS + k] = w.context[x, IMAGE + k]
     else:
-        w.context[x, IMAGE + k] = w.context[x, LATEST + k]
+        w.context[x, IMAGE + k] = latest_label(w, k, x)
     return OK
 
 
@@ -277,10 +278,10 @@ def in_memory(w: World, op: int, keep: int, x: int) -> int:
     elif op == NARROW:
         w.context[x, IMAGE] = w.context[x, SVE_IMAGE]
     elif op == OVERWRITE_SVE or (
-        w.context[x, SVE_IMAGE] == w.context[x, LATEST] - VERSION and is_latest(w, Z, x, w.context[x, IMAGE + Z], 1)
+        was_latest(w, V, x, w.context[x, SVE_IMAGE], 1) and was_latest(w, Z, x, w.context[x, IMAGE + Z], 1)
     ):
-        w.context[x, SVE_IMAGE] = w.context[x, LATEST]
-        w.context[x, IMAGE + Z] = latest_z(w, x)
+        w.context[x, SVE_IMAGE] = latest_label(w, V, x)
+        w.context[x, IMAGE + Z] = latest_label(w, Z, x)
     return OK
 
 
@@ -307,9 +308,36 @@ def on_cpu(w: World, op: int, k: int, x: int, c: int) -> int:
 
 
 @inline
+def frame_lacks(w: World, t: int) -> int:
+    """Return what is wrong with the SVE record of a signal frame just built, or with its absence."""
+    if w.context[t, SVE_FRAME]:
+        w.context[t, SVE_FRAME] = 0
+        right = was_latest(w, V, t, w.context[t, SVE_IMAGE], 0) and was_latest(w, Z, t, w.context[t, IMAGE + Z], 0)
+        return OK if right else CLASS_WRONG + Z
+    return OK if w.context[t, DISCARDABLE] or w.context[t, INITIAL + Z] == w.context[t, LATEST + Z] else CLASS_WRONG + Z
+
+
+@inline
+def build_frame(w: World, t: int) -> int:
+    """Build the signal frame of task `t`; from now on its state is the initial one. Return what is wrong with it."""
+    verdict = frame_verdict(w, t)
+    if w.features & F_SVE:
+        verdict = max(verdict, frame_lacks(w, t))
+    renew(w, V, t, True)
+    if w.features:
+        for k in (Z, FPMR):
+            renew(w, k, t, True)
+        w.context[t, DISCARDABLE] = 0
+    w.context[t, FRAME] = FRAME_BUILT
+    return verdict
+
+
+@inline
 def carry_out(w: World, code: int, c: int, t: int, s: int, report: Report) -> int:
     """Carry out one operation of a row on CPU `c` in a world of any features; return what went wrong."""
     op, k = code & 255, code >> 12
+    if op == BUILD_FRAME:
+        return build_frame(w, t)
     if op <= FETCH or op == BEHIND_TRAP:
         verdict = operations.carry_out(w, code, c, t, s, report)
         if w.features and (op == LOAD or op == CLEAR) and verdict == OK:
@@ -377,7 +405,7 @@ def newborn(w: World, x: int) -> None:
 def blank(w: World, x: int) -> None:
     """Let the image of context `x`, in a structure that has just been made, hold zeros in all classes but V and Z."""
     for k in range(ZCR, CLASSES_END, PER_CLASS):
-        w.context[x, IMAGE + k] = w.context[x, LATEST + k]
+        w.context[x, IMAGE + k] = latest_label(w, k, x)
 
 
 @inline
@@ -388,7 +416,7 @@ def recycle(w: World, x: int) -> None:
     w.context[x, IN_SYSCALL] = 1
     laid_out = w.features & F_GUEST_SVE and w.context[x, IS_VCPU]
     w.context[x, STORAGE] = SVE_STORE if laid_out else 0
-    w.context[x, SVE_IMAGE] = w.context[x, LATEST] if laid_out else NOBODYS
+    w.context[x, SVE_IMAGE] = latest_label(w, V, x) if laid_out else NOBODYS
     w.context[x, IMAGE + Z] = ZEROS
 
 
@@ -452,9 +480,9 @@ def fork_classes(w: World, t: int, s: int) -> None:
     w.context[s, IN_SYSCALL] = 1
     w.context[s, SVE_FRAME] = w.context[t, SVE_FRAME]
     if w.features & F_FPMR:
-        renew(w, FPMR, s, False)
-        right = is_latest(w, FPMR, t, w.context[t, IMAGE + FPMR], 0)
-        w.context[s, IMAGE + FPMR] = w.context[s, LATEST + FPMR] if right else w.context[s, LATEST + FPMR] - VERSION
+        renew(w, FPMR, s, w.zeros == 1 and w.context[t, INITIAL + FPMR] == w.context[t, LATEST + FPMR])
+        right = was_latest(w, FPMR, t, w.context[t, IMAGE + FPMR], 0)
+        w.context[s, IMAGE + FPMR] = latest_label(w, FPMR, s) if right else w.context[s, LATEST + FPMR] - VERSION
 
 
 @inline
@@ -465,16 +493,6 @@ def enter_signal_handler(w: World, t: int) -> None:
     if w.context[t, SVCR] & 2:
         renew(w, ZA, t, True)
     w.context[t, SVCR] = 0
-
-
-@inline
-def frame_lacks(w: World, t: int) -> int:
-    """Return what is wrong with the SVE record of a signal frame just built, or with its absence."""
-    if w.context[t, SVE_FRAME]:
-        w.context[t, SVE_FRAME] = 0
-        right = is_latest(w, V, t, w.context[t, SVE_IMAGE], 0) and is_latest(w, Z, t, w.context[t, IMAGE + Z], 0)
-        return OK if right else CLASS_WRONG + Z
-    return OK if w.context[t, DISCARDABLE] or w.context[t, INITIAL + Z] == w.context[t, LATEST + Z] else CLASS_WRONG + Z
 
 
 @inline
@@ -569,7 +587,7 @@ def touch_class(w: World, k: int, x: int, c: int) -> int:
     """Let context `x` read and write class `k` on CPU `c`; return what is wrong with what it reads."""
     label = w.cpu[c, REGISTERS + k]
     verdict = OK
-    if not is_latest(w, k, x, label, 0):
+    if not was_latest(w, k, x, label, 0):
         mine = owner_of(label) == 0 or is_own(w, k, x, label)
         verdict = WRONG_VALUE if k == V else CLASS_WRONG + k if mine else CLASS_LEAKS + k
     w.context[x, LATEST + k] += VERSION
@@ -587,11 +605,11 @@ def change_mode(w: World, e: int, x: int, c: int) -> None:
     if changed & 1:
         for k in (V, Z, FPMR):
             renew(w, k, x, True)
-            w.cpu[c, REGISTERS + k] = latest_z(w, x) if k == Z else w.context[x, LATEST + k]
+            w.cpu[c, REGISTERS + k] = latest_label(w, k, x)
         w.context[x, DISCARDABLE] = 0
     if changed & 2:
         renew(w, ZA, x, True)
-        w.cpu[c, REGISTERS + ZA] = w.context[x, LATEST + ZA]
+        w.cpu[c, REGISTERS + ZA] = latest_label(w, ZA, x)
 
 
 @inline
