@@ -182,7 +182,7 @@ class Run(Struct):
     moves: Ints
     effects: PartNumbers  # [effect, E_*]
     own: Ints  # [0] how many effects: those of moves without second participant come first; [1] in use
-    keys: PartNumbers  # [second participant, slot] its part and standing
+    keys: Ints  # [second participant, slot] its part and standing
     first: PartNumbers  # [second participant, slot] its first effect
     count: PartNumbers  # [second participant, slot] how many
 
@@ -195,7 +195,8 @@ def new_run(entities: int) -> Run:
         np.zeros(MAX_MOVES, np.int64),
         np.zeros((EFFECTS, E_COLUMNS), np.uint32),
         np.zeros(2, np.int64),
-        *(np.zeros((entities, SLOTS), np.uint32) for _ in range(3)),
+        np.zeros((entities, SLOTS), np.int64),
+        *(np.zeros((entities, SLOTS), np.uint32) for _ in range(2)),
     )
 
 
@@ -259,14 +260,14 @@ def sort_chunk(book: Book, parts: Parts, setting: Setting, desk: Desk, run: Run,
 
 @inline
 def standing(parts: Parts, setting: Setting, state: State, x: int) -> int:
-    """Return 1 if context `x` is running on some CPU, or a vCPU in use, else 0: what its part does not tell."""
+    """Return what the part of context `x` does not tell: 1 if it runs on some CPU; the part of who runs a vCPU."""
     cpus = setting.bounds.cpus
     for d in range(cpus):
         if parts.rows[state[d], CURRENT] == x and not parts.rows[state[d], OFF]:
             return 1
     for t in range(2 * cpus, 2 * cpus + setting.bounds.tasks):
         if parts.rows[state[t], RUNS] == x + 1:
-            return 1
+            return int(np.int64(state[t]))  # at least 1, and a vCPU never runs itself
     return 0
 
 
@@ -316,8 +317,8 @@ def in_run(run: Run) -> bool:
 def slot_of(parts: Parts, setting: Setting, desk: Desk, run: Run, c: int, x: int) -> int:
     """Return the slot with the effects of moves that concern context `x`, found now if they were not before."""
     y = setting.bounds.cpus + x
-    key = np.int64(desk.scratch.state[y]) << 1 | standing(parts, setting, desk.scratch.state, x)
-    k = (key ^ key >> 4) & SLOTS - 1
+    key = np.int64(desk.scratch.state[y]) << 32 | standing(parts, setting, desk.scratch.state, x)
+    k = (key >> 32 ^ key >> 36 ^ key) & SLOTS - 1
     if run.keys[y, k] != key:
         run.first[y, k] = find_effects(parts, setting, desk, run, c, x)
         run.count[y, k] = run.own[1] - run.first[y, k]

@@ -1,8 +1,9 @@
 """One move from a state given as parts: made in the world, and what it has changed put into parts again.
 
 A move looks at few entities, its *reach*: its CPU, the thread there, the vCPU that the thread has in KVM_RUN, the
-second participant, whom the CPU's pointers name, and where a policy interrupts other CPUs all CPUs. Beyond its reach a
-move only makes copies stale (`parts.age`). That is verified whenever something is learned.
+second participant, the thread that a vCPU is taken from, whom the CPU's pointers name, and where a policy interrupts
+other CPUs all CPUs. Beyond its reach a move only makes copies stale (`parts.age`). That is verified whenever something
+is learned.
 
 So the same move in the same reach always has the same *effect*: these parts become those, and others grow old.
 """
@@ -28,7 +29,7 @@ from fpstate.check.parts import (
     set_to,
 )
 from fpstate.jit import inline
-from fpstate.paths.order import RESUME, SWITCH, Bounds, cpu_of, kind_of, make_move, other_of
+from fpstate.paths.order import RESUME, SWITCH, UNBIND, Bounds, cpu_of, kind_of, make_move, other_of, runner_of
 from fpstate.paths.properties import broken_by, reader_on, seen_on
 from fpstate.structs import Struct
 from fpstate.world.state import (
@@ -97,7 +98,7 @@ def load(desk: Desk, parts: Parts) -> None:
 
 
 @inline
-def reach_of(w: World, move: int, crosses: int) -> int:
+def reach_of(w: World, bounds: Bounds, move: int, crosses: int) -> int:
     """Return the entities that a move looks at, as bits: CPUs from 0, contexts behind them."""
     c, cpus, n = cpu_of(move), len(w.cpu), len(w.context) - 1
     t = w.cpu[c, CURRENT]
@@ -108,6 +109,8 @@ def reach_of(w: World, move: int, crosses: int) -> int:
         reach |= 1 << cpus + w.context[t, SECOND] - 1
     if other_of(move) or kind_of(move) == SWITCH:
         reach |= 1 << cpus + other_of(move)
+    if kind_of(move) == UNBIND:
+        reach |= 1 << cpus + runner_of(w, bounds, other_of(move))
     for i in range(2):
         if w.cpu[c, POINTER + i]:
             reach |= 1 << cpus + context_of(w.cpu[c, POINTER + i])
@@ -195,7 +198,7 @@ def ask_world(desk: Desk, parts: Parts, setting: Setting, move: int, learn: bool
     `desk.before` must be the world of the state.
     """
     c, w, scratch = cpu_of(move), desk.before, desk.scratch
-    reach = reach_of(w, move, setting.crosses)
+    reach = reach_of(w, setting.bounds, move, setting.crosses)
     seen, reader = seen_on(w, c), reader_on(w, c)
     verdict = make_move(desk.after, desk.table, desk.report, setting.bounds, move)
     scratch.result[0] = verdict

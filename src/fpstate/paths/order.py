@@ -23,6 +23,7 @@ from fpstate.world.operations import set_fields
 from fpstate.world.state import (
     BIRTH,
     CURRENT,
+    F_AARCH32,
     F_GUEST_SVE,
     F_SME,
     F_SVE,
@@ -37,6 +38,7 @@ from fpstate.world.state import (
     LATEST,
     MODE,
     OFF,
+    PLAIN,
     POINT,
     POINTER,
     RUNS,
@@ -131,17 +133,25 @@ SVE_TRAPS: Final = int(Event.SVE_TRAP)
 SME_TRAPS: Final = int(Event.SME_TRAP)
 GUEST_SVE_TRAPS: Final = int(Event.GUEST_SVE_TRAP)
 
+PTRACE_READ: Final = int(Event.PTRACE_READ)
+PTRACE_VL: Final = int(Event.PTRACE_VL)
+GETREG: Final = int(Event.VCPU_GETREG)
+UNBIND: Final = int(Event.VCPU_UNBIND)
+GUEST_CONTROL: Final = int(Event.GUEST_CONTROL)
+IPI: Final = int(Event.IPI)
+
 WIDE_MOVES: Final = {
-    F_SVE: (USER_SVE, INTERRUPT, VL_CHANGE, SIGRETURN_SVE, PTRACE_SVE, SMCCC, EFI),
+    F_SVE: (USER_SVE, INTERRUPT, VL_CHANGE, SIGRETURN_SVE, PTRACE_SVE, SMCCC, EFI, PTRACE_VL),
     F_GUEST_SVE: (GUEST_SVE,),
     F_SME: (SMSTART, SMSTOP, USER_ZA, PTRACE_STREAMING, PTRACE_ZA, SIGRETURN_ZA),
+    F_AARCH32: (GUEST_CONTROL,),
 }
 """Kinds of moves that only worlds with a feature have."""
 
 MOVES: Final = (
     SWITCH, RET, USER_FP, SYSCALL, RUN_ENTER, LOAD, ENTER, GUEST_FP, EXIT_GUEST, PUT, RUN_EXIT,
     NEON_BEGIN, NEON_END, SOFTIRQ, FORK, EXEC, EXIT, SIGNAL, SIGRETURN, PTRACE_WRITE, SETREG, RESET, FREE_VCPU,
-    DOWN, UP, PM_ENTER, RESUME,
+    DOWN, UP, PM_ENTER, RESUME, PTRACE_READ, GETREG, UNBIND, IPI,
     *(kind for kinds in WIDE_MOVES.values() for kind in kinds),
 )  # fmt: skip
 """Kinds of moves: an event stands for itself; a softirq, a call to EFI and a PM event are done whole.
@@ -153,7 +163,7 @@ handle it."""
 PREEMPTIBLE: Final = sum(1 << e for e in world_events.PREEMPTIBLE)
 SOFTIRQ_ONLY: Final = sum(1 << e for e in world_events.SOFTIRQ_ONLY)
 
-OF_RUN: Final = sum(1 << e for e in (LOAD, ENTER, GUEST_FP, EXIT_GUEST, PUT, RUN_EXIT, GUEST_SVE))
+OF_RUN: Final = sum(1 << e for e in (LOAD, ENTER, GUEST_FP, EXIT_GUEST, PUT, RUN_EXIT, GUEST_SVE, GUEST_CONTROL))
 """Moves whose second participant is the vCPU that the thread has in KVM_RUN."""
 
 MOST_TRAPS: Final = 8  # of one use, one right after the other; there are three kinds of them
@@ -168,6 +178,7 @@ class Bounds(Struct):
     kthreads: int
     vcpus: int
     events: int  # bit per kind of move that may happen
+    vcpu_mutex: bool  # the registers of a vCPU in KVM_RUN are out of other threads' reach
     preempt_neon: bool  # kernel NEON sections can be preempted, and softirqs use NEON inside them
     task_word: int  # words of a task and a vCPU that have just come into being
     vcpu_word: int
@@ -218,12 +229,12 @@ def running(w: World, x: int) -> bool:
 
 
 @inline
-def busy(w: World, bounds: Bounds, v: int) -> bool:
-    """Tell whether some thread is in KVM_RUN with vCPU `v`."""
+def runner_of(w: World, bounds: Bounds, v: int) -> int:
+    """Return the thread that is in KVM_RUN with vCPU `v`, -1 if none is."""
     for t in range(bounds.cpus, bounds.cpus + bounds.tasks):
         if w.context[t, RUNS] == v + 1:
-            return True
-    return False
+            return t
+    return -1
 
 
 @inline
@@ -260,16 +271,24 @@ def add_task_moves(w: World, bounds: Bounds, moves: Ints, k: int, c: int) -> int
             k = add(moves, k, bounds, FORK, c, x)
         elif x != t and w.context[x, MODE] == KERNEL and not w.context[x, POINT] and not running(w, x):
             k = add(moves, k, bounds, PTRACE_WRITE, c, x)
+            k = add(moves, k, bounds, PTRACE_READ, c, x)
             if w.features:
-                for kind in (PTRACE_SVE, PTRACE_STREAMING, PTRACE_ZA):
+                for kind in (PTRACE_SVE, PTRACE_STREAMING, PTRACE_ZA, PTRACE_VL):
                     k = add(moves, k, bounds, kind, c, x)
     n = len(w.context) - 1
     for v in range(n - bounds.vcpus, n):
         if w.context[v, MODE] == FREE:
             k = add(moves, k, bounds, RESET, c, v)  # making a vCPU ends with its reset
-        elif not busy(w, bounds, v):
-            for kind in (RUN_ENTER, SETREG, RESET, FREE_VCPU):
+            continue
+        runner = runner_of(w, bounds, v)
+        if runner < 0:
+            for kind in (RUN_ENTER, SETREG, RESET, FREE_VCPU, GETREG):
                 k = add(moves, k, bounds, kind, c, v)
+        elif not w.context[runner, POINT] and (w.context[runner, MODE] == RUN or w.context[runner, MODE] == RUN_OUT):
+            k = add(moves, k, bounds, UNBIND, c, v)
+            if not bounds.vcpu_mutex:
+                for kind in (SETREG, RESET, GETREG):
+                    k = add(moves, k, bounds, kind, c, v)
     return k
 
 
@@ -305,7 +324,8 @@ def add_guest_moves(w: World, bounds: Bounds, moves: Ints, k: int, c: int) -> in
     """Append what a guest on CPU `c` may do."""
     k = add(moves, k, bounds, GUEST_FP, c, 0)
     k = add(moves, k, bounds, EXIT_GUEST, c, 0)
-    return add(moves, k, bounds, GUEST_SVE, c, 0) if w.features else k
+    plain = w.features == 0 or w.context[w.context[w.cpu[c, CURRENT], RUNS] - 1, PLAIN]
+    return k if plain else add(moves, k, bounds, GUEST_SVE, c, 0)
 
 
 @inline
@@ -314,6 +334,7 @@ def add_kernel_moves(w: World, bounds: Bounds, moves: Ints, k: int, c: int) -> i
     t = w.cpu[c, CURRENT]
     mode = w.context[t, MODE]
     k = add(moves, k, bounds, SOFTIRQ, c, 0)
+    k = add(moves, k, bounds, IPI, c, 0)
     if w.features and (mode == KERNEL or mode == RUN):
         k = add(moves, k, bounds, EFI, c, 0)
     if mode == KERNEL and bounds.cpus <= t < bounds.cpus + bounds.tasks:
@@ -321,6 +342,7 @@ def add_kernel_moves(w: World, bounds: Bounds, moves: Ints, k: int, c: int) -> i
     elif mode == RUN:
         k = add(moves, k, bounds, ENTER, c, 0)
         k = add(moves, k, bounds, PUT, c, 0)
+        k = add(moves, k, bounds, GUEST_CONTROL, c, 0)
     elif mode == RUN_OUT or mode == RUN_OUT_NEON:
         k = add(moves, k, bounds, LOAD, c, 0)
     elif mode == RUN_OVER:
@@ -342,6 +364,7 @@ def enabled_on(w: World, bounds: Bounds, moves: Ints, k: int, c: int) -> int:
     elif point:
         k = add(moves, k, bounds, RESUME, c, 0)
         k = add(moves, k, bounds, SOFTIRQ, c, 0)
+        k = add(moves, k, bounds, IPI, c, 0)
         preemptible = point & 1 == 1
     elif mode == USER:
         k = add_user_moves(w, bounds, moves, k, c)
@@ -583,6 +606,10 @@ def arrive(w: World, table: Table, bounds: Bounds, e: int, t: int, s: int) -> No
         w.context[s, FRAME] = w.context[t, FRAME]
     elif e == FREE_VCPU:
         recycle(w, bounds, s)
+    elif e == UNBIND:
+        runner = runner_of(w, bounds, s)
+        w.context[runner, MODE] = KERNEL
+        w.context[runner, RUNS] = 0
 
 
 @inline

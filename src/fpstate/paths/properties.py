@@ -52,6 +52,7 @@ VECTOR_LENGTH: Final = 512
 MODE_BITS: Final = 1024
 USER_SVE_TRAP_WRONG: Final = 2048
 KERNEL_TRAP: Final = 4096
+DOWN_MODE: Final = 8192
 OF_STATES: Final = LOST_UPDATE | STALE_PAIR | DANGLING | EXPOSURE | FALSE_NATIVE | USER_SVE_TRAP_WRONG
 
 
@@ -80,6 +81,7 @@ PROPERTIES = {
         Property("dangling-pair", DANGLING, "a CPU and a context that no longer exists name each other", False),
         Property("false-native", FALSE_NATIVE, "a task is not foreign, the registers are not its own", False),
         Property("user-sve-trap", USER_SVE_TRAP_WRONG, "user mode's SVE trap is not as TIF_SVE says", False),
+        Property("down-mode", DOWN_MODE, "a CPU goes down in streaming mode, or with ZA enabled", False),
         Property("transient-exposure", EXPOSURE, "another's values lie behind nothing but a trap", False),
     )
 }
@@ -144,6 +146,8 @@ def broken_by(verdict: int, seen: int, reader: int) -> int:
         return 0
     if verdict == verdicts.WRONG_VALUE:
         return INTEGRITY if seen == 0 or seen == own(reader) else INTEGRITY | CONFIDENTIALITY
+    if verdict == verdicts.MODE_AT_DOWN:
+        return DOWN_MODE
     if verdict == verdicts.LEAKING_FRAME or verdict >= verdicts.CLASS_LEAKS:
         return INTEGRITY | CONFIDENTIALITY
     if verdict == verdicts.NULL_POINTER or verdict == verdicts.USE_AFTER_FREE or verdict == verdicts.NO_STORAGE:

@@ -12,12 +12,13 @@ from fpstate.paths import order
 from fpstate.paths.order import Bounds
 from fpstate.policies.base import Policy
 from fpstate.rows.learn import Rows, features_of
-from fpstate.world.events import Event
+from fpstate.world.events import IF_HANDLED, Event
 from fpstate.world.state import (
     F_GUEST_SVE,
     F_SME,
     F_SVE,
     PER_CLASS,
+    PLAIN,
     REGISTERS,
     ZCR,
     ZEROS,
@@ -39,12 +40,19 @@ GROUPS: dict[str, tuple[int, ...]] = {
         order.PUT,
         order.RUN_EXIT,
     ),
-    "vcpu_writes": (order.SETREG, order.RESET, order.FREE_VCPU),
+    "vcpu_writes": (order.SETREG, order.RESET, order.FREE_VCPU, order.GETREG, order.UNBIND),
     "hotplug": (order.DOWN, order.UP),
     "pm": (order.PM_ENTER,),
     "lifecycle": (order.FORK, order.EXEC, order.EXIT),
     "signals": (order.SIGNAL, order.SIGRETURN),
-    "ptrace": (order.PTRACE_WRITE, order.PTRACE_SVE, order.PTRACE_STREAMING, order.PTRACE_ZA),
+    "ptrace": (
+        order.PTRACE_WRITE,
+        order.PTRACE_SVE,
+        order.PTRACE_STREAMING,
+        order.PTRACE_ZA,
+        order.PTRACE_READ,
+        order.PTRACE_VL,
+    ),
     "sve": order.WIDE_MOVES[F_SVE],
     "guest_sve": order.WIDE_MOVES[F_GUEST_SVE],
     "sme": order.WIDE_MOVES[F_SME],
@@ -70,6 +78,7 @@ class Scope:
     """Bounds of a check. `events` are names of events or groups; "all" is everything, and "-name" takes one away.
 
     `boot` says what the registers of all CPUs hold at the start: "unknown", or "initial", the same as a new task's.
+    So many vCPUs, the last ones, are plain: their guests have none of the features (SVE, FPMR, 32-bit) of the others.
     """
 
     cpus: int = 2
@@ -78,6 +87,7 @@ class Scope:
     kthreads: int = 0
     events: tuple[str, ...] = ("all",)
     boot: str = "unknown"
+    plain_vcpus: int = 0
 
     def __post_init__(self) -> None:
         """Refuse an impossible scope."""
@@ -89,6 +99,9 @@ class Scope:
             raise FpstateError("vCPUs need a task to run them", expected="--tasks of at least 1")
         if not self.tasks:
             raise FpstateError("a scope without tasks has nothing to check", expected="--tasks of at least 1")
+        if not 0 <= self.plain_vcpus <= self.vcpus:
+            given = f"{self.plain_vcpus} of {self.vcpus} vCPUs are to be plain"
+            raise FpstateError(given, expected=f"0 to {self.vcpus}")
         if self.boot not in BOOTS:
             raise unknown_name("state of registers at boot", self.boot, BOOTS)
         kinds_of(self.events)
@@ -97,7 +110,8 @@ class Scope:
         """Return the scope as one line."""
         what = ", ".join(f"{getattr(self, n)} {n}" for n in LIMITS)
         boot = "; registers at boot: initial" if self.boot == "initial" else ""
-        return f"{what}; events: {','.join(self.events)}{boot}"
+        plain = f", {self.plain_vcpus} of them plain" if self.plain_vcpus else ""
+        return f"{what}{plain}; events: {','.join(self.events)}{boot}"
 
 
 def kinds_of(events: Iterable[str]) -> int:
@@ -156,6 +170,7 @@ def build(scope: Scope, rows: Rows, *, zeros: bool = True) -> tuple[Bounds, Worl
     """Return a scope as the compiled code takes it, and the world it starts from; `zeros` as in `new_world`."""
     features = features_of(rows.policy)
     _refuse_absent(scope, features)
+    unhandled = (int(e) for e in IF_HANDLED if rows.handler(e) is None and int(e) not in named_kinds(scope.events))
     absent = (k for feature, kinds in order.WIDE_MOVES.items() if not features & feature for k in kinds)
     flags = {f.name: 1 << f.shift for f in rows.fields.lists["Task"] if not f.pointer}
     _, task_word, vcpu_word = rows.fields.words
@@ -164,7 +179,8 @@ def build(scope: Scope, rows: Rows, *, zeros: bool = True) -> tuple[Bounds, Worl
         scope.tasks,
         scope.kthreads,
         scope.vcpus,
-        events=kinds_of(scope.events) & ~sum(1 << k for k in absent),
+        events=kinds_of(scope.events) & ~sum(1 << k for k in {*absent, *unhandled}),
+        vcpu_mutex=rows.policy.vcpu_mutex,
         preempt_neon=rows.policy.preemptible_neon,
         task_word=task_word,
         vcpu_word=vcpu_word,
@@ -175,7 +191,13 @@ def build(scope: Scope, rows: Rows, *, zeros: bool = True) -> tuple[Bounds, Worl
     first_kthread = first_task + scope.tasks
     first_vcpu = first_kthread + scope.kthreads
     x = np.arange(first_vcpu + scope.vcpus)
-    world = new_world(scope.cpus, x >= first_vcpu, rows.fields.words, features, zeros=zeros)
+    world = new_world(
+        scope.cpus, x >= first_vcpu, rows.fields.words, features, dirty=rows.policy.dirty_bit, zeros=zeros
+    )
+    plain = np.flatnonzero(x >= len(x) - scope.plain_vcpus)
+    if features and len(plain):
+        world.context[plain, PLAIN] = 1
+        rows.without_features(world, np.isin(x, plain))
     if scope.boot == "initial":
         world.cpu[:, [REGISTERS + k for k in range(V, classes_end(world), PER_CLASS) if k != ZCR]] = ZEROS
     rows.clear_mm(world, (x < first_task) | (x >= first_kthread) & (x < first_vcpu))

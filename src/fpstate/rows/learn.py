@@ -88,7 +88,7 @@ def _time_limit() -> Iterator[None]:
 
 def features_of(policy: type[Policy]) -> int:
     """Return the features of the world a policy is for, as the world's bits."""
-    bits = {"sve": F_SVE, "guest-sve": F_GUEST_SVE, "sme": F_SME, "fpmr": F_FPMR, "aarch32": F_AARCH32}
+    bits = {"sve": F_SVE, "guest-sve": F_GUEST_SVE, "sme": F_SME, "fpmr": F_FPMR, "upper": F_FPMR, "aarch32": F_AARCH32}
     return sum(bits.get(feature, 0) for feature in policy.features)
 
 
@@ -145,6 +145,12 @@ class Rows:
     def without_sve(self, world: World, vcpus: NDArray[np.bool_]) -> None:
         """Clear the field `has_sve` of some vCPUs."""
         self._clear("Vcpu", "has_sve", world, vcpus)
+
+    def without_features(self, world: World, vcpus: NDArray[np.bool_]) -> None:
+        """Clear the fields that say what features a vCPU has, of some vCPUs."""
+        for f in self.fields.lists["Vcpu"]:
+            if f.name in ("has_sve", "has_fpmr"):
+                self._clear("Vcpu", f.name, world, vcpus)
 
     def _clear(self, kind: str, name: str, world: World, whose: NDArray[np.bool_]) -> None:
         for f in self.fields.lists[kind]:

@@ -21,6 +21,7 @@ PLAIN_OPS = {
     "overwrite": operations.OVERWRITE,
     "edit": operations.EDIT,
     "fetch": operations.FETCH,
+    "new_place": operations.NEW_PLACE,
 }
 SVE_OPS = {
     "save_sve": wide.SAVE_SVE,
@@ -38,7 +39,7 @@ PART_OPS = {"save_part": wide.SAVE_CLASS, "load_part": wide.LOAD_CLASS, "overwri
 ALLOC_OPS = {"alloc_sve": wide.ALLOC_SVE, "alloc_za": wide.ALLOC_ZA}
 CPU_OPS = {"zero_sve": wide.ZERO_SVE, "drop_sve": wide.DROP_SVE, "force_fpexc": wide.FORCE_FPEXC, "warn": wide.WARN}
 OPS = PLAIN_OPS | SVE_OPS
-PARTS = {"zcr": ZCR, "za": ZA, "fpmr": FPMR, "fpexc": FPEXC}
+PARTS = {"zcr": ZCR, "za": ZA, "fpmr": FPMR, "upper": FPMR, "fpexc": FPEXC}
 MODE_FIELDS = ("sm", "za")
 GATES = ("guest_fp_trap", "guest_sve_trap", "user_fp_trap", "user_sme_trap")
 """Traps that kernel code itself can run into. User SVE is enabled apart from the kernel's (CPACR_EL1.ZEN)."""
@@ -151,6 +152,14 @@ class CpuEntity(Entity):
         """Load one register class."""
         self._part("load_part", part, context)
 
+    def stash_part(self, part: str) -> None:
+        """Save one register class to the stash."""
+        self._part("save_part", part, table.ITS_STASH)
+
+    def load_stash_part(self, part: str) -> None:
+        """Load one register class from the stash."""
+        self._part("load_part", part, table.ITS_STASH)
+
     def overwrite_part(self, part: str, context: object) -> None:
         """Write one register class in memory."""
         self._part("overwrite_part", part, context)
@@ -158,7 +167,10 @@ class CpuEntity(Entity):
     def _part(self, name: str, part: str, context: object) -> None:
         if part not in PARTS:
             raise Refused(str(unknown_name("part of an image", part, PARTS)))
-        self._session.operation(PART_OPS[name], self._session.target(name, context), PARTS[part])
+        if part in ("fpmr", "upper") and part not in self._session.catalogue.features:
+            raise Refused(f"asks for part '{part}' in a world that has no such registers; test for the feature first")
+        target = table.ITS_STASH if context == table.ITS_STASH else self._session.target(name, context)
+        self._session.operation(PART_OPS[name], target, PARTS[part])
 
     def alloc_sve(self, context: object, flush: bool = True) -> None:
         """Allocate storage for the SVE form."""
@@ -343,6 +355,12 @@ class Session:
         """Return the code of a value assigned; Refused if the field cannot hold it."""
         if f.pointer == "cpu" and (value is None or value is self.entities["cpu"]):
             return 0 if value is None else 1
+        if f.pointer == "cpu" and isinstance(value, Elsewhere) and value.origin[0] != "cpu":
+            if value.segment != self.segment:
+                where = ".".join(value.origin)
+                raise Refused(f"copies what {where} named before a point where others may run; read it again")
+            of, name = value.origin
+            return table.POINTER_COPY + 2 * (of == "second") + self.fields(of)[name].shift
         if f.pointer == "context" and not isinstance(value, Elsewhere):
             return 0 if value is None else self.target(f"{f.name} =", value)
         if not f.pointer and any(type(v) is type(value) and v == value for v in f.values):

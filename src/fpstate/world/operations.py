@@ -17,6 +17,7 @@ from fpstate.world.state import (
     KERNEL_IMAGE,
     LATEST,
     MODE,
+    NOBODYS,
     POINTER,
     REGISTERS,
     STASH,
@@ -50,6 +51,7 @@ EDIT: Final = 5  # the same for a change of part of it: the image must be up to 
 OOPS: Final = 6  # kernel code followed a pointer to nobody
 FETCH: Final = 7  # interrupt the CPU the target names: it saves the target if its record names it, and forgets it
 # 8 to 28: world.wide
+NEW_PLACE: Final = 31  # the image is at another place from now on, which holds rubbish
 BUILD_FRAME: Final = 30  # the signal frame is built, and the handler begins with the initial state
 BEHIND_TRAP: Final = 29  # kernel code touches the registers behind a trap that stops it, too
 
@@ -141,6 +143,8 @@ def carry_out(w: World, code: int, c: int, t: int, s: int, report: Report) -> in
     elif op == CLEAR:
         w.cpu[c, REGISTERS] = ZEROS if w.zeros else w.context[x, INITIAL]
         report.counts[N_CLEAR] += 1
+    elif op == NEW_PLACE:
+        write_place(w, owner, c, NOBODYS)
     elif op == FETCH:
         fetch(w, x, c, report)
     elif op == OVERWRITE or was_up_to_date(w, x, read_place(w, owner, c)):

@@ -31,6 +31,7 @@ class World(Struct):
     cpu: Ints  # [CPU, one of the next block]
     context: Ints  # [context, one of the block after it]
     features: int  # what the world has beside V, as F_*
+    dirty: int  # 1: hardware notes that registers were written (DIRTY)
     zeros: int  # 1: zeros are nobody's, so right for whoever is to have them; 0: each context has zeros of its own
 
 
@@ -61,6 +62,7 @@ IN_SYSCALL: Final = 37  # 1: the task is inside a system call
 SVCR: Final = 38  # the mode the task believes to be in: bit 0 SM, bit 1 ZA
 SVE_FRAME: Final = 39  # 1: the signal frame has an SVE record
 SVE_IMAGE: Final = 40  # label of V in the SVE form of the image; of Z it is IMAGE + Z
+PLAIN: Final = 41  # 1: a vCPU that has none of the further features
 
 # Records have as many columns, the last for `check`. The numbers are multiples of what a vector register of the host
 # holds: copies and comparisons of whole records are the most frequent thing there is.
@@ -87,6 +89,7 @@ GUEST_SVE_TRAP: Final = 8  # the guest's next SVE use (CPTR_EL2.TZ)
 USER_SME_TRAP: Final = 16  # user mode's next SME instruction (CPACR_EL1.SMEN)
 SM: Final = 32  # the CPU is in streaming mode (SVCR.SM)
 ZA_ON: Final = 64  # ZA is enabled (SVCR.ZA)
+DIRTY: Final = 128  # user mode or a guest has written FP registers since kernel code cleared this (sstatus.FS)
 MODE_SHIFT: Final = 5  # SVCR is WORD >> MODE_SHIFT & 3
 
 FRAME_BUILT: Final = 2  # value of FRAME while the signal's handler goes on after its frame was built
@@ -159,17 +162,26 @@ def latest_label(w: World, k: int, x: int) -> int:
 
 
 def new_world(
-    cpus: int, is_vcpu: NDArray[np.bool_], words: tuple[int, int, int], features: int = 0, *, zeros: bool = True
+    cpus: int,
+    is_vcpu: NDArray[np.bool_],
+    words: tuple[int, int, int],
+    features: int = 0,
+    *,
+    dirty: bool = False,
+    zeros: bool = True,
 ) -> World:
     """Return a world at its start: every context's initial state is in its image, all registers are nobody's.
 
     `is_vcpu` has one entry per context; `words` are the initial words of a CPU, a task and a vCPU; `features` as F_*.
+    `dirty`: hardware notes that registers were written.
     `zeros`: the zeros of an initial state are nobody's. If they are not, whatever reads another's is taken to be wrong:
     a world with fewer states, in which less holds.
     """
     n = len(is_vcpu)
     columns = WIDE_COLUMNS if features else COLUMNS
-    w = World(np.zeros((cpus, columns), np.int64), np.zeros((n + 1, columns), np.int64), features, int(zeros))
+    w = World(
+        np.zeros((cpus, columns), np.int64), np.zeros((n + 1, columns), np.int64), features, int(dirty), int(zeros)
+    )
     w.cpu[:, WORD] = words[0]
     x = w.context[:n]  # a view
     first = 2 * np.arange(n) + 2 + VERSION  # own(x), version 1
@@ -192,7 +204,7 @@ def new_world(
 
 def copy_of(w: World) -> World:
     """Return a copy that shares nothing with `w`."""
-    return World(w.cpu.copy(), w.context.copy(), w.features, w.zeros)
+    return World(w.cpu.copy(), w.context.copy(), w.features, w.dirty, w.zeros)
 
 
 @inline

@@ -29,12 +29,14 @@ from fpstate.world.operations import (
     N_SME_TRAP,
     N_SVE_TRAP,
     N_USER_TRAP,
+    NEW_PLACE,
     set_fields,
     whose,
 )
 from fpstate.world.state import (
     BIRTH,
     CLASSES_END,
+    DIRTY,
     DISCARDABLE,
     F_AARCH32,
     F_FPMR,
@@ -57,8 +59,10 @@ from fpstate.world.state import (
     MODE_SHIFT,
     NOBODYS,
     PER_CLASS,
+    PLAIN,
     REGISTERS,
     SM,
+    STASH,
     STORAGE,
     SVCR,
     SVE_FRAME,
@@ -89,6 +93,7 @@ from fpstate.world.verdicts import (
     CLASS_LEAKS,
     CLASS_WRONG,
     KERNEL_TRAPS,
+    MODE_AT_DOWN,
     NO_ROW,
     NO_STORAGE,
     OK,
@@ -158,6 +163,9 @@ _SVE_TRAP: Final = int(Event.SVE_TRAP)
 _SME_TRAP: Final = int(Event.SME_TRAP)
 _GUEST_SVE_TRAP: Final = int(Event.GUEST_SVE_TRAP)
 
+_PTRACE_VL: Final = int(Event.PTRACE_VL)
+_VCPU_GETREG: Final = int(Event.VCPU_GETREG)
+_GUEST_CONTROL: Final = int(Event.GUEST_CONTROL)
 _UP: Final = int(Event.CPU_UP)
 
 USES: Final = sum(1 << e for e in (_USER_FP, _GUEST_FP, _USER_SVE, _GUEST_SVE, _SMSTART, _SMSTOP, _USER_ZA))
@@ -230,6 +238,15 @@ def transfer(w: World, op: int, x: int, c: int) -> int:
         w.cpu[c, REGISTERS] = w.context[x, SVE_IMAGE]
         w.cpu[c, REGISTERS + Z] = w.context[x, IMAGE + Z]
     return OK
+
+
+@inline
+def stash_part(w: World, op: int, k: int, c: int) -> None:
+    """Save the registers of class `k` to the stash of CPU `c`, or load them from there."""
+    if op == SAVE_CLASS:
+        w.cpu[c, STASH + k] = w.cpu[c, REGISTERS + k]
+    else:
+        w.cpu[c, REGISTERS + k] = w.cpu[c, STASH + k]
 
 
 @inline
@@ -338,7 +355,7 @@ def carry_out(w: World, code: int, c: int, t: int, s: int, report: Report) -> in
     op, k = code & 255, code >> 12
     if op == BUILD_FRAME:
         return build_frame(w, t)
-    if op <= FETCH or op == BEHIND_TRAP:
+    if op <= FETCH or op == BEHIND_TRAP or op == NEW_PLACE:
         verdict = operations.carry_out(w, code, c, t, s, report)
         if w.features and (op == LOAD or op == CLEAR) and verdict == OK:
             written_narrow(w, c)
@@ -351,7 +368,11 @@ def carry_out(w: World, code: int, c: int, t: int, s: int, report: Report) -> in
             report.counts[(N_SAVE_SVE if op == SAVE_SVE else N_LOAD_SVE) + whose(w, owner)] += 1
         return verdict
     if op == SAVE_CLASS or op == LOAD_CLASS or op == OVERWRITE_CLASS:
-        verdict = part(w, op, k, x, c)
+        verdict = OK
+        if owner:
+            verdict = part(w, op, k, x, c)
+        else:
+            stash_part(w, op, k, c)
         if verdict == OK and op != OVERWRITE_CLASS:
             report.counts[N_PARTS + k // PER_CLASS] += 1
         return verdict
@@ -486,6 +507,26 @@ def fork_classes(w: World, t: int, s: int) -> None:
 
 
 @inline
+def change_length(w: World, x: int) -> None:
+    """Give task `x` another vector length: what lies beyond V is lost."""
+    renew(w, Z, x, True)
+    w.context[x, DISCARDABLE] = 0
+    renew(w, ZCR, x, False)
+
+
+@inline
+def emulate(w: World, v: int) -> int:
+    """Do on the image what the guest of vCPU `v` asked of its control register; return what is wrong with its reading."""
+    label, verdict = w.context[v, IMAGE + FPEXC], OK
+    if not was_latest(w, FPEXC, v, label, 0):
+        mine = owner_of(label) == 0 or is_own(w, FPEXC, v, label)
+        verdict = CLASS_WRONG + FPEXC if mine else CLASS_LEAKS + FPEXC
+    renew(w, FPEXC, v, False)
+    w.context[v, IMAGE + FPEXC] = w.context[v, LATEST + FPEXC]
+    return verdict
+
+
+@inline
 def enter_signal_handler(w: World, t: int) -> None:
     """Let the signal handler of task `t` begin: outside streaming mode, with ZA off (arch/arm64/sme.rst)."""
     if w.context[t, SVCR] & 1:
@@ -508,11 +549,20 @@ def wide_after(w: World, e: int, c: int, t: int, s: int) -> int:
     elif e == _PM_ENTER or e == _DOWN:
         for k in range(V, CLASSES_END, PER_CLASS):
             w.cpu[c, REGISTERS + k] = NOBODYS
+        on = w.cpu[c, WORD] & (SM | ZA_ON)
         w.cpu[c, WORD] &= ~(SM | ZA_ON)
+        return MODE_AT_DOWN if e == _DOWN and on else OK
     elif e == _VL_CHANGE:
-        renew(w, Z, t, True)
-        w.context[t, DISCARDABLE] = 0
-        renew(w, ZCR, t, False)
+        change_length(w, t)
+    elif e == _PTRACE_VL:
+        change_length(w, s)
+        renew(w, ZA, s, True)
+        w.context[s, SVCR] = 0
+    elif e == _GUEST_CONTROL:
+        return emulate(w, s)
+    elif e == _VCPU_GETREG and w.features & F_GUEST_SVE and not w.context[s, PLAIN]:
+        right = was_latest(w, Z, s, w.context[s, IMAGE + Z], 0)
+        return OK if right else CLASS_WRONG + Z
     elif e == _FORK:
         fork_classes(w, t, s)
     elif e == _SIGNAL and w.features & F_SVE:
@@ -630,6 +680,10 @@ def wide_use(w: World, e: int, x: int, c: int) -> int:
             verdict = max(verdict, WRONG_LENGTH)
         verdict = max(verdict, touch_class(w, Z, x, c))
         w.context[x, DISCARDABLE] = 0
+    if w.dirty:
+        w.cpu[c, WORD] |= DIRTY
+    if w.context[x, PLAIN]:
+        return verdict
     if w.features & F_FPMR:
         verdict = max(verdict, touch_class(w, FPMR, x, c))
     if w.features & F_AARCH32 and (e == _GUEST_FP or e == _GUEST_SVE):
