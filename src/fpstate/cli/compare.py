@@ -71,6 +71,7 @@ def _show(trace: Trace, comparison: Comparison, profile: Profile, vl: int) -> No
     from rich.table import Table
 
     from fpstate.cli.output import console
+    from fpstate.replay.compare import by_cost
 
     title = f"{trace.header.source}: {len(trace):,} events, costs {profile.name}"
     table = Table(title=title, title_justify="left", caption_justify="left")
@@ -80,11 +81,14 @@ def _show(trace: Trace, comparison: Comparison, profile: Profile, vl: int) -> No
     table.add_column("on this trace")
     low, high = comparison.bound_low, comparison.bound_high
     least = _cells([(low.saves, high.saves), (low.loads, high.loads), (0, 0)])
-    table.add_row("(bound)", *least, _kilo(low.cycles, high.cycles), "1", "no policy can do less")
+    table.add_row("(bound)", *least, _kilo(low.cycles_low, high.cycles_high), "1", "no policy can do less")
     table.add_section()
-    for p in sorted(comparison.policies, key=lambda p: (p.high.cycles, p.name)):
-        table.add_row(p.name, *_row(p), _verdict(p.broken), style="red" if p.broken else "")
+    for p in sorted(comparison.policies, key=by_cost):
+        name = f"{p.name} ~" if p.undecided else p.name
+        table.add_row(name, *_row(p), _verdict(p.broken), style="red" if p.broken else "")
     out = console()
+    if any(p.undecided for p in comparison.policies):
+        out.print("~ by the ranges of the costs this policy may be cheaper than the one above it", highlight=False)
     out.print(table)
     for p in comparison.policies:
         if p.broken:
@@ -128,6 +132,7 @@ def _operations_used(comparison: Comparison) -> set[str]:
     figures = [p.high for p in comparison.policies]
     used = {"save", "load"}
     used |= {"clear"} if any(f.clears for f in figures) else set()
+    used |= {"ipi"} if any(f.ipis for f in figures) else set()
     used |= {"guest_trap"} if any(f.traps_guest for f in figures) else set()
     return used | {"user_trap"} if any(f.traps_user for f in figures) else used
 
@@ -136,7 +141,7 @@ def _row(p: Compared) -> list[str]:
     ratios = sorted(r for r in (p.ratio_low, p.ratio_high) if r is not None)
     ratio = _span(f"{ratios[0]:.2f}", f"{ratios[-1]:.2f}") if ratios else "-"
     pairs = [(p.low.saves, p.high.saves), (p.low.loads, p.high.loads), (p.low.traps, p.high.traps)]
-    return [*_cells(pairs), _kilo(p.low.cycles, p.high.cycles), ratio]
+    return [*_cells(pairs), _kilo(p.low.cycles_low, p.high.cycles_high), ratio]
 
 
 def _cells(pairs: list[tuple[int, int]]) -> list[str]:

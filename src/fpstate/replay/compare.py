@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from fpstate.costs import Profile
@@ -49,6 +50,9 @@ class Figures:
     traps_guest: int
     clears: int
     bytes: int
+    cycles_low: float = 0.0  # with each operation at the low end of its range in the profile
+    cycles_high: float = 0.0
+    ipis: int = 0
     saves_sve: int = 0  # of the saves: in SVE form
     loads_sve: int = 0
     traps_sve: int = 0  # SVE access traps of user mode and guests
@@ -80,6 +84,7 @@ class Compared:
     gives_up: tuple[str, ...]
     broken: Broken | None
     features: tuple[str, ...] = ()  # beside FPSIMD, that the trace has and the policy knows
+    undecided: str = ""  # the next cheaper policy, if by the ranges of the costs this one may be cheaper than that
 
 
 @dataclass(frozen=True)
@@ -108,17 +113,13 @@ def figures(outcome: Outcome, profile: Profile, vl: int = DEFAULT_VL) -> Figures
     loads = sum(n[did.N_LOAD_HOST : did.N_LOAD_KERNEL + 1])
     saves_sve = sum(n[did.N_SAVE_SVE : did.N_SAVE_SVE + 2])
     loads_sve = sum(n[did.N_LOAD_SVE : did.N_LOAD_SVE + 2])
-    larger = sve_bytes(vl) / IMAGE_BYTES
-    cost = (saves + saves_sve * larger) * cycles(profile, "save") + n[did.N_CLEAR] * cycles(profile, "clear")
-    cost += (loads + loads_sve * larger) * cycles(profile, "load")
-    cost += (n[did.N_USER_TRAP] + n[did.N_SVE_TRAP]) * cycles(profile, "user_trap")
-    cost += (n[did.N_GUEST_TRAP] + n[did.N_SVE_TRAP + 1]) * cycles(profile, "guest_trap")
+    amounts = amounts_of(outcome, vl)
     traps_sve = n[did.N_SVE_TRAP] + n[did.N_SVE_TRAP + 1]
     return Figures(
         saves + saves_sve,
         loads + loads_sve,
         n[did.N_USER_TRAP] + n[did.N_GUEST_TRAP] + traps_sve,
-        cost,
+        sum(amount * profile.operations[op].cycles for op, amount in amounts.items()),
         saves_host=n[did.N_SAVE_HOST] + n[did.N_SAVE_SVE],
         saves_guest=n[did.N_SAVE_GUEST] + n[did.N_SAVE_SVE + 1],
         saves_kernel=n[did.N_SAVE_KERNEL],
@@ -133,7 +134,33 @@ def figures(outcome: Outcome, profile: Profile, vl: int = DEFAULT_VL) -> Figures
         loads_sve=loads_sve,
         traps_sve=traps_sve,
         bytes_sve=(saves_sve + loads_sve) * sve_bytes(vl),
+        cycles_low=sum(amount * profile.operations[op].low for op, amount in amounts.items()),
+        cycles_high=sum(amount * profile.operations[op].high for op, amount in amounts.items()),
+        ipis=n[did.N_IPI],
     )
+
+
+def amounts_of(outcome: Outcome, vl: int) -> dict[str, float]:
+    """Return how often each operation of a cost profile is charged; SVE images count by their size."""
+    n = [int(x) for x in outcome.counts]
+    larger = sve_bytes(vl) / IMAGE_BYTES
+    return {
+        "save": sum(n[did.N_SAVE_HOST : did.N_SAVE_KERNEL + 1]) + sum(n[did.N_SAVE_SVE : did.N_SAVE_SVE + 2]) * larger,
+        "load": sum(n[did.N_LOAD_HOST : did.N_LOAD_KERNEL + 1]) + sum(n[did.N_LOAD_SVE : did.N_LOAD_SVE + 2]) * larger,
+        "clear": n[did.N_CLEAR],
+        "user_trap": n[did.N_USER_TRAP] + n[did.N_SVE_TRAP] + n[did.N_SME_TRAP],
+        "guest_trap": n[did.N_GUEST_TRAP] + n[did.N_SVE_TRAP + 1],
+        "ipi": n[did.N_IPI],
+    }
+
+
+def may_cost_more(a: dict[str, float], b: dict[str, float], profile: Profile) -> bool:
+    """Tell whether `a` (amounts) costs more than `b` for some costs within the profile's ranges, the same for both."""
+    worst = 0.0
+    for name, op in profile.operations.items():
+        more = a[name] - b[name]
+        worst += more * (op.high if more > 0 else op.low)
+    return worst > 0
 
 
 def cycles(profile: Profile, operation: str) -> float:
@@ -145,7 +172,11 @@ def bound_figures(trace: Trace, profile: Profile, *, maybe: bool) -> Figures:
     """Return the clairvoyant bound as figures; it tells neither host from guest nor knows traps."""
     saves, loads = bound(trace, maybe=maybe)
     cost = saves * cycles(profile, "save") + loads * cycles(profile, "load")
-    return Figures(saves, loads, 0, cost, 0, 0, 0, 0, 0, 0, 0, 0, 0, (saves + loads) * IMAGE_BYTES)
+    low, high = (
+        saves * getattr(profile.operations["save"], end) + loads * getattr(profile.operations["load"], end)
+        for end in ("low", "high")
+    )
+    return Figures(saves, loads, 0, cost, 0, 0, 0, 0, 0, 0, 0, 0, 0, (saves + loads) * IMAGE_BYTES, low, high)
 
 
 def broken(trace: Trace, outcome: Outcome) -> Broken | None:
@@ -185,11 +216,12 @@ def compare(
     A policy runs with the features that the trace has and it supports; without SVE, an SVE use is a use of V.
     """
     low, high = (bound_figures(trace, profile, maybe=m) for m in (False, True))
-    compared = []
+    compared, amounts = [], {}
     for policy in policies:
         known = features_in(trace) & policy.supports
         rows = Rows(with_features(policy, known))
         outcomes = [replay(trace, rows, maybe=m) for m in (False, True)]
+        amounts[policy.name] = [amounts_of(o, vl) for o in outcomes]
         at = [figures(o, profile, vl) for o in outcomes]
         ratios = [f.cycles / b.cycles if b.cycles else None for f, b in zip(at, (low, high), strict=True)]
         wrong = broken(trace, outcomes[1]) or broken(trace, outcomes[0])
@@ -197,4 +229,14 @@ def compare(
             Compared(policy.name, at[0], at[1], ratios[0], ratios[1], policy.gives_up, wrong, tuple(sorted(known)))
         )
         done()
+    order = sorted(compared, key=by_cost)
+    for cheaper, dearer in itertools.pairwise(order):
+        pairs = zip(amounts[cheaper.name], amounts[dearer.name], strict=True)
+        if any(may_cost_more(a, b, profile) for a, b in pairs):
+            compared[compared.index(dearer)] = replace(dearer, undecided=cheaper.name)
     return Comparison(compared, low, high)
+
+
+def by_cost(p: Compared) -> tuple[float, str]:
+    """Return what to sort policies by: their high figure at the profile's points."""
+    return p.high.cycles, p.name
