@@ -35,7 +35,7 @@ SCOPES = {
     ],
     "sme": [
         Scope(1, 1, 0),
-        Scope(1, 2, 0, 0, ("base", "user_smstart", "user_smstop", "user_za", "neon", "fork")),
+        Scope(1, 2, 0, 0, ("base", "user_smstart", "user_smstop", "user_za", "neon", "lifecycle")),
         Scope(1, 1, 1, 0, ("base", "sme", "kvm", "neon")),
     ],
     "guest-sve": [Scope(1, 1, 1, 0, ("base", "sve", "guest_sve", "kvm", "neon", "vcpu_writes"))],
