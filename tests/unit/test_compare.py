@@ -11,8 +11,8 @@ import pytest
 from fpstate.cli.compare import show, span
 from fpstate.costs import load_profile
 from fpstate.policies.base import Context, Policy
-from fpstate.policies.eager import Eager
 from fpstate.policies.catalogue import find_policy
+from fpstate.policies.eager import Eager
 from fpstate.replay.compare import (
     DEFAULT_VL,
     IMAGE_BYTES,
@@ -128,9 +128,9 @@ def test_a_ratio_has_the_same_costs_on_both_sides() -> None:
 def compared(name: str, low: dict[str, float], high: dict[str, float] | None = None, *, bad: bool = False) -> Compared:
     """Return a policy that charges this much, and nothing else of interest."""
     base = figures(replay(trace(START), Rows(Eager), maybe=False), PROFILE)
-    sides = [replace(base, charged=charged) for charged in (low, high or low)]
+    at_low, at_high = (replace(base, charged=charged) for charged in (low, high or low))
     wrong = Broken(1, 0, 0, 0, 0, "A", "reads") if bad else None
-    return Compared(name, *sides, None, None, None, (), wrong)
+    return Compared(name, at_low, at_high, None, None, None, (), wrong)
 
 
 def test_places_are_as_sure_as_the_costs() -> None:

@@ -87,7 +87,7 @@ class Compared:
     """One policy on one trace: low takes what was not seen as not having happened, high as having happened.
 
     `place` is the first and the last it can have among the policies that do not corrupt, the cheapest being first, with
-    costs in their ranges; `undecided` are those of them that are cheaper with some of these costs and dearer with others.
+    costs in their ranges; `undecided` are those of them that are cheaper with some of these costs, dearer with others.
     """
 
     name: str
@@ -286,10 +286,14 @@ def compare(
         outcomes = [replay(trace, rows, maybe=m) for m in (False, True)]
         at = [figures(o, profile, vl) for o in outcomes]
         pairs = list(zip(at, (low, high), strict=True))
-        points = [f.cycles / b.cycles if b.cycles else None for f, b in pairs]
+        ratio_low, ratio_high = (f.cycles / b.cycles if b.cycles else None for f, b in pairs)
         ends = _hull([ratios(f.charged, b.charged, profile) for f, b in pairs if b.saves + b.loads])
         wrong = broken(trace, outcomes[1]) or broken(trace, outcomes[0])
-        compared.append(Compared(policy.name, *at, *points, ends, policy.gives_up, wrong, tuple(sorted(known))))
+        compared.append(
+            Compared(
+                policy.name, at[0], at[1], ratio_low, ratio_high, ends, policy.gives_up, wrong, tuple(sorted(known))
+            )
+        )
         done()
     return Comparison(placed(compared, profile), low, high)
 
