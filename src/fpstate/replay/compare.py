@@ -166,7 +166,7 @@ def bound_figures(trace: Trace, profile: Profile, *, maybe: bool) -> Figures:
     """Return the clairvoyant bound as figures; it tells neither host from guest nor knows traps."""
     saves, loads = bound(trace, maybe=maybe)
     kinds = ("saves_host", "saves_guest", "saves_kernel", "loads_host", "loads_guest", "loads_kernel")
-    nothing = dict.fromkeys(("traps", *kinds, "traps_user", "traps_guest", "clears"), 0)
+    nothing: dict[str, Any] = dict.fromkeys(("traps", *kinds, "traps_user", "traps_guest", "clears"), 0)
     charged = dict.fromkeys(OPERATIONS, 0.0) | {"save": saves, "load": loads}
     size = (saves + loads) * IMAGE_BYTES
     return Figures(saves=saves, loads=loads, bytes=size, **nothing, **_priced(charged, profile))
@@ -289,10 +289,9 @@ def compare(
         ratio_low, ratio_high = (f.cycles / b.cycles if b.cycles else None for f, b in pairs)
         ends = _hull([ratios(f.charged, b.charged, profile) for f, b in pairs if b.saves + b.loads])
         wrong = broken(trace, outcomes[1]) or broken(trace, outcomes[0])
+        features = tuple(sorted(known))
         compared.append(
-            Compared(
-                policy.name, at[0], at[1], ratio_low, ratio_high, ends, policy.gives_up, wrong, tuple(sorted(known))
-            )
+            Compared(policy.name, at[0], at[1], ratio_low, ratio_high, ends, policy.gives_up, wrong, features)
         )
         done()
     return Comparison(placed(compared, profile), low, high)
