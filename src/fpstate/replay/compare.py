@@ -1,13 +1,18 @@
-"""Policies side by side on one trace."""
+"""Policies side by side on one trace.
+
+What a policy costs is linear in what each operation costs. These costs are known as ranges only, but they are the same
+whichever policy runs: so one policy is cheaper than another if it is for all costs in their ranges, the same on both
+sides. That the ranges of two totals overlap says nothing.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from fpstate.costs import Profile
+from fpstate.costs import OPERATIONS, Profile
 from fpstate.policies.base import Policy, with_features
 from fpstate.replay.bound import bound
 from fpstate.replay.engine import Outcome, features_in, replay
@@ -34,7 +39,11 @@ def sve_bytes(vl: int) -> int:
 
 @dataclass(frozen=True)
 class Figures:
-    """What one replay cost. Transfers are of one whole register file each; cycles are by a cost profile."""
+    """What one replay cost. Transfers are of one whole register file each; cycles are by a cost profile.
+
+    `cycles` is with each operation at its point, `cycles_low` and `cycles_high` with each at the ends of its range.
+    `charged` has how often each operation of the profile is charged, an SVE image by its size in FPSIMD images.
+    """
 
     saves: int
     loads: int
@@ -50,8 +59,9 @@ class Figures:
     traps_guest: int
     clears: int
     bytes: int
-    cycles_low: float = 0.0  # with each operation at the low end of its range in the profile
-    cycles_high: float = 0.0
+    cycles_low: float
+    cycles_high: float
+    charged: dict[str, float]
     ipis: int = 0
     saves_sve: int = 0  # of the saves: in SVE form
     loads_sve: int = 0
@@ -74,17 +84,23 @@ class Broken:
 
 @dataclass(frozen=True)
 class Compared:
-    """One policy on one trace: low takes what was not seen as not having happened, high as having happened."""
+    """One policy on one trace: low takes what was not seen as not having happened, high as having happened.
+
+    `place` is the first and the last it can have among the policies that do not corrupt, the cheapest being first, with
+    costs in their ranges; `undecided` are those of them that are cheaper with some of these costs, dearer with others.
+    """
 
     name: str
     low: Figures
     high: Figures
     ratio_low: float | None  # cycles to the bound's; None when the bound is zero
     ratio_high: float | None
+    ratio_range: tuple[float, float] | None  # over all costs in their ranges, low and high; None where it has no end
     gives_up: tuple[str, ...]
     broken: Broken | None
     features: tuple[str, ...] = ()  # beside FPSIMD, that the trace has and the policy knows
-    undecided: str = ""  # the next cheaper policy, if by the ranges of the costs this one may be cheaper than that
+    place: tuple[int, int] | None = None  # None if it corrupts
+    undecided: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,13 +129,20 @@ def figures(outcome: Outcome, profile: Profile, vl: int = DEFAULT_VL) -> Figures
     loads = sum(n[did.N_LOAD_HOST : did.N_LOAD_KERNEL + 1])
     saves_sve = sum(n[did.N_SAVE_SVE : did.N_SAVE_SVE + 2])
     loads_sve = sum(n[did.N_LOAD_SVE : did.N_LOAD_SVE + 2])
-    amounts = amounts_of(outcome, vl)
     traps_sve = n[did.N_SVE_TRAP] + n[did.N_SVE_TRAP + 1]
+    larger = sve_bytes(vl) / IMAGE_BYTES
+    charged: dict[str, float] = {
+        "save": saves + saves_sve * larger,
+        "load": loads + loads_sve * larger,
+        "clear": n[did.N_CLEAR],
+        "guest_trap": n[did.N_GUEST_TRAP] + n[did.N_SVE_TRAP + 1],
+        "user_trap": n[did.N_USER_TRAP] + n[did.N_SVE_TRAP] + n[did.N_SME_TRAP],
+        "ipi": n[did.N_IPI],
+    }
     return Figures(
-        saves + saves_sve,
-        loads + loads_sve,
-        n[did.N_USER_TRAP] + n[did.N_GUEST_TRAP] + traps_sve,
-        sum(amount * profile.operations[op].cycles for op, amount in amounts.items()),
+        saves=saves + saves_sve,
+        loads=loads + loads_sve,
+        traps=n[did.N_USER_TRAP] + n[did.N_GUEST_TRAP] + traps_sve + n[did.N_SME_TRAP],
         saves_host=n[did.N_SAVE_HOST] + n[did.N_SAVE_SVE],
         saves_guest=n[did.N_SAVE_GUEST] + n[did.N_SAVE_SVE + 1],
         saves_kernel=n[did.N_SAVE_KERNEL],
@@ -130,53 +153,93 @@ def figures(outcome: Outcome, profile: Profile, vl: int = DEFAULT_VL) -> Figures
         traps_guest=n[did.N_GUEST_TRAP],
         clears=n[did.N_CLEAR],
         bytes=(saves + loads) * IMAGE_BYTES + (saves_sve + loads_sve) * sve_bytes(vl),
+        ipis=n[did.N_IPI],
         saves_sve=saves_sve,
         loads_sve=loads_sve,
         traps_sve=traps_sve,
         bytes_sve=(saves_sve + loads_sve) * sve_bytes(vl),
-        cycles_low=sum(amount * profile.operations[op].low for op, amount in amounts.items()),
-        cycles_high=sum(amount * profile.operations[op].high for op, amount in amounts.items()),
-        ipis=n[did.N_IPI],
+        **_priced(charged, profile),
     )
-
-
-def amounts_of(outcome: Outcome, vl: int) -> dict[str, float]:
-    """Return how often each operation of a cost profile is charged; SVE images count by their size."""
-    n = [int(x) for x in outcome.counts]
-    larger = sve_bytes(vl) / IMAGE_BYTES
-    return {
-        "save": sum(n[did.N_SAVE_HOST : did.N_SAVE_KERNEL + 1]) + sum(n[did.N_SAVE_SVE : did.N_SAVE_SVE + 2]) * larger,
-        "load": sum(n[did.N_LOAD_HOST : did.N_LOAD_KERNEL + 1]) + sum(n[did.N_LOAD_SVE : did.N_LOAD_SVE + 2]) * larger,
-        "clear": n[did.N_CLEAR],
-        "user_trap": n[did.N_USER_TRAP] + n[did.N_SVE_TRAP] + n[did.N_SME_TRAP],
-        "guest_trap": n[did.N_GUEST_TRAP] + n[did.N_SVE_TRAP + 1],
-        "ipi": n[did.N_IPI],
-    }
-
-
-def may_cost_more(a: dict[str, float], b: dict[str, float], profile: Profile) -> bool:
-    """Tell whether `a` (amounts) costs more than `b` for some costs within the profile's ranges, the same for both."""
-    worst = 0.0
-    for name, op in profile.operations.items():
-        more = a[name] - b[name]
-        worst += more * (op.high if more > 0 else op.low)
-    return worst > 0
-
-
-def cycles(profile: Profile, operation: str) -> float:
-    """Return what one operation costs by the profile, in cycles of its CPU."""
-    return profile.operations[operation].cycles
 
 
 def bound_figures(trace: Trace, profile: Profile, *, maybe: bool) -> Figures:
     """Return the clairvoyant bound as figures; it tells neither host from guest nor knows traps."""
     saves, loads = bound(trace, maybe=maybe)
-    cost = saves * cycles(profile, "save") + loads * cycles(profile, "load")
-    low, high = (
-        saves * getattr(profile.operations["save"], end) + loads * getattr(profile.operations["load"], end)
-        for end in ("low", "high")
-    )
-    return Figures(saves, loads, 0, cost, 0, 0, 0, 0, 0, 0, 0, 0, 0, (saves + loads) * IMAGE_BYTES, low, high)
+    kinds = ("saves_host", "saves_guest", "saves_kernel", "loads_host", "loads_guest", "loads_kernel")
+    nothing: dict[str, Any] = dict.fromkeys(("traps", *kinds, "traps_user", "traps_guest", "clears"), 0)
+    charged = dict.fromkeys(OPERATIONS, 0.0) | {"save": saves, "load": loads}
+    size = (saves + loads) * IMAGE_BYTES
+    return Figures(saves=saves, loads=loads, bytes=size, **nothing, **_priced(charged, profile))
+
+
+def _priced(charged: dict[str, float], profile: Profile) -> dict[str, Any]:
+    costs = profile.operations
+    return {
+        "cycles": sum(n * costs[op].cycles for op, n in charged.items()),
+        "cycles_low": sum(n * costs[op].low for op, n in charged.items()),
+        "cycles_high": sum(n * costs[op].high for op, n in charged.items()),
+        "charged": charged,
+    }
+
+
+# Over all costs in their ranges.
+
+
+def most_more(a: Mapping[str, float], b: Mapping[str, float], profile: Profile) -> float:
+    """Return by how many cycles what `a` charges may at most exceed what `b` does, below 0 if it always falls short.
+
+    The difference is linear in each cost, so that it is greatest where each cost is at one end of its range.
+    """
+    more = {op: a[op] - b[op] for op in a}
+    return sum(n * (profile.operations[op].high if n > 0 else profile.operations[op].low) for op, n in more.items())
+
+
+def ratios(a: Mapping[str, float], b: Mapping[str, float], profile: Profile) -> tuple[float, float] | None:
+    """Return the least and the greatest ratio of what `a` costs to what `b` does; None if `b` may cost nothing.
+
+    A ratio of two linear functions is monotonic in each cost, so that both are where all costs are at ends.
+    """
+    ends = [(op.low, op.high) for op in profile.operations.values()]
+    found = []
+    for costs in itertools.product(*ends):
+        by_name = dict(zip(profile.operations, costs, strict=True))
+        total = sum(n * by_name[op] for op, n in b.items())
+        if not total:
+            return None
+        found.append(sum(n * by_name[op] for op, n in a.items()) / total)
+    return min(found), max(found)
+
+
+def _charges(p: Compared) -> list[dict[str, float]]:
+    return [p.low.charged, p.high.charged]
+
+
+def never_dearer(a: Compared, b: Compared, profile: Profile) -> bool:
+    """Tell whether `a` costs at most what `b` does for all costs in their ranges, low and high."""
+    return all(most_more(x, y, profile) <= 0 for x, y in zip(_charges(a), _charges(b), strict=True))
+
+
+def placed(policies: list[Compared], profile: Profile) -> list[Compared]:
+    """Return the policies with their places, and which of these the ranges of the costs do not decide."""
+    found = []
+    ranked = [p for p in policies if p.broken is None]
+    for p in policies:
+        if p.broken is not None:
+            found.append(p)
+            continue
+        others = [q for q in ranked if _charges(q) != _charges(p)]
+        cheaper = sum(never_dearer(q, p, profile) for q in others)
+        open_ = [q.name for q in others if not never_dearer(q, p, profile) and not never_dearer(p, q, profile)]
+        found.append(replace(p, place=(cheaper + 1, cheaper + len(open_) + 1), undecided=tuple(open_)))
+    return found
+
+
+def deciding(policies: list[Compared]) -> list[str]:
+    """Return the operations that leave some order undecided: of which the two policies do not do equally many."""
+    by_name = {p.name: p for p in policies}
+    pairs = [(p, by_name[name]) for p in policies for name in p.undecided]
+    differ = {op for p, q in pairs for x, y in zip(_charges(p), _charges(q), strict=True) for op in x if x[op] != y[op]}
+    return [op for op in OPERATIONS if op in differ]
 
 
 def broken(trace: Trace, outcome: Outcome) -> Broken | None:
@@ -216,27 +279,24 @@ def compare(
     A policy runs with the features that the trace has and it supports; without SVE, an SVE use is a use of V.
     """
     low, high = (bound_figures(trace, profile, maybe=m) for m in (False, True))
-    compared, amounts = [], {}
+    compared = []
     for policy in policies:
         known = features_in(trace) & policy.supports
         rows = Rows(with_features(policy, known))
         outcomes = [replay(trace, rows, maybe=m) for m in (False, True)]
-        amounts[policy.name] = [amounts_of(o, vl) for o in outcomes]
         at = [figures(o, profile, vl) for o in outcomes]
-        ratios = [f.cycles / b.cycles if b.cycles else None for f, b in zip(at, (low, high), strict=True)]
+        pairs = list(zip(at, (low, high), strict=True))
+        ratio_low, ratio_high = (f.cycles / b.cycles if b.cycles else None for f, b in pairs)
+        ends = _hull([ratios(f.charged, b.charged, profile) for f, b in pairs if b.saves + b.loads])
         wrong = broken(trace, outcomes[1]) or broken(trace, outcomes[0])
+        features = tuple(sorted(known))
         compared.append(
-            Compared(policy.name, at[0], at[1], ratios[0], ratios[1], policy.gives_up, wrong, tuple(sorted(known)))
+            Compared(policy.name, at[0], at[1], ratio_low, ratio_high, ends, policy.gives_up, wrong, features)
         )
         done()
-    order = sorted(compared, key=by_cost)
-    for cheaper, dearer in itertools.pairwise(order):
-        pairs = zip(amounts[cheaper.name], amounts[dearer.name], strict=True)
-        if any(may_cost_more(a, b, profile) for a, b in pairs):
-            compared[compared.index(dearer)] = replace(dearer, undecided=cheaper.name)
-    return Comparison(compared, low, high)
+    return Comparison(placed(compared, profile), low, high)
 
 
-def by_cost(p: Compared) -> tuple[float, str]:
-    """Return what to sort policies by: their high figure at the profile's points."""
-    return p.high.cycles, p.name
+def _hull(ranges: list[tuple[float, float] | None]) -> tuple[float, float] | None:
+    known = [r for r in ranges if r is not None]
+    return (min(r[0] for r in known), max(r[1] for r in known)) if known and len(known) == len(ranges) else None
