@@ -165,7 +165,7 @@ def first_threads(trace: Trace, cpus: int) -> NDArray[np.int32]:
     for start in range(0, len(trace), _CHUNK):
         part = slice(start, start + _CHUNK)
         event = trace.event[part]
-        here = np.flatnonzero((event != _DOWN) & (event != _UP))
+        here = np.flatnonzero((event < N_EVENTS) & (event != _DOWN) & (event != _UP))
         cpu, subject = trace.cpu[part][here], trace.subject[part][here]
         for c in np.flatnonzero((np.bincount(cpu, minlength=cpus) > 0) & (first == NONE)).tolist():
             first[c] = subject[np.argmax(cpu == c)]
