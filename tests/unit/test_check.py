@@ -114,8 +114,10 @@ def test_the_shortest_path_of_doing_nothing() -> None:
     """A policy without handlers: the first task that runs reads what is nobody's, in three steps."""
     result = check(NeverLoads, Scope(1, 1, 0, 0, ("base",)))
     assert (result.verdict, result.property, result.depth) == (VIOLATED, "integrity", 3)
-    graver = check(NeverLoads, Scope(1, 1, 0))  # of what goes wrong after three steps, the gravest is shown
-    assert (graver.verdict, graver.property, graver.depth) == (VIOLATED, "confidentiality", 3)
+    # Of what goes wrong after four steps, the gravest is shown: a softirq's values are a leak, lost ones are not.
+    for events, name in ((("base", "pm"), "integrity"), (("base", "pm", "neon"), "confidentiality")):
+        graver = check(NeverLoads, Scope(1, 1, 0, 0, events, "initial"))
+        assert (graver.verdict, graver.property, graver.depth) == (VIOLATED, name, 4)
 
 
 def test_scopes_and_names_are_checked() -> None:

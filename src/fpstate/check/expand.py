@@ -20,11 +20,13 @@ from fpstate.check.moves import (
     E_ANSWER,
     E_BROKEN,
     E_COLUMNS,
+    E_KIND,
     E_MOVE,
     E_VERDICT,
     MADE,
     MAX_AGES,
     PUT_OFF,
+    TRAPPED,
     Desk,
     Setting,
     apply,
@@ -46,7 +48,7 @@ from fpstate.check.parts import (
 )
 from fpstate.check.store import Words, hash_of, pack, unpack
 from fpstate.jit import bare, inline
-from fpstate.paths.order import RESUME, SWITCH, Bounds, enabled_on, kind_of, other_of
+from fpstate.paths.order import SWITCH, Bounds, enabled_on, kind_of, other_of
 from fpstate.paths.properties import OF_STATES, broken_in, gravity
 from fpstate.structs import Struct
 from fpstate.world.state import CURRENT, FREE, MODE, OFF, POINTER, RUNS, SECOND, Ints, World, context_of
@@ -86,7 +88,7 @@ class Book(Struct):
     filled: Ints  # how many, for each shard
     put_off: Ints  # [which; 0 the state, 1 the move]
     place: Ints  # [P_*]
-    kinds: Ints  # [kind of move] how often it was made
+    kinds: Ints  # [kind of move, or TRAPPED] how often it was made
     moves: NDArray[np.bool_]  # [state of the chunk] whether it has any move
     bucket: NDArray[np.uint16]  # [state of the chunk] a hash of its situation
     first: Ints  # [bucket] where its states begin in `order`
@@ -103,7 +105,7 @@ def new_book(shard: int, states: Words, width: int) -> Book:
         filled=np.zeros(SHARDS, np.int64),
         put_off=np.zeros((ROOM, 2), np.int64),
         place=np.zeros(P_SIZE, np.int64),
-        kinds=np.zeros(RESUME + 1, np.int64),
+        kinds=np.zeros(TRAPPED + 1, np.int64),
         moves=np.zeros(CHUNK, np.bool_),
         bucket=np.zeros(CHUNK, np.uint16),
         first=np.zeros(BUCKETS + 1, np.int64),
@@ -180,7 +182,7 @@ class Run(Struct):
     moves: Ints
     effects: PartNumbers  # [effect, E_*]
     own: Ints  # [0] how many effects: those of moves without second participant come first; [1] in use
-    keys: PartNumbers  # [second participant, slot] its part and standing
+    keys: Ints  # [second participant, slot] its part and standing
     first: PartNumbers  # [second participant, slot] its first effect
     count: PartNumbers  # [second participant, slot] how many
 
@@ -193,7 +195,8 @@ def new_run(entities: int) -> Run:
         np.zeros(MAX_MOVES, np.int64),
         np.zeros((EFFECTS, E_COLUMNS), np.uint32),
         np.zeros(2, np.int64),
-        *(np.zeros((entities, SLOTS), np.uint32) for _ in range(3)),
+        np.zeros((entities, SLOTS), np.int64),
+        *(np.zeros((entities, SLOTS), np.uint32) for _ in range(2)),
     )
 
 
@@ -257,14 +260,14 @@ def sort_chunk(book: Book, parts: Parts, setting: Setting, desk: Desk, run: Run,
 
 @inline
 def standing(parts: Parts, setting: Setting, state: State, x: int) -> int:
-    """Return 1 if context `x` is running on some CPU, or a vCPU in use, else 0: what its part does not tell."""
+    """Return what the part of context `x` does not tell: 1 if it runs on some CPU; the part of who runs a vCPU."""
     cpus = setting.bounds.cpus
     for d in range(cpus):
         if parts.rows[state[d], CURRENT] == x and not parts.rows[state[d], OFF]:
             return 1
     for t in range(2 * cpus, 2 * cpus + setting.bounds.tasks):
         if parts.rows[state[t], RUNS] == x + 1:
-            return 1
+            return int(np.int64(state[t]))  # at least 1, and a vCPU never runs itself
     return 0
 
 
@@ -314,8 +317,8 @@ def in_run(run: Run) -> bool:
 def slot_of(parts: Parts, setting: Setting, desk: Desk, run: Run, c: int, x: int) -> int:
     """Return the slot with the effects of moves that concern context `x`, found now if they were not before."""
     y = setting.bounds.cpus + x
-    key = np.int64(desk.scratch.state[y]) << 1 | standing(parts, setting, desk.scratch.state, x)
-    k = (key ^ key >> 4) & SLOTS - 1
+    key = np.int64(desk.scratch.state[y]) << 32 | standing(parts, setting, desk.scratch.state, x)
+    k = (key >> 32 ^ key >> 36 ^ key) & SLOTS - 1
     if run.keys[y, k] != key:
         run.first[y, k] = find_effects(parts, setting, desk, run, c, x)
         run.count[y, k] = run.own[1] - run.first[y, k]
@@ -345,7 +348,7 @@ def follow(book: Book, parts: Parts, setting: Setting, desk: Desk, run: Run, i: 
         return
     known = effects[e, E_ANSWER] == MADE and apply(effects, e, parts, desk.scratch)
     if known and name_and_note(book, parts, setting, desk, i, False):
-        book.kinds[kind_of(move)] += 1
+        book.kinds[effects[e, E_KIND]] += 1
     else:
         put_off(book, i, move)
 
@@ -432,7 +435,7 @@ def catch_up(book: Book, parts: Parts, setting: Setting, desk: Desk) -> int:
             violation(book, i, move, result[0], result[1] & setting.wanted)
         else:
             name_and_note(book, parts, setting, desk, i, True)
-            book.kinds[kind_of(move)] += 1
+            book.kinds[result[3]] += 1
         place[P_CAUGHT_UP] += 1
     place[P_PUT_OFF] = 0
     place[P_CAUGHT_UP] = 0

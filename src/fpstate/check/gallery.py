@@ -87,6 +87,8 @@ def show(bug: Bug) -> Shown:
     properties = DEFAULT if bug.property in DEFAULT else (*DEFAULT, bug.property)
     sides = [with_features(side, bug.features) for side in (bug.faulty, bug.fixed)]
     faulty, fixed = (check(side, scope, properties=properties) for side in sides)
+    if faulty.verdict == VIOLATED and faulty.property != bug.property:  # something else goes wrong sooner
+        faulty = check(sides[0], scope, properties=(bug.property,))
     return Shown(bug, faulty, fixed)
 
 

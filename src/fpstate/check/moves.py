@@ -1,8 +1,9 @@
 """One move from a state given as parts: made in the world, and what it has changed put into parts again.
 
 A move looks at few entities, its *reach*: its CPU, the thread there, the vCPU that the thread has in KVM_RUN, the
-second participant, whom the CPU's pointers name, and where a policy interrupts other CPUs all CPUs. Beyond its reach a
-move only makes copies stale (`parts.age`). That is verified whenever something is learned.
+second participant, the thread that a vCPU is taken from, whom the CPU's pointers name, and where a policy interrupts
+other CPUs all CPUs. Beyond its reach a move only makes copies stale (`parts.age`). That is verified whenever something
+is learned.
 
 So the same move in the same reach always has the same *effect*: these parts become those, and others grow old.
 """
@@ -28,7 +29,7 @@ from fpstate.check.parts import (
     set_to,
 )
 from fpstate.jit import inline
-from fpstate.paths.order import SWITCH, Bounds, cpu_of, kind_of, make_move, other_of
+from fpstate.paths.order import RESUME, SWITCH, UNBIND, Bounds, cpu_of, kind_of, make_move, other_of, runner_of
 from fpstate.paths.properties import broken_by, reader_on, seen_on
 from fpstate.structs import Struct
 from fpstate.world.state import (
@@ -42,12 +43,14 @@ from fpstate.world.state import (
     copy_world,
     same_record,
 )
-from fpstate.world.table import Report, Table
+from fpstate.world.table import A_TRAPPED, Report, Table
 from fpstate.world.verdicts import NO_ROW
 
 MADE: Final = 0  # what `make` answers: the state after the move is in `best`
 PUT_OFF: Final = 1  # something is not known yet: a row, or a part
 BEYOND_REACH: Final = 2  # the move did what it must not
+
+TRAPPED: Final = RESUME + 1  # what a use that trapped counts as, beside the kinds of moves
 
 MAX_AGES: Final = 4  # contexts of which one move may make copies stale
 
@@ -95,7 +98,7 @@ def load(desk: Desk, parts: Parts) -> None:
 
 
 @inline
-def reach_of(w: World, move: int, crosses: int) -> int:
+def reach_of(w: World, bounds: Bounds, move: int, crosses: int) -> int:
     """Return the entities that a move looks at, as bits: CPUs from 0, contexts behind them."""
     c, cpus, n = cpu_of(move), len(w.cpu), len(w.context) - 1
     t = w.cpu[c, CURRENT]
@@ -106,6 +109,8 @@ def reach_of(w: World, move: int, crosses: int) -> int:
         reach |= 1 << cpus + w.context[t, SECOND] - 1
     if other_of(move) or kind_of(move) == SWITCH:
         reach |= 1 << cpus + other_of(move)
+    if kind_of(move) == UNBIND:
+        reach |= 1 << cpus + runner_of(w, bounds, other_of(move))
     for i in range(2):
         if w.cpu[c, POINTER + i]:
             reach |= 1 << cpus + context_of(w.cpu[c, POINTER + i])
@@ -193,10 +198,11 @@ def ask_world(desk: Desk, parts: Parts, setting: Setting, move: int, learn: bool
     `desk.before` must be the world of the state.
     """
     c, w, scratch = cpu_of(move), desk.before, desk.scratch
-    reach = reach_of(w, move, setting.crosses)
+    reach = reach_of(w, setting.bounds, move, setting.crosses)
     seen, reader = seen_on(w, c), reader_on(w, c)
     verdict = make_move(desk.after, desk.table, desk.report, setting.bounds, move)
     scratch.result[0] = verdict
+    scratch.result[3] = TRAPPED if desk.report.asked[A_TRAPPED] else kind_of(move)
     scratch.result[1] = 0
     if verdict == NO_ROW:
         copy_world(w, desk.after)
@@ -213,7 +219,8 @@ E_MOVE: Final = 0  # columns of `effects`: the move, what it answers, its verdic
 E_ANSWER: Final = 1
 E_VERDICT: Final = 2
 E_BROKEN: Final = 3
-E_AGES: Final = 4  # the ages that come over all others
+E_KIND: Final = 4  # what it counts as
+E_AGES: Final = 5  # the ages that come over all others
 E_COUNT: Final = E_AGES + MAX_AGES  # how many entities change; then each with its new part
 E_COLUMNS: Final = 40
 
@@ -225,6 +232,7 @@ def keep_effect(effects: PartNumbers, e: int, scratch: Scratch, move: int, answe
     effects[e, E_ANSWER] = answer
     effects[e, E_VERDICT] = scratch.result[0]
     effects[e, E_BROKEN] = scratch.result[1]
+    effects[e, E_KIND] = scratch.result[3]
     if answer != MADE:
         return
     count = 0

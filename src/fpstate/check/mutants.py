@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fpstate.check.moves import Setting, with_bits
+from fpstate.check.moves import with_bits
 from fpstate.check.parts import Parts
-from fpstate.check.run import setting_for
+from fpstate.check.run import rebuild, setting_for
 from fpstate.check.search import Found, Search
 from fpstate.paths.properties import DEFAULT, bits_of
 from fpstate.paths.scope import Scope, build
@@ -48,15 +48,21 @@ class Ground:
 
     def __init__(self, rows: Rows, scope: Scope) -> None:
         self.scope = scope
-        self.setting: Setting = with_bits(setting_for(scope, rows, bits_of(DEFAULT), fold=True), _BITS)
-        self.parts: Parts | None = None  # of all searches so far
+        wanted = bits_of(DEFAULT)
+        self.settings = [with_bits(setting_for(scope, rows, wanted, fold=True, zeros=z), _BITS) for z in (False, True)]
+        self.parts: list[Parts | None] = [None, None]  # of all searches so far
 
     def search(self, rows: Rows, max_states: int = 5_000_000) -> Found:
-        """Search the scope."""
-        search = Search(rows, self.setting, build(self.scope, rows)[1], cores=1, parts=self.parts)
-        found = search.run(max_states)
-        assert search.setting.bits == _BITS
-        self.parts = search.parts
+        """Search the scope as `check` does: again where zeros are nobody's, if something was wrong where not."""
+        found = Found(False, 0, 0, 0, {})
+        for zeros in (False, True):
+            start = build(self.scope, rows, zeros=zeros)[1]
+            search = Search(rows, self.settings[zeros], start, cores=1, parts=self.parts[zeros])
+            found = search.run(max_states)
+            assert search.setting.bits == _BITS
+            self.parts[zeros] = search.parts
+            if not found.violation or rebuild(search, found, self.scope, bits_of(DEFAULT)):
+                break
         return found
 
 

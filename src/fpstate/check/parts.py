@@ -164,8 +164,8 @@ def _renamings(counts: tuple[int, ...], fold: bool) -> list[list[tuple[int, ...]
     return orders
 
 
-def make_layout(scope: Scope, *, features: int, clears: bool, fold: bool) -> Layout:
-    """Return the layout for a scope. `clears`: the policy asks for initial states; `fold`: names mean nothing."""
+def make_layout(scope: Scope, *, features: int, zeros: bool, fold: bool) -> Layout:
+    """Return the layout for a scope. `zeros`: as in `new_world`; `fold`: names mean nothing."""
     counts = (scope.cpus, scope.cpus, scope.tasks, scope.kthreads, scope.vcpus)
     group = np.repeat(np.arange(len(counts)), counts).astype(np.int64)
     columns = WIDE_COLUMNS if features else COLUMNS
@@ -188,7 +188,7 @@ def make_layout(scope: Scope, *, features: int, clears: bool, fold: bool) -> Lay
                 matters[y, [REGISTERS + k, STASH + k]] = -has
             else:
                 matters[y, [IMAGE + k, INITIAL + k]] = -(has and (k == V or g in (TASKS, VCPUS)))
-    if not clears and not features & F_SME:
+    if not zeros and not features & F_SME:
         matters[group != CPUS, INITIAL] = 0
     if features:
         matters[group == VCPUS, IN_SYSCALL] = 0
@@ -447,7 +447,7 @@ class Scratch(Struct):
     after: State
     best: State
     ages: Ints  # of one move
-    result: Ints  # of one move: its verdict, the properties broken, and the entities changed, both as bits
+    result: Ints  # of one move: its verdict; properties broken, entities changed, both as bits; what it counts as
 
 
 def new_scratch(layout: Layout) -> Scratch:
@@ -455,7 +455,7 @@ def new_scratch(layout: Layout) -> Scratch:
     entities, columns = layout.matters.shape
     state, after, best = (np.zeros(entities, np.uint32) for _ in range(3))
     return Scratch(
-        np.zeros((1, columns), np.int64), state, after, best, ages=np.zeros(8, np.int64), result=np.zeros(3, np.int64)
+        np.zeros((1, columns), np.int64), state, after, best, ages=np.zeros(8, np.int64), result=np.zeros(4, np.int64)
     )
 
 

@@ -11,18 +11,20 @@ from fpstate.check.moves import Setting, with_bits
 from fpstate.check.parts import make_layout
 from fpstate.check.search import Found, Progress, Search
 from fpstate.errors import FpstateError
-from fpstate.paths.order import GUEST_FP, USER_FP
+from fpstate.paths import order
 from fpstate.paths.properties import DEFAULT, FALSE_NATIVE, USER_SVE_TRAP_WRONG, bits_of, first_name
-from fpstate.paths.scope import Scope, build, kinds_of
+from fpstate.paths.scope import KIND_NAMES, Scope, build, named_kinds
 from fpstate.paths.tell import Path, tell
 from fpstate.paths.walk import Walker, follow
 from fpstate.policies.base import Policy
 from fpstate.rows.decisions import all_decisions
 from fpstate.rows.learn import Rows, features_of
+from fpstate.world import wide
 from fpstate.world.operations import CLEAR, FETCH
 from fpstate.world.state import World
 
 HOLDS, VIOLATED, NOT_REACHED, INCOMPLETE = "holds", "violated", "not reached", "incomplete"
+OF_GUESTS = (order.GUEST_FP, order.GUEST_SVE)
 MAX_STATES = 100_000_000
 
 
@@ -68,17 +70,21 @@ def check(
     """
     wanted = bits_of(properties)
     rows = Rows(policy, interruptible=True)
-    setting = setting_for(scope, rows, wanted, fold=fold)
-    _refuse_without_flags(setting, policy)
-    search = Search(rows, setting, build(scope, rows)[1], cores=cores)
+    zeros = _clears(rows) or scope.boot == "initial"
+    search = search_for(rows, scope, wanted, fold=fold, cores=cores, zeros=zeros)
+    _refuse_without_flags(search.setting, policy)
     search.compile()
     began = time.perf_counter()
     found = search.run(max_states, progress)
+    path = rebuild(search, found, scope, wanted) if found.violation else None
+    if found.violation and path is None:  # only since each context had zeros of its own
+        search = search_for(rows, scope, wanted, fold=fold, cores=cores, zeros=True)
+        found = search.run(max_states, progress)
+        path = rebuild(search, found, scope, wanted) if found.violation else None
     seconds = time.perf_counter() - began
-    path = rebuild(search, found, scope) if found.violation else None
-    missing = () if path else _never_happened(found, scope)
+    missing = () if path else _never_happened(found, scope, search.setting.bounds.events)
     verdict = VIOLATED if path else INCOMPLETE if not found.complete else NOT_REACHED if missing else HOLDS
-    name = first_name(found.violation[2]) if found.violation else ""
+    name = first_name(path.broken) if path else ""
     had = tuple(sorted(policy.features))
     return Result(
         policy.name, verdict, name, scope, found.states, found.moves, found.depth, seconds, path, missing, had
@@ -100,14 +106,22 @@ def replay_path(policy: type[Policy], scope: Scope, code: str, *, properties: It
     )
 
 
-def rebuild(search: Search, found: Found, scope: Scope) -> Path:
-    """Return the path to the violation a search has found, in the names of the first world."""
+def rebuild(search: Search, found: Found, scope: Scope, wanted: int) -> Path | None:
+    """Return the path to the violation a search has found, in the names of the first world.
+
+    None if nothing goes wrong at its end where zeros are nobody's: then the search took another's zeros for wrong.
+    """
     assert found.violation is not None
     _, verdict, broken = found.violation
-    walker = Walker(search.rows, scope)
+    walker = Walker(search.rows, scope, zeros=bool(search.first.zeros))
     choices = [_towards(walker, lambda after, *_: search.packed(after) == goal) for goal in found.chain()[1:]]  # noqa: B023
     if found.move >= 0:
         choices.append(_towards(walker, lambda _, v, b: v == verdict and bool(b & broken)))
+    if not search.first.zeros:
+        walker = Walker(search.rows, scope)
+        broken, verdict = follow(walker, "/".join(map(str, choices)), wanted)
+        if not broken:
+            return None
     return tell(walker, choices, broken, verdict)
 
 
@@ -121,15 +135,30 @@ def _towards(walker: Walker, wanted: Callable[[World, int, int], bool]) -> int:
     raise AssertionError("a path cannot be walked again; this is a bug of ours")
 
 
-def setting_for(scope: Scope, rows: Rows, wanted: int, *, fold: bool) -> Setting:
-    """Return what a search of a policy in a scope is to look at."""
+def search_for(rows: Rows, scope: Scope, wanted: int, *, fold: bool, cores: int, zeros: bool) -> Search:
+    """Return a search of a policy in a scope, not begun. `zeros` as in `new_world`: without, there are fewer states."""
+    setting = setting_for(scope, rows, wanted, fold=fold, zeros=zeros)
+    return Search(rows, setting, build(scope, rows, zeros=zeros)[1], cores=cores)
+
+
+def _operations(rows: Rows) -> set[int]:
+    """Return the operations a policy may ask for."""
     try:
-        operations = {op for d in all_decisions(rows) for op, _, _ in d.ops}
+        return {op for d in all_decisions(rows) for op, _, _ in d.ops}
     except FpstateError:  # some view that never comes up asks for the impossible; then all may be asked for
-        operations = {CLEAR, FETCH}
-    layout = make_layout(scope, features=features_of(rows.policy), clears=CLEAR in operations, fold=fold)
-    setting = Setting(layout, build(scope, rows)[0], wanted, int(FETCH in operations), 0, 0, 0)
-    return with_bits(setting, 16)
+        return {CLEAR, FETCH}
+
+
+def _clears(rows: Rows) -> bool:
+    """Tell whether a policy makes zeros itself, so that whose they are is likely to matter."""
+    return CLEAR in _operations(rows)
+
+
+def setting_for(scope: Scope, rows: Rows, wanted: int, *, fold: bool, zeros: bool) -> Setting:
+    """Return what a search of a policy in a scope is to look at."""
+    layout = make_layout(scope, features=features_of(rows.policy), zeros=zeros, fold=fold)
+    crosses = int(FETCH in _operations(rows))
+    return with_bits(Setting(layout, build(scope, rows)[0], wanted, crosses, 0, 0, 0), 16)
 
 
 def _refuse_without_flags(setting: Setting, policy: type[Policy]) -> None:
@@ -142,11 +171,8 @@ def _refuse_without_flags(setting: Setting, policy: type[Policy]) -> None:
         raise FpstateError(given, expected="--features sve with a policy that supports it")
 
 
-def _never_happened(found: Found, scope: Scope) -> tuple[str, ...]:
-    """Return the uses that never came about: a search that saw none has shown nothing."""
-    missing = []
-    if not found.kinds[USER_FP]:
-        missing.append("user_fp")
-    if scope.vcpus and not found.kinds[GUEST_FP] and kinds_of(scope.events) >> GUEST_FP & 1:
-        missing.append("guest_fp")
-    return tuple(missing)
+def _never_happened(found: Found, scope: Scope, events: int) -> tuple[str, ...]:
+    """Return the uses that never came about, and the events asked for by name: a search without them shows nothing."""
+    asked_for = set(named_kinds(scope.events))
+    asked_for |= {k for k in order.MOVES if wide.USES >> k & events >> k & 1 and (scope.vcpus or k not in OF_GUESTS)}
+    return tuple(KIND_NAMES[k] for k in order.MOVES if k in asked_for and not found.kinds[k])

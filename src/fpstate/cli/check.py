@@ -37,6 +37,7 @@ class Given:
         int | None, typer.Option(help="vCPUs.  [default: what finishes in seconds]", show_default=False)
     ] = None
     kthreads: Annotated[int, typer.Option(help="Kernel threads beside the idle ones.")] = 0
+    boot: Annotated[str, typer.Option(help="Registers at the start: unknown, or initial.")] = "unknown"
     events: Annotated[
         str | None,
         typer.Option(
@@ -104,6 +105,7 @@ def scope_of(policy: type[Policy], given: Given | RunGiven) -> Scope:
         default.vcpus if given.vcpus is None else given.vcpus,
         given.kthreads,
         default.events if given.events is None else _words(given.events),
+        given.boot,
     )
 
 
@@ -239,6 +241,8 @@ def _show_path(policy: str, path: Path, result: Result) -> None:
 
 def shortened(where: str) -> str:
     """Return a place in a file without the folders it is installed in."""
+    if " and step " in where:  # two share the blame
+        return " and ".join(shortened(w if w.startswith("step") else f"step {w}") for w in where.split(" and step "))
     step, comma, place = where.partition(", ")
     _, package, inside = place.rpartition("/fpstate/policies/")
     if package:
@@ -249,6 +253,7 @@ def shortened(where: str) -> str:
 def _options(result: Result) -> str:
     s = result.scope
     numbers = f"--cpus {s.cpus} --tasks {s.tasks} --vcpus {s.vcpus} --kthreads {s.kthreads}"
+    numbers += f" --boot {s.boot}" if s.boot != "unknown" else ""
     numbers += f" --features {','.join(result.features)}" if result.features else ""
     return numbers if s.events == ("all",) else f"{numbers} --events {','.join(s.events)}"
 
@@ -262,7 +267,7 @@ def _as_pytest(policy: str, result: Result) -> str:
     if result.features:
         given = f"with_features({given}, {list(result.features)!r})"
         imports = "from fpstate.policies.base import with_features\n"
-    scope = f"Scope({s.cpus}, {s.tasks}, {s.vcpus}, {s.kthreads}, {s.events!r})"
+    scope = f"Scope({s.cpus}, {s.tasks}, {s.vcpus}, {s.kthreads}, {s.events!r}, {s.boot!r})"
     return f'''from fpstate.check.run import replay_path
 from fpstate.paths.scope import Scope
 {imports}from fpstate.policies.catalogue import find_policy

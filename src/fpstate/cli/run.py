@@ -64,6 +64,7 @@ class Given:
         ),
     ] = None
     kthreads: Annotated[int, typer.Option(help="With --path: as for `check`.")] = 0
+    boot: Annotated[str, typer.Option(help="With --path: as for `check`.")] = "unknown"
     events: Annotated[str, typer.Option(help="With --path: as for `check`.")] = "all"
     json: Annotated[bool, typer.Option("--json", help="Print JSON (schema fpstate.run/1).")] = False
 
@@ -95,8 +96,9 @@ def _run(policy: type[Policy], given: Given) -> bool:
     from fpstate.policies.base import with_features
     from fpstate.traces.parquet import write_parquet
 
-    if given.kthreads or given.events != "all":
-        raise FpstateError("--kthreads and --events are given without --path", expected="them with --path only")
+    if given.kthreads or given.events != "all" or given.boot != "unknown":
+        given_them = "--kthreads, --events or --boot are given without --path"
+        raise FpstateError(given_them, expected="them with --path only")
     unicorn()
     cpus = 2 if given.cpus is None else given.cpus
     check_limits(cpus=cpus, tasks=given.tasks or 0, vcpus=given.vcpus or 0, slice=given.slice_)

@@ -51,6 +51,7 @@ from fpstate.paths.order import (
     arrive,
     cpu_of,
     kind_of,
+    never_ends,
     other_of,
     other_participant,
     recycle,
@@ -67,9 +68,12 @@ from fpstate.traces.trace import Kind
 from fpstate.world.events import N_EVENTS
 from fpstate.world.state import CURRENT, FRAME, MODE, POINT, RUNS, SECOND, copy_world, kernel_of, own
 from fpstate.world.step import trap_of
-from fpstate.world.verdicts import OK, TRAP_NOT_SERVED
+from fpstate.world.table import A_EVENT, A_KEY
+from fpstate.world.verdicts import NO_ROW, OK, TRAP_NOT_SERVED
 
 GENERATION, LOW, WHOSE, HIGH = 19, 20, 22, 23  # registers of the pattern program: see pattern.S
+NOBODYS_PATTERN: Final = 0xFFFF
+LIFE_SHIFT: Final = 6  # in whose pattern it is: the number of the context below, of its life above
 HASHED: Final = bytes(range(128))
 
 
@@ -77,6 +81,10 @@ def pattern(whose: int, generation: int) -> bytes:
     """Return what pattern.S leaves in V0-V31, and FPSR and FPCR, as an image."""
     words = [whose << 48 | generation << 16 | n for n in range(32)]
     return b"".join(w.to_bytes(8, "little") + (w ^ (1 << 64) - 1).to_bytes(8, "little") for w in words) + bytes(16)
+
+
+INITIAL_STATE: Final = pattern(NOBODYS_PATTERN, 0)
+"""Stands for zeros: a pattern, so that it cannot be found by chance."""
 
 
 @dataclass(frozen=True)
@@ -134,12 +142,14 @@ class Follower:
         self._hash(0, "hash_begin", 0, 64)
         self.hash = self._hash(0, "hash_end", 64, 64)
         self.lives = [0] * len(kinds)
-        self.twin = Twin(walker.rows, np.array(kinds, np.uint8), machine.engines, machine.ram, self._initial)
+        self.twin = Twin(walker.rows, np.array(kinds, np.uint8), machine.engines, machine.ram, INITIAL_STATE)
         copy_world(walker.world, self.twin.world)
+        if scope.boot == "initial":
+            for engine in machine.engines:
+                engine.set_fp_registers(INITIAL_STATE)
         self.registers = [Registers(USER_PSTATE) for _ in kinds]
         self.frames: dict[int, tuple[int, ...]] = {}
-        for x, registers in enumerate(self.registers):
-            registers.values[TPIDR] = x
+        for x in range(len(kinds)):
             self._begin(x)
         self.reads: list[Read] = []
         self.number = 0
@@ -166,7 +176,7 @@ class Follower:
         if kind in (SOFTIRQ, PM_ENTER):
             verdict = max(verdict, self._happen(SOFTIRQ_END if kind == SOFTIRQ else PM_EXIT, c, t, s, straight=True))
         if w.context[t, POINT] == 0:
-            arrive(w, self.bounds, kind, t, s)
+            arrive(w, twin.rows.table, self.bounds, kind, t, s)
             if kind == FREE_VCPU:
                 self._made_anew(s)
         return verdict
@@ -180,7 +190,7 @@ class Follower:
         stop_at(w, e, after, t, s)
         if not after:
             verdict = max(verdict, self._finish(e, c, t, s))
-            arrive(w, self.bounds, e, t, s)
+            arrive(w, self.twin.rows.table, self.bounds, e, t, s)
             if e == FREE_VCPU:
                 self._made_anew(s)
         return verdict
@@ -220,8 +230,10 @@ class Follower:
             self._set(s, self._get(t))
             self.registers[s].values[TPIDR] = tpidr
         elif e == SIGNAL:
-            self.frames[t] = self._get(t)
             self._frame(t)
+            self._change_frame(t)
+            if t in twin.built:
+                self._begin(t)
         elif e == SIGRETURN:
             self._set(t, self.frames[t])
         elif e in (PTRACE_WRITE, SETREG):
@@ -252,12 +264,22 @@ class Follower:
         if not trap_of(w, e, c):
             return self._run_pattern(e, c, t, s)
         guest = e == GUEST_FP
+        endless = OK if guest else self._never_ends(e, c, t)
         if not guest:
             w.context[t, MODE] = KERNEL
-        verdict = self._happen(GUEST_TRAPS if guest else USER_TRAPS, c, t, s, straight=guest)
+        verdict = self._happen(GUEST_TRAPS if guest else USER_TRAPS, c, t, s)
         if verdict == OK and not w.context[t, POINT] and trap_of(w, e, c):
             return TRAP_NOT_SERVED
-        return verdict
+        return max(verdict, endless)
+
+    def _never_ends(self, e: int, c: int, t: int) -> int:
+        """Return what `paths.order.never_ends` says of a use that traps."""
+        twin = self.twin
+        while True:
+            verdict = int(never_ends(twin.world, twin.rows.table, twin.report, e, c, t))
+            if verdict != NO_ROW:
+                return verdict
+            twin.rows.learn(int(twin.report.asked[A_EVENT]), int(twin.report.asked[A_KEY]))
 
     def _run_pattern(self, e: int, c: int, t: int, s: int) -> int:
         """Let a context's own code check its registers and write the next pattern."""
@@ -289,15 +311,35 @@ class Follower:
 
     def _frame(self, t: int) -> None:
         """Hold a signal frame, just built, against the task's latest value."""
-        name, wanted, got = Wrong(t, 0, self.twin.latest(t), self.twin.frames[t], 0).register()
+        should = self.twin.built.get(t, self.twin.latest(t))
+        name, wanted, got = Wrong(t, 0, should, self.twin.frames[t], 0).register()
         self._note(self.names[t], f"its signal frame: {name}" if name else "", wanted, got)
+
+    def _change_frame(self, t: int) -> None:
+        """Let the signal's handler change the frame, as it may: what comes back from it is a new value."""
+        before = self._get(t)
+        whose, generation = self.registers[t].values[TPIDR], 1 << 15 | self.number & 0x7FFF
+        self.twin.frames[t] = pattern(whose, generation)
+        self._expect(t, whose, generation)
+        self.frames[t] = self._get(t)
+        self._set(t, before)
+
+    def _expect(self, x: int, whose: int, generation: int) -> None:
+        """Give a context the general registers that go with a pattern."""
+        values = self.registers[x].values
+        values[GENERATION], values[WHOSE] = generation, whose
+        v0 = pattern(whose, generation)
+        values[LOW], values[HIGH] = int.from_bytes(v0[:8], "little"), int.from_bytes(v0[8:16], "little")
 
     def _note(self, who: str, what: str, wanted: int, got: int) -> None:
         """Keep what a reading found; `what` is "" when all was right."""
         low, high = got & (1 << 64) - 1, got >> 64
         whose = ""
-        if low ^ high == (1 << 64) - 1 and low >> 48 < len(self.names):
-            whose = f"the pattern of {self.names[low >> 48]}, generation {low >> 16 & 0xFFFF}"
+        number = low >> 48 & (1 << LIFE_SHIFT) - 1
+        if low ^ high == (1 << 64) - 1 and low >> 48 == NOBODYS_PATTERN:
+            whose = "the initial state"
+        elif low ^ high == (1 << 64) - 1 and number < len(self.names):
+            whose = f"the pattern of {self.names[number]}, generation {low >> 16 & 0xFFFF}"
         self.reads.append(Read(self.number, who, what, f"{wanted:#034x}", f"{got:#034x}", whose, not what))
 
     def _neon_end(self, c: int, t: int) -> None:
@@ -333,24 +375,18 @@ class Follower:
     def _set(self, x: int, values: tuple[int, ...]) -> None:
         self.registers[x].values[:] = list(values)
 
-    def _initial(self, x: int) -> bytes:
-        """Return the initial state of a context's present life: a pattern, not zeros, so that a leak is seen."""
-        return pattern(x, self.lives[x] << 8)
-
     def _begin(self, x: int) -> None:
-        """Give a context the general registers that go with its initial state."""
-        values = self.registers[x].values
-        values[GENERATION], values[WHOSE] = self.lives[x] << 8, x
-        v0 = self._initial(x)[:16]
-        values[LOW], values[HIGH] = int.from_bytes(v0[:8], "little"), int.from_bytes(v0[8:], "little")
+        """Give a context the general registers that go with the initial state, and a name of its own for this life."""
+        self.registers[x].values[TPIDR] = x | self.lives[x] % 512 << LIFE_SHIFT
+        self._expect(x, NOBODYS_PATTERN, 0)
 
     def _made_anew(self, x: int) -> None:
         """Give the record of a context to a new one, as the world has it."""
         twin = self.twin
         self.lives[x] += 1
-        twin.ram.write(twin.offsets[own(x)], self._initial(x))
+        twin.ram.write(twin.offsets[own(x)], INITIAL_STATE)
         twin.ram.write(twin.offsets[kernel_of(x)], ZEROS)
-        twin.define(x, self._initial(x))
+        twin.define(x, INITIAL_STATE)
         self._begin(x)
 
 

@@ -7,7 +7,6 @@ the contents of the place concerned are held against what the world says lies th
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,6 +37,7 @@ from fpstate.traces.trace import Kind
 from fpstate.world import operations, wide
 from fpstate.world.events import Truth
 from fpstate.world.operations import (
+    BUILD_FRAME,
     CLEAR,
     EDIT,
     FETCH,
@@ -63,6 +63,8 @@ from fpstate.world.state import (
     REGISTERS,
     SOFTIRQS,
     STASH,
+    STORAGE,
+    SVE_STORE,
     VERSION,
     Ints,
     World,
@@ -73,6 +75,7 @@ from fpstate.world.state import (
     own,
     owner_of,
 )
+from fpstate.world.state import ZEROS as NOBODYS_ZEROS
 from fpstate.world.step import MIND_AFTER, MIND_BEFORE, after_row, before_row, copy_of_parent, touch, trap_of
 from fpstate.world.table import A_EVENT, A_KEY, NOT_LEARNED, R_NEXT, R_OPS, Report, Table, find_row, named, new_report
 from fpstate.world.verdicts import OK, TRAP_NOT_SERVED
@@ -163,9 +166,9 @@ class Twin:
         kinds: NDArray[np.uint8],
         engines: list[Engine],
         ram: Ram,
-        initial: Callable[[int], bytes] = lambda _: ZEROS,
+        initial: bytes = ZEROS,
     ) -> None:
-        """Begin with nobody's values in all registers. `initial` gives a context's initial state: zeros in Linux."""
+        """Begin with nobody's values in all registers. `initial` is the initial state of every context."""
         self.rows = rows
         self.initial = initial
         self.engines = engines
@@ -184,6 +187,7 @@ class Twin:
         self.saves, self.loads, self.traps = ([0] * self.n for _ in range(3))
         self.used: list[int] = []  # rows used since it was last cleared
         self.frames: dict[int, bytes] = {}  # signal frames of tasks
+        self.built: dict[int, bytes] = {}  # what should be in a frame after which its task began with the initial state
         self.truths: dict[int, list[int]] = {}  # of each row
         self.known: dict[int, bytes] = {}  # what the value that a label names is
         self.other: dict[int, list[bytes]] = {}  # the same where there are several
@@ -192,8 +196,8 @@ class Twin:
         self.offsets = {place: first + _SLOT * i for i, place in enumerate(places)}
         self.pointers = {place: image_pointers(ram.address + at) for place, at in self.offsets.items()}
         for x in range(self.n):
-            self.known[own(x)] = self.known[own(x) + VERSION] = initial(x)
-            ram.write(self.offsets[own(x)], initial(x))
+            self.known[own(x)] = self.known[own(x) + VERSION] = initial
+            ram.write(self.offsets[own(x)], initial)
             self.known[kernel_of(x)] = ZEROS
         for c, engine in enumerate(engines):
             engine.set_fp_registers(LOST)
@@ -224,6 +228,8 @@ class Twin:
     def begin(self, e: int, c: int, t: int, s: int) -> int:
         """Do what event `e` does to values before the policy handles it."""
         w = self.world
+        if e == SIGNAL:
+            self.built.pop(t, None)
         if e == FORK:
             copy_of_parent(w, t, s)
         if self.features:
@@ -234,7 +240,7 @@ class Twin:
         old = self.latest(whom) if e in (PTRACE_WRITE, SETREG) else b""
         verdict = before_row(w, e, c, t, s)
         if e in (EXEC, RESET):
-            self.define(whom, self.initial(whom))
+            self.define(whom, self.initial)
         elif e == SIGRETURN:
             self.define(whom, self.frames.get(t, ZEROS))
         elif e in (PTRACE_WRITE, SETREG):
@@ -292,7 +298,7 @@ class Twin:
                 self.known[label] = image
         elif e in (PM_ENTER, DOWN):
             self.engines[c].set_fp_registers(LOST)
-        elif e == SIGNAL:
+        elif e == SIGNAL and t not in self.built:
             self.frames[t] = self.image(t)
         return verdict
 
@@ -305,8 +311,9 @@ class Twin:
         x = context_of(owner) if owner else t
         if op == FETCH and not self.features:
             return self._fetch(code, c, t, s, owner)
+        kept = op == wide.ALLOC_SVE and code >> 12 == wide.KEEP and w.context[x, STORAGE] & SVE_STORE
         verdict = int(carry_out(w, code, c, t, s, self.report))
-        if verdict == OK:
+        if verdict == OK and not kept:
             if self.features:
                 self._do_wide(op, owner, x, c)
             else:
@@ -334,7 +341,11 @@ class Twin:
             engine.load_fp(self.pointers[place])
             self.loads[x] += 1
         elif op == CLEAR:
-            engine.set_fp_registers(self.known[int(self.world.context[x, INITIAL])])
+            engine.set_fp_registers(self.initial)
+        elif op == BUILD_FRAME:
+            self.frames[x] = self.image(x)
+            self.built[x] = self.known[int(self.world.context[x, LATEST]) - VERSION]
+            self.define(x, self.initial)
         elif op == OVERWRITE:
             self.ram.write(self.offsets[place], self.latest(x))
         elif op == EDIT:
@@ -425,10 +436,10 @@ class Twin:
 
     def _compare(self, real: bytes, label: int, what: str) -> None:
         owner = owner_of(label)
-        expected = self.known.get(label) if owner else LOST
+        expected = self.known.get(label) if owner else self.initial if label == NOBODYS_ZEROS else LOST
         if real == expected or real in self.other.get(label, ()):
             return
-        said = f"version {label // VERSION} of owner {owner}" if owner else "nobody's value"
+        said = f"version {label // VERSION} of owner {owner}" if owner else "nobody's value or zeros"
         latest = owner > SOFTIRQS and not owner & 1 and label == self.world.context[context_of(owner), LATEST]
         shown = "unknown" if expected is None else _first_difference(expected, real)
         raise Difference(

@@ -112,7 +112,7 @@ class SveTwin(Twin):
             self._load(c, self._form(engine.fp()))
             self.loads[x] += 1
         elif op == CLEAR:
-            self._load(c, self._form(self.initial(x)))
+            self._load(c, self._form(self.initial))
         elif op == SAVE_SVE:
             self.ram.write(self.forms[x], self._registers(c))
             self.saves[x] += 1

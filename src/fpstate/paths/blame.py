@@ -2,63 +2,183 @@
 
 from __future__ import annotations
 
-from fpstate.paths.order import ENTER, GUEST_FP, RESUME, RET, SWITCH, cpu_of, kind_of
+from dataclasses import dataclass
+
+import numpy as np
+
+from fpstate.paths.order import (
+    ENTER,
+    GUEST_FP,
+    GUEST_SVE,
+    LOAD,
+    RESUME,
+    RET,
+    RUN_ENTER,
+    SWITCH,
+    cpu_of,
+    kind_of,
+    other_of,
+    other_participant,
+)
 from fpstate.paths.scope import KIND_NAMES
 from fpstate.paths.walk import Walk
-from fpstate.world.state import IMAGE, LATEST, REGISTERS, STASH, World
-from fpstate.world.verdicts import WRONG_VALUE
+from fpstate.world import verdicts, wide
+from fpstate.world.operations import N_COUNTS
+from fpstate.world.state import (
+    CURRENT,
+    IMAGE,
+    INITIAL,
+    KERNEL_IMAGE,
+    KERNEL_LATEST,
+    LATEST,
+    REGISTERS,
+    SECOND,
+    STASH,
+    SVE_IMAGE,
+    V,
+    World,
+    copy_of,
+)
+from fpstate.world.table import R_OPS, new_report
+
+BRINGS_IN = (RET, RESUME, ENTER, LOAD, RUN_ENTER)
+"""Steps that let a context run, beside traps: what they decide about registers is decided for it."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """What the last step should have found: the latest value of a register class of `owner`, or of its kernel code."""
+
+    owner: int
+    k: int
+    kernel: bool
+    label: int
+
+    def kept(self, world: World) -> bool:
+        """Tell whether any place of `world` holds it."""
+        places = [world.cpu[:, [REGISTERS + self.k, STASH + self.k]], world.context[:-1, IMAGE + self.k]]
+        if self.k == V:
+            places.append(world.context[:-1, KERNEL_IMAGE])
+            places += [world.context[:-1, SVE_IMAGE]] if world.features else []
+        return any(bool((place == self.label).any()) for place in places)
+
+    def on(self, world: World, cpu: int) -> bool:
+        """Tell whether the registers of a CPU hold it."""
+        return bool(world.cpu[cpu, REGISTERS + self.k] == self.label)
 
 
 def blame(walk: Walk, victim: int, verdict: int) -> str:
-    """Return file and line of the decision that made the last step go wrong.
+    """Return step, file and line of the decision that made the last step go wrong; of both where two share the blame.
 
-    If the victim's latest value was destroyed: what overwrote the last copy. If it was left behind in another CPU's
-    registers: the switch that left it there. Else the decision that let the victim run without it, or, if the policy
-    decided nothing there, the event that took the registers away from it.
+    If the value that should have been read was destroyed: what overwrote its last copy. Else what let its owner run
+    without it, or took it away after that; and if its only copy was left behind in the registers of another CPU, the
+    switch that left it there as well. Where the policy decided nothing, the event that it has no handler for.
     """
     last = len(walk.moves) - 1
-    if verdict == WRONG_VALUE:
-        if not kept(walk.worlds[last], victim):
-            gone = (i for i in reversed(range(last)) if kept(walk.worlds[i], victim))
-            return _where(walk, next(gone, last))
-        cpu = cpu_of(walk.moves[last])
-        entries = (RET, ENTER, GUEST_FP, RESUME)
-        on_cpu = [i for i in range(last) if cpu_of(walk.moves[i]) == cpu]
-        entry = next((i for i in reversed(on_cpu) if kind_of(walk.moves[i]) in entries and walk.used[i]), None)
-        left = _left_behind(walk, victim, cpu)
-        taken = next((i for i in reversed(on_cpu) if _takes_away(walk, i, victim, cpu)), None)
-        for i in (left, entry, taken):
-            if i is not None:
-                return _where(walk, i)
-    return next((_where(walk, i) for i in reversed(range(last + 1)) if walk.used[i]), "")
+    value = _wanted(walk, victim, verdict)
+    if value is None:
+        return next((_where(walk, i) for i in reversed(range(last + 1)) if walk.used[i]), "")
+    zeros = walk.worlds[last].context[victim, INITIAL + value.k] == value.label and not value.kernel
+    if not zeros and not value.kept(walk.worlds[last]):
+        kept = [i for i in range(last) if value.kept(walk.worlds[i])]
+        return _where_destroyed(walk, value, kept[-1]) if kept else _where(walk, _made(walk, value))
+    steps = [_let_in(walk, value)]
+    left = _left_behind(walk, value, cpu_of(walk.moves[last]))
+    if left is not None:
+        steps.insert(0, left)
+    return " and ".join(_where(walk, i) for i in sorted(set(steps)))
 
 
-def kept(world: World, x: int) -> bool:
-    """Tell whether any place of `world` holds the latest value of context `x`."""
-    latest = world.context[x, LATEST]
-    return bool(latest in world.cpu[:, [REGISTERS, STASH]] or latest in world.context[:-1, IMAGE])
-
-
-def _left_behind(walk: Walk, victim: int, cpu: int) -> int | None:
-    """Return the last switch on a CPU other than `cpu` that still holds the victim's only latest value, if one does."""
+def _wanted(walk: Walk, victim: int, verdict: int) -> Value | None:
+    """Return the value that the last step should have found, if it is a value that was wrong there."""
     world = walk.worlds[-2]
-    latest = world.context[victim, LATEST]
-    holders = [c for c in range(walk.cpus) if c != cpu and world.cpu[c, REGISTERS] == latest]
-    if not holders or latest in world.context[:-1, IMAGE]:
+    if verdict == verdicts.KERNEL_VALUE_LOST:
+        return Value(victim, V, True, int(world.context[victim, KERNEL_LATEST]))
+    if verdict in (verdicts.WRONG_VALUE, verdicts.STALE_FRAME, verdicts.LEAKING_FRAME):
+        k = V
+    elif verdict >= verdicts.CLASS_WRONG:
+        k = verdict - (verdicts.CLASS_LEAKS if verdict >= verdicts.CLASS_LEAKS else verdicts.CLASS_WRONG)
+    else:
+        return None
+    return Value(victim, k, False, int(world.context[victim, LATEST + k]))
+
+
+def _where_destroyed(walk: Walk, value: Value, i: int) -> str:
+    """Return which decision of step `i`, before which the last copy was there, overwrote it."""
+    world, c = copy_of(walk.worlds[i]), int(cpu_of(walk.moves[i]))
+    t = int(world.cpu[c, CURRENT])
+    s = _second(walk, i)
+    for r in walk.used[i]:
+        wide.run_row(world, walk.rows.table, new_report(N_COUNTS), r, c, t, s)
+        if not value.kept(world):
+            return f"step {i + 1}, {walk.rows.where[r]}"
+    return _where(walk, i)  # the event did, after its first handler
+
+
+def _second(walk: Walk, i: int) -> int:
+    world, move = walk.worlds[i], walk.moves[i]
+    t = int(world.cpu[cpu_of(move), CURRENT])
+    if kind_of(move) == RESUME:
+        return int(world.context[t, SECOND]) - 1
+    return int(other_participant(world, kind_of(move), t, other_of(move)))
+
+
+def _made(walk: Walk, value: Value) -> int:
+    """Return the step at which a value that no place ever held became its owner's latest."""
+    column = KERNEL_LATEST if value.kernel else LATEST + value.k
+    latest = [int(w.context[value.owner, column]) for w in walk.worlds]
+    return max(0, latest.index(value.label) - 1)
+
+
+def _let_in(walk: Walk, value: Value) -> int:
+    """Return the step that let the victim run without its value, or took it away after that."""
+    last, cpu = len(walk.moves) - 1, cpu_of(walk.moves[-1])
+    if kind_of(walk.moves[last]) not in (GUEST_FP, GUEST_SVE) and walk.used[last]:
+        return last  # kernel code read it
+    guest = kind_of(walk.moves[last]) in (GUEST_FP, GUEST_SVE)
+    entered = last
+    for i in reversed(range(last)):
+        if cpu_of(walk.moves[i]) != cpu:
+            continue
+        kind = kind_of(walk.moves[i])
+        trap = wide.USES >> kind & 1 == 1
+        before, after = (value.on(w, cpu) for w in walk.worlds[i : i + 2])
+        if before and not after:
+            return i
+        if walk.used[i] and (kind in BRINGS_IN or trap):
+            return i
+        entered = i
+        if kind == SWITCH or (guest and kind == ENTER and not walk.used[i] and _no_more(walk, i, cpu)):
+            return i
+    return entered
+
+
+def _no_more(walk: Walk, i: int, cpu: int) -> bool:
+    """Tell whether no step before `i` on `cpu`, back to the last switch there, decided anything."""
+    for j in reversed(range(i)):
+        if cpu_of(walk.moves[j]) == cpu:
+            if walk.used[j] and kind_of(walk.moves[j]) in BRINGS_IN:
+                return False
+            if kind_of(walk.moves[j]) == SWITCH:
+                return not walk.used[j]
+    return True
+
+
+def _left_behind(walk: Walk, value: Value, cpu: int) -> int | None:
+    """Return the last switch on a CPU other than `cpu` that still holds the only copy of the value, if one does."""
+    world = walk.worlds[-2]
+    holders = [c for c in range(walk.cpus) if c != cpu and value.on(world, c)]
+    in_memory = np.isin(value.label, world.context[:-1, IMAGE + value.k])
+    if not holders or in_memory or value.on(world, int(cpu)):
         return None
     moves = enumerate(walk.moves[:-1])
     return max((i for i, m in moves if kind_of(m) == SWITCH and cpu_of(m) == holders[0]), default=None)
 
 
-def _takes_away(walk: Walk, i: int, victim: int, cpu: int) -> bool:
-    """Tell whether step `i` replaced the victim's latest value in the registers of `cpu`."""
-    before, after = (w.cpu[cpu, REGISTERS] == w.context[victim, LATEST] for w in walk.worlds[i : i + 2])
-    return bool(before and not after)
-
-
 def _where(walk: Walk, i: int) -> str:
     """Return where the policy decided about step `i`, or that it did not."""
+    acting = [r for r in walk.used[i] if walk.rows.table.rows[r, R_OPS]]
     if walk.used[i]:
-        return f"step {i + 1}, {walk.rows.where[walk.used[i][-1]]}"
+        return f"step {i + 1}, {walk.rows.where[(acting or walk.used[i])[0]]}"
     event = KIND_NAMES[kind_of(walk.moves[i])]
     return f"step {i + 1}: {walk.rows.policy.name} has no handler '{event}'"

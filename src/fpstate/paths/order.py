@@ -16,11 +16,14 @@ from typing import Final
 
 from fpstate.jit import inline
 from fpstate.structs import Struct
+from fpstate.world import events as world_events
 from fpstate.world import wide
 from fpstate.world.events import N_EVENTS, Event
+from fpstate.world.operations import set_fields
 from fpstate.world.state import (
     BIRTH,
     CURRENT,
+    F_AARCH32,
     F_GUEST_SVE,
     F_SME,
     F_SVE,
@@ -35,6 +38,7 @@ from fpstate.world.state import (
     LATEST,
     MODE,
     OFF,
+    PLAIN,
     POINT,
     POINTER,
     RUNS,
@@ -43,22 +47,27 @@ from fpstate.world.state import (
     VERSION,
     WORD,
     Ints,
+    V,
     World,
     kernel_of,
+    latest_label,
 )
 from fpstate.world.step import MIND_AFTER, MIND_BEFORE, after_row, before_row, copy_of_parent, touch
 from fpstate.world.table import (
     A_FIRST,
     A_POINT,
+    A_TRAPPED,
     A_USED,
+    H_BASE,
     NO_HANDLER,
+    NOT_HANDLED,
     NOT_LEARNED,
     R_NEXT,
     Report,
     Table,
     find_row,
 )
-from fpstate.world.verdicts import NO_ROW, OK, TRAP_NOT_SERVED
+from fpstate.world.verdicts import NO_ROW, OK, TRAP_NOT_SERVED, TRAPS_AGAIN
 
 # What a thread is doing (MODE). FREE (6) is in world.state.
 KERNEL: Final = 0  # in the kernel, running or not
@@ -70,6 +79,7 @@ DYING: Final = 5  # has exited, not switched away yet
 NEON: Final = 7  # in the kernel, in a kernel NEON section
 RUN_NEON: Final = 8  # the same between guest runs
 RUN_OUT_NEON: Final = 9  # the same, preempted in it: the vCPU is not loaded
+RUN_OVER: Final = 10  # KVM_RUN has put the vCPU and has not returned; only where policies handle its end
 
 RESUME: Final = N_EVENTS  # the one move that is no event: an interrupted handler goes on
 
@@ -123,31 +133,40 @@ SVE_TRAPS: Final = int(Event.SVE_TRAP)
 SME_TRAPS: Final = int(Event.SME_TRAP)
 GUEST_SVE_TRAPS: Final = int(Event.GUEST_SVE_TRAP)
 
+PTRACE_READ: Final = int(Event.PTRACE_READ)
+PTRACE_VL: Final = int(Event.PTRACE_VL)
+GETREG: Final = int(Event.VCPU_GETREG)
+UNBIND: Final = int(Event.VCPU_UNBIND)
+GUEST_CONTROL: Final = int(Event.GUEST_CONTROL)
+IPI: Final = int(Event.IPI)
+
 WIDE_MOVES: Final = {
-    F_SVE: (USER_SVE, INTERRUPT, VL_CHANGE, SIGRETURN_SVE, PTRACE_SVE, SMCCC, EFI),
+    F_SVE: (USER_SVE, INTERRUPT, VL_CHANGE, SIGRETURN_SVE, PTRACE_SVE, SMCCC, EFI, PTRACE_VL),
     F_GUEST_SVE: (GUEST_SVE,),
     F_SME: (SMSTART, SMSTOP, USER_ZA, PTRACE_STREAMING, PTRACE_ZA, SIGRETURN_ZA),
+    F_AARCH32: (GUEST_CONTROL,),
 }
 """Kinds of moves that only worlds with a feature have."""
 
 MOVES: Final = (
-    SWITCH, RET, USER_FP, SYSCALL, RUN_ENTER, LOAD, ENTER, GUEST_FP, EXIT_GUEST, PUT, NEON_BEGIN, NEON_END, SOFTIRQ,
-    FORK, EXEC, EXIT, SIGNAL, SIGRETURN, PTRACE_WRITE, SETREG, RESET, FREE_VCPU, DOWN, UP, PM_ENTER, RESUME,
+    SWITCH, RET, USER_FP, SYSCALL, RUN_ENTER, LOAD, ENTER, GUEST_FP, EXIT_GUEST, PUT, RUN_EXIT,
+    NEON_BEGIN, NEON_END, SOFTIRQ, FORK, EXEC, EXIT, SIGNAL, SIGRETURN, PTRACE_WRITE, SETREG, RESET, FREE_VCPU,
+    DOWN, UP, PM_ENTER, RESUME, PTRACE_READ, GETREG, UNBIND, IPI,
     *(kind for kinds in WIDE_MOVES.values() for kind in kinds),
 )  # fmt: skip
-"""Kinds of moves: an event stands for itself; a softirq, a call to EFI and a PM event are done whole,
-PUT also leaves KVM_RUN."""
+"""Kinds of moves: an event stands for itself; a softirq, a call to EFI and a PM event are done whole.
+
+PUT ends KVM_RUN; what the scheduler puts is part of SWITCH. RUN_EXIT is a move of its own only for policies that
+handle it."""
 
 # Where a handler may be interrupted between its points.
-PREEMPTIBLE: Final = sum(
-    1 << e
-    for e in (
-        SYSCALL, RET, FORK, EXEC, EXIT, SIGNAL, SIGRETURN, PTRACE_WRITE, SETREG, RESET, FREE_VCPU, USER_TRAPS,
-        INTERRUPT, VL_CHANGE, SIGRETURN_SVE, SIGRETURN_ZA, PTRACE_SVE, PTRACE_STREAMING, PTRACE_ZA,
-        SVE_TRAPS, SME_TRAPS,
-    )
-)  # fmt: skip
-SOFTIRQ_ONLY: Final = sum(1 << e for e in (LOAD, PUT, NEON_BEGIN, NEON_END, RUN_ENTER))
+PREEMPTIBLE: Final = sum(1 << e for e in world_events.PREEMPTIBLE)
+SOFTIRQ_ONLY: Final = sum(1 << e for e in world_events.SOFTIRQ_ONLY)
+
+OF_RUN: Final = sum(1 << e for e in (LOAD, ENTER, GUEST_FP, EXIT_GUEST, PUT, RUN_EXIT, GUEST_SVE, GUEST_CONTROL))
+"""Moves whose second participant is the vCPU that the thread has in KVM_RUN."""
+
+MOST_TRAPS: Final = 8  # of one use, one right after the other; there are three kinds of them
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,6 +178,7 @@ class Bounds(Struct):
     kthreads: int
     vcpus: int
     events: int  # bit per kind of move that may happen
+    vcpu_mutex: bool  # the registers of a vCPU in KVM_RUN are out of other threads' reach
     preempt_neon: bool  # kernel NEON sections can be preempted, and softirqs use NEON inside them
     task_word: int  # words of a task and a vCPU that have just come into being
     vcpu_word: int
@@ -209,12 +229,12 @@ def running(w: World, x: int) -> bool:
 
 
 @inline
-def busy(w: World, bounds: Bounds, v: int) -> bool:
-    """Tell whether some thread is in KVM_RUN with vCPU `v`."""
+def runner_of(w: World, bounds: Bounds, v: int) -> int:
+    """Return the thread that is in KVM_RUN with vCPU `v`, -1 if none is."""
     for t in range(bounds.cpus, bounds.cpus + bounds.tasks):
         if w.context[t, RUNS] == v + 1:
-            return True
-    return False
+            return t
+    return -1
 
 
 @inline
@@ -251,16 +271,24 @@ def add_task_moves(w: World, bounds: Bounds, moves: Ints, k: int, c: int) -> int
             k = add(moves, k, bounds, FORK, c, x)
         elif x != t and w.context[x, MODE] == KERNEL and not w.context[x, POINT] and not running(w, x):
             k = add(moves, k, bounds, PTRACE_WRITE, c, x)
+            k = add(moves, k, bounds, PTRACE_READ, c, x)
             if w.features:
-                for kind in (PTRACE_SVE, PTRACE_STREAMING, PTRACE_ZA):
+                for kind in (PTRACE_SVE, PTRACE_STREAMING, PTRACE_ZA, PTRACE_VL):
                     k = add(moves, k, bounds, kind, c, x)
     n = len(w.context) - 1
     for v in range(n - bounds.vcpus, n):
         if w.context[v, MODE] == FREE:
             k = add(moves, k, bounds, RESET, c, v)  # making a vCPU ends with its reset
-        elif not busy(w, bounds, v):
-            for kind in (RUN_ENTER, SETREG, RESET, FREE_VCPU):
+            continue
+        runner = runner_of(w, bounds, v)
+        if runner < 0:
+            for kind in (RUN_ENTER, SETREG, RESET, FREE_VCPU, GETREG):
                 k = add(moves, k, bounds, kind, c, v)
+        elif not w.context[runner, POINT] and (w.context[runner, MODE] == RUN or w.context[runner, MODE] == RUN_OUT):
+            k = add(moves, k, bounds, UNBIND, c, v)
+            if not bounds.vcpu_mutex:
+                for kind in (SETREG, RESET, GETREG):
+                    k = add(moves, k, bounds, kind, c, v)
     return k
 
 
@@ -296,7 +324,8 @@ def add_guest_moves(w: World, bounds: Bounds, moves: Ints, k: int, c: int) -> in
     """Append what a guest on CPU `c` may do."""
     k = add(moves, k, bounds, GUEST_FP, c, 0)
     k = add(moves, k, bounds, EXIT_GUEST, c, 0)
-    return add(moves, k, bounds, GUEST_SVE, c, 0) if w.features else k
+    plain = w.features == 0 or w.context[w.context[w.cpu[c, CURRENT], RUNS] - 1, PLAIN]
+    return k if plain else add(moves, k, bounds, GUEST_SVE, c, 0)
 
 
 @inline
@@ -305,6 +334,7 @@ def add_kernel_moves(w: World, bounds: Bounds, moves: Ints, k: int, c: int) -> i
     t = w.cpu[c, CURRENT]
     mode = w.context[t, MODE]
     k = add(moves, k, bounds, SOFTIRQ, c, 0)
+    k = add(moves, k, bounds, IPI, c, 0)
     if w.features and (mode == KERNEL or mode == RUN):
         k = add(moves, k, bounds, EFI, c, 0)
     if mode == KERNEL and bounds.cpus <= t < bounds.cpus + bounds.tasks:
@@ -312,8 +342,11 @@ def add_kernel_moves(w: World, bounds: Bounds, moves: Ints, k: int, c: int) -> i
     elif mode == RUN:
         k = add(moves, k, bounds, ENTER, c, 0)
         k = add(moves, k, bounds, PUT, c, 0)
+        k = add(moves, k, bounds, GUEST_CONTROL, c, 0)
     elif mode == RUN_OUT or mode == RUN_OUT_NEON:
         k = add(moves, k, bounds, LOAD, c, 0)
+    elif mode == RUN_OVER:
+        k = add(moves, k, bounds, RUN_EXIT, c, 0)
     if (mode == KERNEL and t >= bounds.cpus) or mode == RUN:
         k = add(moves, k, bounds, NEON_BEGIN, c, 0)
     return add_idle_moves(w, bounds, moves, k, c) if t == c else k
@@ -328,14 +361,15 @@ def enabled_on(w: World, bounds: Bounds, moves: Ints, k: int, c: int) -> int:
     preemptible = False
     if w.cpu[c, OFF]:
         k = add(moves, k, bounds, UP, c, 0)
+    elif point:
+        k = add(moves, k, bounds, RESUME, c, 0)
+        k = add(moves, k, bounds, SOFTIRQ, c, 0)
+        k = add(moves, k, bounds, IPI, c, 0)
+        preemptible = point & 1 == 1
     elif mode == USER:
         k = add_user_moves(w, bounds, moves, k, c)
     elif mode == GUEST:
         k = add_guest_moves(w, bounds, moves, k, c)
-    elif point:
-        k = add(moves, k, bounds, RESUME, c, 0)
-        k = add(moves, k, bounds, SOFTIRQ, c, 0)
-        preemptible = point & 1 == 1
     elif mode == NEON or mode == RUN_NEON:
         k = add(moves, k, bounds, NEON_END, c, 0)
         if bounds.preempt_neon:
@@ -445,7 +479,8 @@ def recycle(w: World, bounds: Bounds, x: int) -> None:
     w.context[x, POINTER + 1] = 0
     w.context[x, MODE] = FREE
     w.context[x, LATEST] += VERSION
-    w.context[x, INITIAL] = w.context[x, BIRTH] = w.context[x, IMAGE] = w.context[x, LATEST]
+    w.context[x, INITIAL] = w.context[x, BIRTH] = w.context[x, LATEST]
+    w.context[x, IMAGE] = latest_label(w, V, x)
     w.context[x, KERNEL_IMAGE] = kernel_of(x)
     w.context[x, KERNEL_LATEST] += VERSION
     if w.features:
@@ -470,8 +505,46 @@ def switch(w: World, table: Table, report: Report, bounds: Bounds, c: int, s: in
 
 
 @inline
+def set_fields_of(w: World, table: Table, report: Report, e: int, c: int, t: int) -> int:
+    """Set the fields that the handler of event `e` leaves, all of it run in one go, and nothing else; OK or NO_ROW."""
+    nobody = len(w.context) - 1
+    while True:
+        r = find_row(w, table, report, e, c, t, nobody)
+        if r == NOT_LEARNED:
+            return NO_ROW
+        if r == NO_HANDLER:
+            return OK
+        set_fields(w, table, r, c, t, nobody)
+        if table.rows[r, R_NEXT] == 0:
+            return OK
+        e = N_EVENTS + table.rows[r, R_NEXT]
+
+
+@inline
+def never_ends(w: World, table: Table, report: Report, e: int, c: int, t: int) -> int:
+    """Return TRAPS_AGAIN if use `e` traps however often its trap is served, with nothing else in between; else OK.
+
+    Trap, handler, return to user mode, the same use: that needs the fields only.
+    """
+    of_cpu = w.cpu[c, WORD], w.cpu[c, POINTER], w.cpu[c, POINTER + 1]
+    of_task = w.context[t, WORD], w.context[t, POINTER], w.context[t, POINTER + 1]
+    verdict, trap = OK, wide.trap_of(w, e, c)
+    for _ in range(MOST_TRAPS):
+        if trap == 0 or verdict != OK:
+            break
+        verdict = set_fields_of(w, table, report, trap, c, t)
+        if verdict == OK:
+            verdict = set_fields_of(w, table, report, RET, c, t)
+        trap = wide.trap_of(w, e, c)
+    w.cpu[c, WORD], w.cpu[c, POINTER], w.cpu[c, POINTER + 1] = of_cpu
+    w.context[t, WORD], w.context[t, POINTER], w.context[t, POINTER + 1] = of_task
+    return TRAPS_AGAIN if verdict == OK and trap else verdict
+
+
+@inline
 def take_trap(w: World, table: Table, report: Report, trap: int, c: int, t: int, s: int) -> int:
     """Take the trap that a use raises; the use itself is another move, so that interrupts may come between."""
+    report.asked[A_TRAPPED] = 1
     if trap != GUEST_TRAPS and trap != GUEST_SVE_TRAPS:
         w.context[t, MODE] = KERNEL
         if w.features:
@@ -486,15 +559,20 @@ def use(w: World, table: Table, report: Report, e: int, c: int, t: int, s: int) 
     if trap == 0:
         x = s if e == GUEST_FP or e == GUEST_SVE else t
         return wide.wide_use(w, e, x, c) if w.features else touch(w, x, c)
+    endless = OK
+    if e != GUEST_FP and e != GUEST_SVE:
+        endless = never_ends(w, table, report, e, c, t)
+        if endless == NO_ROW:
+            return NO_ROW
     verdict = take_trap(w, table, report, trap, c, t, s)
     at_once = trap != SVE_TRAPS and trap != SME_TRAPS
     if verdict == OK and at_once and not w.context[t, POINT] and wide.trap_of(w, e, c) == trap:
         return TRAP_NOT_SERVED
-    return verdict
+    return max(verdict, endless)
 
 
 @inline
-def arrive(w: World, bounds: Bounds, e: int, t: int, s: int) -> None:
+def arrive(w: World, table: Table, bounds: Bounds, e: int, t: int, s: int) -> None:
     """Record what event `e`, now complete, means for what threads are doing."""
     mode = w.context[t, MODE]
     if e == RET:
@@ -514,7 +592,9 @@ def arrive(w: World, bounds: Bounds, e: int, t: int, s: int) -> None:
         w.context[t, MODE] = GUEST
     elif e == EXIT_GUEST:
         w.context[t, MODE] = RUN
-    elif e == PUT:
+    elif e == PUT and table.handlers[RUN_EXIT, H_BASE] != NOT_HANDLED:
+        w.context[t, MODE] = RUN_OVER
+    elif e == PUT or e == RUN_EXIT:
         w.context[t, MODE] = KERNEL
         w.context[t, RUNS] = 0
     elif e == NEON_BEGIN:
@@ -526,6 +606,10 @@ def arrive(w: World, bounds: Bounds, e: int, t: int, s: int) -> None:
         w.context[s, FRAME] = w.context[t, FRAME]
     elif e == FREE_VCPU:
         recycle(w, bounds, s)
+    elif e == UNBIND:
+        runner = runner_of(w, bounds, s)
+        w.context[runner, MODE] = KERNEL
+        w.context[runner, RUNS] = 0
 
 
 @inline
@@ -537,14 +621,14 @@ def resume(w: World, table: Table, report: Report, bounds: Bounds, c: int, t: in
     stop_at(w, e, report.asked[A_POINT], t, s)
     if report.asked[A_POINT] == 0:
         verdict = max(verdict, finish(w, e, c, t, s))
-        arrive(w, bounds, e, t, s)
+        arrive(w, table, bounds, e, t, s)
     return verdict
 
 
 @inline
 def other_participant(w: World, kind: int, t: int, named: int) -> int:
     """Return the second participant of a move: `named` by it, or the vCPU the thread runs, or nobody."""
-    if kind == LOAD or kind == ENTER or kind == GUEST_FP or kind == EXIT_GUEST or kind == PUT or kind == GUEST_SVE:
+    if OF_RUN >> kind & 1:
         return int(w.context[t, RUNS] - 1)
     return named if named or kind == SWITCH else len(w.context) - 1
 
@@ -566,7 +650,7 @@ def set_out(w: World, kind: int, c: int, t: int, s: int) -> None:
 def make_move(w: World, table: Table, report: Report, bounds: Bounds, move: int) -> int:
     """Carry out one enabled move; return what went wrong. On NO_ROW the world is of no use any more: learn, redo."""
     kind, c = kind_of(move), cpu_of(move)
-    report.asked[A_USED] = 0
+    report.asked[A_USED] = report.asked[A_TRAPPED] = 0
     t = w.cpu[c, CURRENT]
     if kind == SWITCH:
         return switch(w, table, report, bounds, c, other_of(move))
@@ -586,7 +670,7 @@ def make_move(w: World, table: Table, report: Report, bounds: Bounds, move: int)
         end = SOFTIRQ_END if kind == SOFTIRQ else PM_EXIT if kind == PM_ENTER else EFI_END
         verdict = max(verdict, happen(w, table, report, end, c, t, s))
     if w.context[t, POINT] == 0:
-        arrive(w, bounds, kind, t, s)
+        arrive(w, table, bounds, kind, t, s)
     return verdict
 
 

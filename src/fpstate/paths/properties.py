@@ -15,6 +15,7 @@ from fpstate.world.state import (
     FREE,
     GUEST_FP_TRAP,
     IMAGE,
+    INITIAL,
     LATEST,
     MODE,
     OFF,
@@ -31,6 +32,7 @@ from fpstate.world.state import (
     V,
     World,
     context_of,
+    is_latest,
     is_own,
     own,
     owner_of,
@@ -49,6 +51,8 @@ FALSE_NATIVE: Final = 256
 VECTOR_LENGTH: Final = 512
 MODE_BITS: Final = 1024
 USER_SVE_TRAP_WRONG: Final = 2048
+KERNEL_TRAP: Final = 4096
+DOWN_MODE: Final = 8192
 OF_STATES: Final = LOST_UPDATE | STALE_PAIR | DANGLING | EXPOSURE | FALSE_NATIVE | USER_SVE_TRAP_WRONG
 
 
@@ -68,6 +72,7 @@ PROPERTIES = {
         Property("integrity", INTEGRITY, "a context reads a register that is not its latest value"),
         Property("confidentiality", CONFIDENTIALITY, "a context can read another's value, or the kernel's"),
         Property("trap-sanity", TRAP_SANITY, "a trap fires that its handler does not serve"),
+        Property("kernel-trap", KERNEL_TRAP, "kernel code touches registers behind a trap that stops it too"),
         Property("vector-length", VECTOR_LENGTH, "SVE registers are moved or used at another's length"),
         Property("mode-bits", MODE_BITS, "a context runs in a streaming or ZA mode that is not its own"),
         Property("memory-safety", MEMORY_SAFETY, "state is saved to, or loaded from, nobody or the dead"),
@@ -76,6 +81,7 @@ PROPERTIES = {
         Property("dangling-pair", DANGLING, "a CPU and a context that no longer exists name each other", False),
         Property("false-native", FALSE_NATIVE, "a task is not foreign, the registers are not its own", False),
         Property("user-sve-trap", USER_SVE_TRAP_WRONG, "user mode's SVE trap is not as TIF_SVE says", False),
+        Property("down-mode", DOWN_MODE, "a CPU goes down in streaming mode, or with ZA enabled", False),
         Property("transient-exposure", EXPOSURE, "another's values lie behind nothing but a trap", False),
     )
 }
@@ -94,7 +100,7 @@ def bits_of(names: Iterable[str]) -> int:
     return bits
 
 
-GRAVEST_FIRST: Final = (MEMORY_SAFETY, TRAP_SANITY, VECTOR_LENGTH, MODE_BITS, CONFIDENTIALITY, INTEGRITY)
+GRAVEST_FIRST: Final = (MEMORY_SAFETY, KERNEL_TRAP, TRAP_SANITY, VECTOR_LENGTH, MODE_BITS, CONFIDENTIALITY, INTEGRITY)
 """The order in which properties of moves are named: a leak before a corruption, since every leak is one."""
 
 
@@ -140,6 +146,8 @@ def broken_by(verdict: int, seen: int, reader: int) -> int:
         return 0
     if verdict == verdicts.WRONG_VALUE:
         return INTEGRITY if seen == 0 or seen == own(reader) else INTEGRITY | CONFIDENTIALITY
+    if verdict == verdicts.MODE_AT_DOWN:
+        return DOWN_MODE
     if verdict == verdicts.LEAKING_FRAME or verdict >= verdicts.CLASS_LEAKS:
         return INTEGRITY | CONFIDENTIALITY
     if verdict == verdicts.NULL_POINTER or verdict == verdicts.USE_AFTER_FREE or verdict == verdicts.NO_STORAGE:
@@ -148,7 +156,11 @@ def broken_by(verdict: int, seen: int, reader: int) -> int:
         return VECTOR_LENGTH
     if verdict == verdicts.WRONG_MODE:
         return MODE_BITS
-    if verdict == verdicts.TRAP_NOT_SERVED or verdict == verdicts.WARNED or verdict == verdicts.KERNEL_TRAPS:
+    if verdict == verdicts.TRAP_NOT_SERVED or verdict == verdicts.TRAPS_AGAIN:
+        return TRAP_SANITY
+    if verdict == verdicts.TRAP_IN_KERNEL:
+        return KERNEL_TRAP
+    if verdict == verdicts.WARNED or verdict == verdicts.KERNEL_TRAPS:
         return TRAP_SANITY
     return INTEGRITY
 
@@ -159,14 +171,13 @@ def broken_by(verdict: int, seen: int, reader: int) -> int:
 @inline
 def somewhere(w: World, x: int) -> bool:
     """Tell whether any place still holds the latest value of context `x`."""
-    latest = w.context[x, LATEST]
     for c in range(len(w.cpu)):
-        if w.cpu[c, REGISTERS] == latest or w.cpu[c, STASH] == latest:
+        if is_latest(w, V, x, w.cpu[c, REGISTERS]) or is_latest(w, V, x, w.cpu[c, STASH]):
             return True
     for y in range(len(w.context) - 1):
-        if w.context[y, IMAGE] == latest or (w.features and w.context[y, SVE_IMAGE] == latest):
+        if is_latest(w, V, x, w.context[y, IMAGE]) or (w.features and is_latest(w, V, x, w.context[y, SVE_IMAGE])):
             return True
-    return False
+    return bool(w.zeros and w.context[x, INITIAL] == w.context[x, LATEST])  # zeros need no place
 
 
 @inline
@@ -178,7 +189,7 @@ def pair_breaks(w: World, c: int) -> int:
         return 0
     if w.context[x, MODE] == FREE:
         return DANGLING
-    return 0 if w.cpu[c, REGISTERS] == w.context[x, LATEST] else STALE_PAIR
+    return 0 if is_latest(w, V, x, w.cpu[c, REGISTERS]) else STALE_PAIR
 
 
 @inline
@@ -205,13 +216,13 @@ def falsely_native(w: World, bounds: Bounds, c: int) -> bool:
         return False
     if mode != USER and mode != KERNEL and mode != RUN and mode != RUN_OUT:
         return False
-    owner = owner_of(w.cpu[c, REGISTERS])
-    if owner <= SOFTIRQS or owner & 1 or w.cpu[c, POINTER] != owner:
+    owner = w.cpu[c, POINTER]
+    if owner == 0 or owner & 1:
         return True
     x = context_of(owner)
     if x != t and (mode != RUN or w.context[t, RUNS] != x + 1):
         return True
-    return bool(w.cpu[c, REGISTERS] != w.context[x, LATEST])
+    return not is_latest(w, V, x, w.cpu[c, REGISTERS])
 
 
 @inline

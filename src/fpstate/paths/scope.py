@@ -12,38 +12,82 @@ from fpstate.paths import order
 from fpstate.paths.order import Bounds
 from fpstate.policies.base import Policy
 from fpstate.rows.learn import Rows, features_of
-from fpstate.world.events import Event
-from fpstate.world.state import F_GUEST_SVE, F_SME, F_SVE, World, new_world
+from fpstate.world.events import IF_HANDLED, Event
+from fpstate.world.state import (
+    F_GUEST_SVE,
+    F_SME,
+    F_SVE,
+    PER_CLASS,
+    PLAIN,
+    REGISTERS,
+    ZCR,
+    ZEROS,
+    V,
+    World,
+    classes_end,
+    new_world,
+)
 
 KIND_NAMES = {k: "resume" if k == order.RESUME else Event(k).name.lower() for k in order.MOVES}
-GROUPS = {
+GROUPS: dict[str, tuple[int, ...]] = {
     "neon": (order.NEON_BEGIN, order.NEON_END, order.SOFTIRQ),
-    "kvm": (order.RUN_ENTER, order.LOAD, order.ENTER, order.GUEST_FP, order.EXIT_GUEST, order.PUT),
-    "vcpu_writes": (order.SETREG, order.RESET, order.FREE_VCPU),
+    "kvm": (
+        order.RUN_ENTER,
+        order.LOAD,
+        order.ENTER,
+        order.GUEST_FP,
+        order.EXIT_GUEST,
+        order.PUT,
+        order.RUN_EXIT,
+    ),
+    "vcpu_writes": (order.SETREG, order.RESET, order.FREE_VCPU, order.GETREG, order.UNBIND),
     "hotplug": (order.DOWN, order.UP),
     "pm": (order.PM_ENTER,),
     "lifecycle": (order.FORK, order.EXEC, order.EXIT),
     "signals": (order.SIGNAL, order.SIGRETURN),
-    "ptrace": (order.PTRACE_WRITE, order.PTRACE_SVE, order.PTRACE_STREAMING, order.PTRACE_ZA),
+    "ptrace": (
+        order.PTRACE_WRITE,
+        order.PTRACE_SVE,
+        order.PTRACE_STREAMING,
+        order.PTRACE_ZA,
+        order.PTRACE_READ,
+        order.PTRACE_VL,
+    ),
     "sve": order.WIDE_MOVES[F_SVE],
     "guest_sve": order.WIDE_MOVES[F_GUEST_SVE],
     "sme": order.WIDE_MOVES[F_SME],
     "base": (order.SWITCH, order.RET, order.USER_FP, order.SYSCALL, order.RESUME),
 }
 """Names that stand for several events. "base" is always in."""
+FEATURE_NAMES = {F_SVE: "sve", F_GUEST_SVE: "guest-sve", F_SME: "sme"}
 
+ENDS = {
+    order.NEON_BEGIN: (order.NEON_END,),
+    order.RUN_ENTER: (order.LOAD, order.PUT, order.RUN_EXIT),
+    order.LOAD: (order.PUT, order.RUN_EXIT),
+    order.ENTER: (order.EXIT_GUEST,),
+}
+"""What must follow an event sooner or later: these come along with it, else worlds would get stuck."""
+
+BOOTS = ("unknown", "initial")
 LIMITS = {"cpus": (1, 4), "tasks": (0, 6), "kthreads": (0, 3), "vcpus": (0, 4)}
 
 
 @dataclass(frozen=True)
 class Scope:
-    """Bounds of a check. `events` are names of events or groups; "all" is everything, and "-name" takes one away."""
+    """Bounds of a check. `events` are names of events or groups; "all" is everything, and "-name" takes one away.
+
+    `boot` says what the registers of all CPUs hold at the start: "unknown", or "initial", the same as a new task's.
+    So many vCPUs, the last ones, are plain: their guests have none of the features (SVE, FPMR, 32-bit) of the others.
+    """
 
     cpus: int = 2
     tasks: int = 2
     vcpus: int = 1
     kthreads: int = 0
     events: tuple[str, ...] = ("all",)
+    boot: str = "unknown"
+    plain_vcpus: int = 0
 
     def __post_init__(self) -> None:
         """Refuse an impossible scope."""
@@ -55,18 +99,28 @@ class Scope:
             raise FpstateError("vCPUs need a task to run them", expected="--tasks of at least 1")
         if not self.tasks:
             raise FpstateError("a scope without tasks has nothing to check", expected="--tasks of at least 1")
+        if not 0 <= self.plain_vcpus <= self.vcpus:
+            given = f"{self.plain_vcpus} of {self.vcpus} vCPUs are to be plain"
+            raise FpstateError(given, expected=f"0 to {self.vcpus}")
+        if self.boot not in BOOTS:
+            raise unknown_name("state of registers at boot", self.boot, BOOTS)
         kinds_of(self.events)
 
     def describe(self) -> str:
         """Return the scope as one line."""
         what = ", ".join(f"{getattr(self, n)} {n}" for n in LIMITS)
-        return f"{what}; events: {','.join(self.events)}"
+        boot = "; registers at boot: initial" if self.boot == "initial" else ""
+        plain = f", {self.plain_vcpus} of them plain" if self.plain_vcpus else ""
+        return f"{what}{plain}; events: {','.join(self.events)}{boot}"
 
 
 def kinds_of(events: Iterable[str]) -> int:
-    """Return the set of kinds of moves that names stand for, as bits. FpstateError for an unknown name."""
+    """Return the set of kinds of moves that names stand for, as bits, with what must follow them.
+
+    FpstateError for an unknown name, and for a set that leaves nothing or cannot come to an end.
+    """
     names = {name: (k,) for k, name in KIND_NAMES.items()} | GROUPS | {"all": order.MOVES}
-    bits = 0
+    bits, taken_away = 0, 0
     chosen = list(events)
     if not chosen or "-base" in chosen or "-all" in chosen:
         raise FpstateError(f"'{','.join(chosen)}' leaves nothing to check", expected="events or groups besides 'base'")
@@ -77,13 +131,46 @@ def kinds_of(events: Iterable[str]) -> int:
         if name not in names:
             raise unknown_name("event", name, names)
         for kind in names[name]:
-            bits = bits & ~(1 << kind) if given.startswith("-") else bits | 1 << kind
+            if given.startswith("-"):
+                bits, taken_away = bits & ~(1 << kind), taken_away | 1 << kind
+            else:
+                bits |= 1 << kind
+    for begin, ends in ENDS.items():
+        for end in ends:
+            if bits >> begin & 1 and taken_away & ~bits & 1 << end:
+                what = f"'{','.join(chosen)}' has {KIND_NAMES[begin]}, and takes {KIND_NAMES[end]} away"
+                raise FpstateError(what, expected=f"both, or neither: without {KIND_NAMES[end]} nothing could follow")
+            bits |= (bits >> begin & 1) << end
     return bits
 
 
-def build(scope: Scope, rows: Rows) -> tuple[Bounds, World]:
-    """Return a scope as the compiled code takes it, and the world it starts from."""
+def named_kinds(events: Iterable[str]) -> list[int]:
+    """Return the kinds of moves that are named one by one, not as part of a group."""
+    numbers = {name: kind for kind, name in KIND_NAMES.items()}
+    return [numbers[name] for name in events if name in numbers]
+
+
+def _refuse_absent(scope: Scope, features: int) -> None:
+    """Raise FpstateError for an event asked for by name that cannot happen in a scope."""
+    of_vcpus = (*GROUPS["kvm"], *GROUPS["vcpu_writes"], *order.WIDE_MOVES[F_GUEST_SVE])
+    for kind in named_kinds(scope.events):
+        needs = [FEATURE_NAMES[f] for f, kinds in order.WIDE_MOVES.items() if kind in kinds and not features & f]
+        lack = ""
+        if needs:
+            lack = f"feature '{needs[0]}', which this world has not: --features {needs[0]}"
+        elif kind in of_vcpus and not scope.vcpus:
+            lack = "a vCPU: --vcpus 1"
+        elif kind in GROUPS["hotplug"] and scope.cpus < 2:
+            lack = "a CPU that stays up: --cpus 2"
+        if lack:
+            raise FpstateError(f"event '{KIND_NAMES[kind]}' cannot happen in this scope", expected=lack)
+
+
+def build(scope: Scope, rows: Rows, *, zeros: bool = True) -> tuple[Bounds, World]:
+    """Return a scope as the compiled code takes it, and the world it starts from; `zeros` as in `new_world`."""
     features = features_of(rows.policy)
+    _refuse_absent(scope, features)
+    unhandled = (int(e) for e in IF_HANDLED if rows.handler(e) is None and int(e) not in named_kinds(scope.events))
     absent = (k for feature, kinds in order.WIDE_MOVES.items() if not features & feature for k in kinds)
     flags = {f.name: 1 << f.shift for f in rows.fields.lists["Task"] if not f.pointer}
     _, task_word, vcpu_word = rows.fields.words
@@ -92,7 +179,8 @@ def build(scope: Scope, rows: Rows) -> tuple[Bounds, World]:
         scope.tasks,
         scope.kthreads,
         scope.vcpus,
-        events=kinds_of(scope.events) & ~sum(1 << k for k in absent),
+        events=kinds_of(scope.events) & ~sum(1 << k for k in {*absent, *unhandled}),
+        vcpu_mutex=rows.policy.vcpu_mutex,
         preempt_neon=rows.policy.preemptible_neon,
         task_word=task_word,
         vcpu_word=vcpu_word,
@@ -103,7 +191,15 @@ def build(scope: Scope, rows: Rows) -> tuple[Bounds, World]:
     first_kthread = first_task + scope.tasks
     first_vcpu = first_kthread + scope.kthreads
     x = np.arange(first_vcpu + scope.vcpus)
-    world = new_world(scope.cpus, x >= first_vcpu, rows.fields.words, features)
+    world = new_world(
+        scope.cpus, x >= first_vcpu, rows.fields.words, features, dirty=rows.policy.dirty_bit, zeros=zeros
+    )
+    plain = np.flatnonzero(x >= len(x) - scope.plain_vcpus)
+    if features and len(plain):
+        world.context[plain, PLAIN] = 1
+        rows.without_features(world, np.isin(x, plain))
+    if scope.boot == "initial":
+        world.cpu[:, [REGISTERS + k for k in range(V, classes_end(world), PER_CLASS) if k != ZCR]] = ZEROS
     rows.clear_mm(world, (x < first_task) | (x >= first_kthread) & (x < first_vcpu))
     order.start(world)
     return bounds, world

@@ -19,6 +19,7 @@ from fpstate.world.state import (
     RUNS,
     SOFTIRQS,
     WORD,
+    ZEROS,
     World,
     context_of,
     owner_of,
@@ -62,6 +63,8 @@ def tell(walk: Walk, choices: list[int], broken: int, verdict: int) -> Path:
         return Path(steps, code, 0, "", "")
     victim = victim_of(walk)
     wrong = f"{walk.names[victim]} {IN_WORDS.get(verdict, 'is left in a state that must not be')}"
+    if "upper" in walk.rows.policy.features:  # the same class of the world
+        wrong = wrong.replace("FPMR", "upper halves")
     if verdict == WRONG_VALUE:
         wrong += f": the registers hold {registers(walk, walk.worlds[-2], int(cpu_of(walk.moves[-1])))}"
     return Path(steps, code, broken, wrong, blame(walk, victim, verdict))
@@ -93,7 +96,7 @@ def registers(walk: Walk, world: World, c: int) -> str:
     label = int(world.cpu[c, REGISTERS])
     owner = owner_of(label)
     if owner <= SOFTIRQS:
-        return "softirq's" if owner else "nobody's"
+        return "softirq's" if owner else "zeros" if label == ZEROS else "nobody's"
     x = context_of(owner)
     if owner & 1:
         return f"kernel({walk.names[x]})"
@@ -109,7 +112,8 @@ def operations(walk: Walk, r: int, who: str, other: str) -> list[str]:
     names = {TASK: who, SECOND_ONE: other, ITS_STASH: "host copy", TASK_KERNEL: f"kernel({who})"}
     names |= {SECOND_KERNEL: f"kernel({other})"}
     names |= {ELSEWHERE + i: f"whom {name} names" for i, name in enumerate(pointers)}
-    return [op_text(int(op), names) for op in row[R_OPS + 1 : R_OPS + 1 + row[R_OPS]]]
+    texts = [op_text(int(op), names) for op in row[R_OPS + 1 : R_OPS + 1 + row[R_OPS]]]
+    return [t.replace(" fpmr ", " upper ") for t in texts] if "upper" in walk.rows.policy.features else texts
 
 
 def fields(walk: Walk, world: World, kind: str, x: int) -> list[str]:

@@ -46,9 +46,9 @@ class Walk:
 class Walker(Walk):
     """A walk within a scope, which knows what may happen next."""
 
-    def __init__(self, rows: Rows, scope: Scope) -> None:
-        """Begin at the start of the scope's world."""
-        self.bounds, world = build(scope, rows)
+    def __init__(self, rows: Rows, scope: Scope, *, zeros: bool = True) -> None:
+        """Begin at the start of the scope's world; `zeros` as in `new_world`."""
+        self.bounds, world = build(scope, rows, zeros=zeros)
         self.scope = scope
         super().__init__(rows, names_of(scope), world)
 

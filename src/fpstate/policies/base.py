@@ -58,8 +58,10 @@ FEATURES = {
     "guest-sve": "guests use SVE too",
     "sme": "tasks use streaming mode and ZA",
     "fpmr": "tasks and guests use FPMR",
+    "upper": "upper halves of registers that are saved apart (x86 YMM, LoongArch LSX), and that V does not touch",
     "aarch32": "guests are 32-bit and own FPEXC32_EL2",
     "nvhe": "the hypervisor runs at EL2 and the host below it",
+    "dirty-bit": "hardware notes when FP registers are written (RISC-V sstatus.FS and VS)",
     "barriers": "a changed trap setting takes effect at the next ISB or exception return only",
 }
 """What a world may have beside FPSIMD and VHE. A policy says which of them it supports."""
@@ -85,12 +87,19 @@ class Policy:
     preemptible_neon: ClassVar[bool] = False
     """Kernel NEON sections can be preempted, and softirqs may use NEON inside them (Linux arm64 since v6.8)."""
 
+    kernel_traps: ClassVar[tuple[str, ...]] = ()
+    """Traps, as fields of a Cpu, that stop kernel code as well as user mode while they are armed: ("user_fp_trap",) for
+    CR0.TS, or CPACR_EL1.FPEN = 0. The kernel's own operations behind one of them break property kernel-trap."""
+
+    vcpu_mutex: ClassVar[bool] = True
+    """Other threads cannot read or write the registers of a vCPU while it is in KVM_RUN (vcpu->mutex of KVM)."""
+
     features: ClassVar[frozenset[str]] = frozenset()
     """The features of the world this class is for (`with_features`)."""
     supports: ClassVar[frozenset[str]] = frozenset()
     """The features this policy knows about, of FEATURES."""
 
-    sve = guest_sve = sme = fpmr = aarch32 = nvhe = barriers = False
+    sve = guest_sve = sme = fpmr = upper = aarch32 = nvhe = dirty_bit = barriers = False
     """Whether this run has the feature (`with_features`), as kernel code asks by system_supports_sve() and the like."""
 
     class Cpu:
@@ -106,6 +115,8 @@ class Policy:
         """The guest's next SVE use traps (CPTR_EL2.TZ; CPACR_EL1.ZEN clear on VHE)."""
         user_sme_trap: bool = when("sme", True)
         """User mode's next SME instruction traps (CPACR_EL1.SMEN)."""
+        dirty: bool = when("dirty-bit", False)
+        """User mode or a guest has written FP registers since this was cleared. Hardware sets it."""
         sm: bool = when("sme", False)
         """SVCR.SM: the CPU is in streaming mode. Read it; `set_svcr` and `smstop` change it."""
         za: bool = when("sme", False)
@@ -120,7 +131,11 @@ class Policy:
             _only_in_a_handler()
 
         def clear(self, context: Context) -> None:
-            """Set the registers to the initial state of `context` (zeros) without reading memory."""
+            """Set the registers to the initial state of `context` (zeros) without reading memory.
+
+            For the task in its handler `signal`: the frame is built from the image as it is at this point, and the
+            task's own signal handler begins with the initial state.
+            """
             _only_in_a_handler()
 
         def stash_host(self) -> None:
@@ -133,6 +148,10 @@ class Policy:
 
         def overwrite(self, context: Context) -> None:
             """Write a whole new value into the image: zeros at exec, the frame at sigreturn, reset values."""
+            _only_in_a_handler()
+
+        def new_place(self, context: Context) -> None:
+            """Let the image be at another place in memory, which holds rubbish (the next frame on a stack)."""
             _only_in_a_handler()
 
         def edit(self, context: Context) -> None:
@@ -172,8 +191,8 @@ class Policy:
             """Put the vector length of `context` in force; for a vCPU the longest its guest may choose."""
             _only_in_a_handler()
 
-        def alloc_sve(self, context: Context | None) -> None:
-            """Allocate storage for the SVE form, or zero what there is."""
+        def alloc_sve(self, context: Context | None, flush: bool = True) -> None:
+            """Allocate storage for the SVE form, all zeros; what there is already is zeroed, or left if not `flush`."""
             _only_in_a_handler()
 
         def free_sve(self, context: Context | None) -> None:
@@ -199,19 +218,27 @@ class Policy:
         # With feature sme, fpmr, aarch32 or guest-sve: one register class of the image alone.
 
         def save_part(self, part: str, context: Context | None) -> None:
-            """Copy the registers "za", "fpmr", "fpexc" or "zcr" (a guest's own vector length) to the image."""
+            """Copy the registers "za", "fpmr", "upper", "fpexc" or "zcr" (a guest's own vector length) to the image."""
             _only_in_a_handler()
 
         def load_part(self, part: str, context: Context | None) -> None:
             """Copy that part of the image to the registers."""
             _only_in_a_handler()
 
+        def stash_part(self, part: str) -> None:
+            """Copy that register class to this CPU's private copy."""
+            _only_in_a_handler()
+
+        def load_stash_part(self, part: str) -> None:
+            """Copy that part of this CPU's private copy to the registers."""
+            _only_in_a_handler()
+
         def overwrite_part(self, part: str, context: Context | None) -> None:
             """Write a new value into that part of the image."""
             _only_in_a_handler()
 
-        def alloc_za(self, context: Context | None) -> None:
-            """Allocate storage for ZA, or zero what there is."""
+        def alloc_za(self, context: Context | None, flush: bool = True) -> None:
+            """Allocate storage for ZA, in the same way."""
             _only_in_a_handler()
 
         def free_za(self, context: Context | None) -> None:
@@ -255,7 +282,9 @@ class Policy:
         """A vCPU's guest state."""
 
         has_sve: bool = when("guest-sve", True, False)
-        """vcpu_has_sve(): this guest may use SVE, and its image is in SVE form. Nobody writes it."""
+        """vcpu_has_sve(): this guest may use SVE, and its image is in SVE form. Nobody writes it, nor the next."""
+        has_fpmr: bool = when("fpmr", True, False)
+        """vcpu_has_fpmr()."""
 
     def __setattr__(self, name: str, value: object) -> None:
         """Refuse: kernel code has no memory but the fields of CPU, task and vCPU."""
@@ -270,6 +299,8 @@ def with_features(policy: type[Policy], features: Iterable[str]) -> type[Policy]
             raise unknown_name("feature", feature, FEATURES)
     if "guest-sve" in chosen or "sme" in chosen:
         chosen |= {"sve"}
+    if {"upper", "fpmr"} <= chosen:
+        raise FpstateError("features upper and fpmr are of different systems", expected="one of them")
     missing = sorted(chosen - policy.supports)
     if missing:
         known = ", ".join(sorted(policy.supports)) or "none beside FPSIMD"

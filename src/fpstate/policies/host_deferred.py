@@ -171,6 +171,11 @@ class DeferredHost(Policy):
         cpu.overwrite(vcpu)
         if vcpu.has_sve:
             cpu.overwrite_sve(vcpu)
+            cpu.overwrite_part("zcr", vcpu)
+        if self.fpmr:
+            cpu.overwrite_part("fpmr", vcpu)
+        if self.aarch32:
+            cpu.overwrite_part("fpexc", vcpu)
 
 
 class BindableHost(DeferredHost):

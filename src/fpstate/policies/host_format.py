@@ -3,7 +3,8 @@
 baa8515281b3 "Track the saved FPSIMD state type separately to TIF_SVE", deeb8f9a80fd "Have KVM explicitly say which FP
 registers to save", 8c845e273104 "Leave SVE enabled on syscall if we don't context switch". SME as of v6.2
 (8bd7f91c03d8, b42990d3bf77 in v5.19), with the fixes of e5fa85fce08b (FPMR after SVCR), 61da7c8e2a60 and c94f2f326146
-(signal frames by saved form), ea8ccfddbce0 (storage at sigreturn) and d2907cbe9ea0.
+(signal frames by saved form), ea8ccfddbce0 (storage at sigreturn), d2907cbe9ea0, a90878f297d3 (FPMR at exec) and
+d3eaab3c7090 (a task preempted in its SME trap).
 """
 
 from __future__ import annotations
@@ -126,12 +127,14 @@ class FormatHost(InPlaceHost):
         super().do_sve_acc(cpu, task)
 
     def sme_trap(self, cpu: Cpu, task: Task) -> None:
-        cpu.alloc_sve(task)  # do_sme_acc
+        cpu.alloc_sve(task, flush=False)  # do_sme_acc
         cpu.alloc_za(task)
         if task.tif_sme:
             cpu.warn()
         task.tif_sme = True
-        if not task.foreign:
+        if task.foreign:
+            self.fpsimd_flush_task_state(task)  # d3eaab3c7090
+        else:
             self.fpsimd_bind_task_to_cpu(cpu, task)
 
     def fork(self, cpu: DeferredHost.Cpu, task: Task, child: Task) -> None:
@@ -144,6 +147,7 @@ class FormatHost(InPlaceHost):
     def exec(self, cpu: Cpu, task: Task) -> None:
         super().exec(cpu, task)
         task.fp_type = Form.FPSIMD
+        self.overwrite_fpmr(cpu, task)  # a90878f297d3
         if self.sme:
             task.tif_sme = task.svcr_sm = task.svcr_za = False
             cpu.free_za(task)
@@ -179,7 +183,7 @@ class FormatHost(InPlaceHost):
         super().sigreturn_sve(cpu, task)
 
     def sigreturn_za(self, cpu: Cpu, task: Task) -> None:
-        cpu.alloc_sve(task)
+        cpu.alloc_sve(task, flush=False)
         cpu.alloc_za(task)
         cpu.overwrite_part("za", task)
         self.forget(task)

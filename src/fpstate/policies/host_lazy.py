@@ -13,11 +13,23 @@ from fpstate.policies.base import Context, Policy
 class LazyHost(Policy):
     """Minix 3 with its rules for fork, exec and signals; the others differ in names."""
 
+    kernel_traps = ("user_fp_trap",)
+
     class Cpu(Policy.Cpu):
         user_fp_trap: bool = True
         owner: Context | None = None  # fpu_owner
 
+    def lift_trap(self, cpu: Cpu) -> None:
+        """Let the kernel touch the registers: the trap stops it, too."""
+        cpu.user_fp_trap = False
+        cpu.isb()
+
+    def save_owner(self, cpu: Cpu) -> None:
+        self.lift_trap(cpu)
+        cpu.save(cpu.owner)
+
     def switch_owner(self, cpu: Cpu, to: Context | None) -> None:
+        self.lift_trap(cpu)
         if cpu.owner is not None:
             cpu.save(cpu.owner)
         if to is not None:
@@ -40,7 +52,7 @@ class LazyHost(Policy):
 
     def fork(self, cpu: Cpu, task: Policy.Task, child: Policy.Task) -> None:
         if cpu.owner is task:
-            cpu.save(task)
+            self.save_owner(cpu)
 
     def exec(self, cpu: Cpu, task: Policy.Task) -> None:
         self.release(cpu, task)
@@ -51,7 +63,7 @@ class LazyHost(Policy):
 
     def signal(self, cpu: Cpu, task: Policy.Task) -> None:
         if cpu.owner is task:
-            cpu.save(task)
+            self.save_owner(cpu)
 
     def sigreturn(self, cpu: Cpu, task: Policy.Task) -> None:
         self.release(cpu, task)

@@ -148,7 +148,9 @@ def start_of(trace: Trace, rows: Rows) -> World:
     """Return the world at the start of a trace."""
     kinds = trace.contexts.kind
     cpus = max(trace.header.cpus, int(trace.cpu.max(initial=0)) + 1)
-    world = new_world(cpus, kinds == Kind.VCPU, rows.fields.words, features_of(rows.policy))
+    world = new_world(
+        cpus, kinds == Kind.VCPU, rows.fields.words, features_of(rows.policy), dirty=rows.policy.dirty_bit
+    )
     rows.clear_mm(world, (kinds == Kind.IDLE) | (kinds == Kind.KTHREAD))
     with_sve = np.zeros(len(kinds), bool)
     with_sve[trace.object[trace.event == Event.GUEST_SVE]] = True

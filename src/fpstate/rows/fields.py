@@ -13,7 +13,7 @@ from fpstate.policies.base import Bounded, Policy, When
 
 RESERVED = {
     "guest_fp_trap": 0, "user_fp_trap": 1, "user_sve_trap": 2, "guest_sve_trap": 3, "user_sme_trap": 4, "sm": 5,
-    "za": 6,
+    "za": 6, "dirty": 7,
 }  # fmt: skip
 """Fields of a CPU that are hardware: the world knows their bits (world.state)."""
 
@@ -127,6 +127,7 @@ class Fields:
         self.lists = {kind: fields for kind, (fields, _) in both.items()}
         self.absent = {kind: absent for kind, (_, absent) in both.items()}
         self.features = policy.features
+        self.kernel_traps = policy.kernel_traps
         self._by_name = {kind: {f.name: f for f in fields} for kind, fields in self.lists.items()}
         self.words = (
             start_word(self.lists["Cpu"]),

@@ -7,7 +7,6 @@ on it and its decision is kept as a row; from then on the row serves every engin
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import signal
 import threading
@@ -23,6 +22,7 @@ from fpstate.errors import FpstateError
 from fpstate.policies.base import Policy
 from fpstate.rows import session as session_module
 from fpstate.rows.fields import Field, Fields, width
+from fpstate.rows.handlers import defined, made
 from fpstate.rows.session import ROLES, Decision, Refused, Session
 from fpstate.world.events import N_EVENTS, NEEDS, PARTICIPANTS, Event
 from fpstate.world.state import F_AARCH32, F_FPMR, F_GUEST_SVE, F_SME, F_SVE, WORD, World
@@ -86,28 +86,9 @@ def _time_limit() -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _made(policy: type[Policy]) -> Policy:
-    """Return an instance of the policy; FpstateError if it cannot be made or names a handler that is none."""
-    events = {event.name.lower() for event in PARTICIPANTS}
-    for name, value in inspect.getmembers(policy, callable):
-        if name.startswith("_") or name in events or not inspect.isfunction(value):
-            continue
-        near = difflib.get_close_matches(name, events, n=1, cutoff=0.85)
-        if near:
-            code = inspect.unwrap(value).__code__
-            given = f"policy '{policy.name}' has a method '{name}', which is no event"
-            hint = f"did you mean '{near[0]}'?"
-            raise FpstateError(given, where=f"{code.co_filename}:{code.co_firstlineno}", hint=hint)
-    try:
-        return policy()
-    except (Exception, SystemExit) as error:
-        given = f"policy '{policy.name}' cannot be made: {type(error).__name__}: {error}"
-        raise FpstateError(given, expected="a class that takes no arguments") from error
-
-
 def features_of(policy: type[Policy]) -> int:
     """Return the features of the world a policy is for, as the world's bits."""
-    bits = {"sve": F_SVE, "guest-sve": F_GUEST_SVE, "sme": F_SME, "fpmr": F_FPMR, "aarch32": F_AARCH32}
+    bits = {"sve": F_SVE, "guest-sve": F_GUEST_SVE, "sme": F_SME, "fpmr": F_FPMR, "upper": F_FPMR, "aarch32": F_AARCH32}
     return sum(bits.get(feature, 0) for feature in policy.features)
 
 
@@ -120,7 +101,7 @@ class Rows:
     def __init__(self, policy: type[Policy], *, interruptible: bool = False) -> None:
         """Prepare to learn from `policy`. If `interruptible`, a handler's `yield` ends a row; else it is ignored."""
         self.policy = policy
-        self.instance = _made(policy)
+        self.instance = made(policy)
         self.fields = Fields(policy)
         self.interruptible = interruptible
         self.points: list[tuple[Event, tuple[int, ...]]] = []  # event, keys of the segments before; numbered from 1
@@ -164,6 +145,12 @@ class Rows:
     def without_sve(self, world: World, vcpus: NDArray[np.bool_]) -> None:
         """Clear the field `has_sve` of some vCPUs."""
         self._clear("Vcpu", "has_sve", world, vcpus)
+
+    def without_features(self, world: World, vcpus: NDArray[np.bool_]) -> None:
+        """Clear the fields that say what features a vCPU has, of some vCPUs."""
+        for f in self.fields.lists["Vcpu"]:
+            if f.name in ("has_sve", "has_fpmr"):
+                self._clear("Vcpu", f.name, world, vcpus)
 
     def _clear(self, kind: str, name: str, world: World, whose: NDArray[np.bool_]) -> None:
         for f in self.fields.lists[kind]:
@@ -372,8 +359,7 @@ class Rows:
         """Return file and line of the handler of `event`."""
         handler = self.handler(event)
         assert handler is not None
-        code = inspect.unwrap(handler).__code__
-        return f"{code.co_filename}:{code.co_firstlineno}"
+        return defined(handler)
 
     def _point(self, event: Event, keys: tuple[int, ...]) -> int:
         """Return the number of the point after these segments, a new one if need be."""

@@ -21,6 +21,7 @@ PLAIN_OPS = {
     "overwrite": operations.OVERWRITE,
     "edit": operations.EDIT,
     "fetch": operations.FETCH,
+    "new_place": operations.NEW_PLACE,
 }
 SVE_OPS = {
     "save_sve": wide.SAVE_SVE,
@@ -28,18 +29,17 @@ SVE_OPS = {
     "widen": wide.WIDEN,
     "narrow": wide.NARROW,
     "set_vl": wide.SET_VL,
-    "alloc_sve": wide.ALLOC_SVE,
     "free_sve": wide.FREE_SVE,
     "overwrite_sve": wide.OVERWRITE_SVE,
     "edit_sve": wide.EDIT_SVE,
     "frame_sve": wide.FRAME_SVE,
-    "alloc_za": wide.ALLOC_ZA,
     "free_za": wide.FREE_ZA,
 }
 PART_OPS = {"save_part": wide.SAVE_CLASS, "load_part": wide.LOAD_CLASS, "overwrite_part": wide.OVERWRITE_CLASS}
+ALLOC_OPS = {"alloc_sve": wide.ALLOC_SVE, "alloc_za": wide.ALLOC_ZA}
 CPU_OPS = {"zero_sve": wide.ZERO_SVE, "drop_sve": wide.DROP_SVE, "force_fpexc": wide.FORCE_FPEXC, "warn": wide.WARN}
 OPS = PLAIN_OPS | SVE_OPS
-PARTS = {"zcr": ZCR, "za": ZA, "fpmr": FPMR, "fpexc": FPEXC}
+PARTS = {"zcr": ZCR, "za": ZA, "fpmr": FPMR, "upper": FPMR, "fpexc": FPEXC}
 MODE_FIELDS = ("sm", "za")
 GATES = ("guest_fp_trap", "guest_sve_trap", "user_fp_trap", "user_sme_trap")
 """Traps that kernel code itself can run into. User SVE is enabled apart from the kernel's (CPACR_EL1.ZEN)."""
@@ -55,11 +55,13 @@ TOUCHES_REGISTERS = (
     wide.SET_VL,
     wide.SET_SVCR,
 )
-OP_NAMES = {number: name for name, number in (OPS | PART_OPS | CPU_OPS).items()}
+OP_NAMES = {number: name for name, number in (OPS | PART_OPS | ALLOC_OPS | CPU_OPS).items()}
 OP_NAMES |= {
     operations.OOPS: "oops",
+    operations.BUILD_FRAME: "signal frame built for",
     wide.SET_SVCR: "set_svcr",
     wide.UNSYNCHRONISED: "touches FP registers before the ISB",
+    operations.BEHIND_TRAP: "touches FP registers behind a trap",
 }
 
 
@@ -68,8 +70,10 @@ def op_text(code: int, names: dict[int, str]) -> str:
     op, target, part = code & 255, code >> 8 & 15, code >> 12
     if op == wide.SET_SVCR:
         return f"set_svcr {('none', 'SM', 'ZA', 'SM and ZA')[part]}"
-    if op in CPU_OPS.values() or op == wide.UNSYNCHRONISED:
+    if op in CPU_OPS.values() or op in (wide.UNSYNCHRONISED, operations.BEHIND_TRAP):
         return OP_NAMES[op]
+    if op in ALLOC_OPS.values():
+        return f"{OP_NAMES[op]} {names.get(target, 'nobody')}{', as it is if there is any' if part else ''}"
     which = next((f" {name}" for name, number in PARTS.items() if number == part), "") if part else ""
     return f"{OP_NAMES[op].removesuffix('_part')}{which} {names.get(target, 'nobody')}"
 
@@ -148,6 +152,14 @@ class CpuEntity(Entity):
         """Load one register class."""
         self._part("load_part", part, context)
 
+    def stash_part(self, part: str) -> None:
+        """Save one register class to the stash."""
+        self._part("save_part", part, table.ITS_STASH)
+
+    def load_stash_part(self, part: str) -> None:
+        """Load one register class from the stash."""
+        self._part("load_part", part, table.ITS_STASH)
+
     def overwrite_part(self, part: str, context: object) -> None:
         """Write one register class in memory."""
         self._part("overwrite_part", part, context)
@@ -155,7 +167,22 @@ class CpuEntity(Entity):
     def _part(self, name: str, part: str, context: object) -> None:
         if part not in PARTS:
             raise Refused(str(unknown_name("part of an image", part, PARTS)))
-        self._session.operation(PART_OPS[name], self._session.target(name, context), PARTS[part])
+        if part in ("fpmr", "upper") and part not in self._session.catalogue.features:
+            raise Refused(f"asks for part '{part}' in a world that has no such registers; test for the feature first")
+        target = table.ITS_STASH if context == table.ITS_STASH else self._session.target(name, context)
+        self._session.operation(PART_OPS[name], target, PARTS[part])
+
+    def alloc_sve(self, context: object, flush: bool = True) -> None:
+        """Allocate storage for the SVE form."""
+        self._alloc("alloc_sve", context, flush)
+
+    def alloc_za(self, context: object, flush: bool = True) -> None:
+        """Allocate storage for ZA."""
+        self._alloc("alloc_za", context, flush)
+
+    def _alloc(self, name: str, context: object, flush: bool) -> None:
+        keep = 0 if flush else wide.KEEP
+        self._session.operation(ALLOC_OPS[name], self._session.target(name, context), keep)
 
     def set_svcr(self, sm: bool, za: bool) -> None:
         """Write SVCR."""
@@ -249,6 +276,7 @@ class Session:
         self.known: dict[tuple[str, str], Any] = {}
         self.inside: list[str] = []  # kernel functions entered and not left
         self.unsynchronised = False  # a trap was lifted, and no ISB has come since
+        self.framed = False  # the signal frame is built
         self.segment = 0  # how many points of the handler lie behind
 
     def next_segment(self, choose: Callable[[str, Field], int]) -> None:
@@ -327,6 +355,12 @@ class Session:
         """Return the code of a value assigned; Refused if the field cannot hold it."""
         if f.pointer == "cpu" and (value is None or value is self.entities["cpu"]):
             return 0 if value is None else 1
+        if f.pointer == "cpu" and isinstance(value, Elsewhere) and value.origin[0] != "cpu":
+            if value.segment != self.segment:
+                where = ".".join(value.origin)
+                raise Refused(f"copies what {where} named before a point where others may run; read it again")
+            of, name = value.origin
+            return table.POINTER_COPY + 2 * (of == "second") + self.fields(of)[name].shift
         if f.pointer == "context" and not isinstance(value, Elsewhere):
             return 0 if value is None else self.target(f"{f.name} =", value)
         if not f.pointer and any(type(v) is type(value) and v == value for v in f.values):
@@ -357,6 +391,11 @@ class Session:
             raise Refused(
                 f"asks for {OP_NAMES[op]} in a world that has FPSIMD registers only; test for the feature first"
             )
+        if self.event == Event.SIGNAL and (op, target) == (operations.CLEAR, table.TASK) and not self.framed:
+            self.framed = True  # the frame is what the image holds now; the handler begins with the initial state
+            self.decision.ops.append((operations.BUILD_FRAME, table.TASK, 0))
+        if op in TOUCHES_REGISTERS and any(self.read("cpu", trap) for trap in self.catalogue.kernel_traps):
+            self.decision.ops.append((operations.BEHIND_TRAP, table.TASK, 0))
         if self.unsynchronised and op in TOUCHES_REGISTERS:
             self.decision.ops.append((wide.UNSYNCHRONISED, table.TASK, 0))
         self.decision.trace.append((self.inside[-1] if self.inside else "", op))

@@ -65,9 +65,15 @@ class Event(IntEnum):
     PTRACE_STREAMING = 49  # task writes streaming-mode registers of next (regset NT_ARM_SSVE): SM is set, V and Z
     PTRACE_ZA = 50  # task writes ZA of next (regset NT_ARM_ZA), which enables it
     SIGRETURN_ZA = 51  # the frame has a ZA record and no SVE record
+    PTRACE_READ = 52  # task reads the FP state of next, which is stopped (a debugger, a core dump)
+    PTRACE_VL = 53  # task sets the vector length of next, which is stopped: its SVE and ZA state is lost, V is kept
+    VCPU_GETREG = 54  # task reads the registers of a vCPU, which is not loaded (KVM_GET_ONE_REG)
+    VCPU_UNBIND = 55  # task takes a vCPU from the thread that has it in KVM_RUN, which is not in the guest
+    GUEST_CONTROL = 56  # between guest runs, kernel code does for a guest what it asked of its FP control register
+    IPI = 57  # another CPU interrupts kernel code on this one
 
 
-N_EVENTS = 52
+N_EVENTS = 58
 
 MAYBE = {
     Event.RET_TO_USER_MAYBE: Event.RET_TO_USER,
@@ -118,6 +124,12 @@ PARTICIPANTS: dict[Event, tuple[str, ...]] = {
     Event.PTRACE_STREAMING: ("task", "next"),
     Event.PTRACE_ZA: ("task", "next"),
     Event.SIGRETURN_ZA: ("task",),
+    Event.PTRACE_READ: ("task", "next"),
+    Event.PTRACE_VL: ("task", "next"),
+    Event.VCPU_GETREG: ("task", "vcpu"),
+    Event.VCPU_UNBIND: ("task", "vcpu"),
+    Event.GUEST_CONTROL: ("task", "vcpu"),
+    Event.IPI: ("task",),
 }
 """Events a policy may handle, and who takes part beside the CPU."""
 
@@ -128,8 +140,35 @@ NEEDS: dict[Event, str] = {
     **dict.fromkeys((*_SVE, Event.EFI_BEGIN, Event.EFI_END), "sve"),
     **dict.fromkeys(_SME, "sme"),
     Event.GUEST_SVE_TRAP: "guest-sve",
+    Event.PTRACE_VL: "sve",
+    Event.GUEST_CONTROL: "aarch32",
 }
 """Events that only a world with a feature has."""
+
+
+PREEMPTIBLE: frozenset[Event] = frozenset(
+    (
+        Event.SYSCALL, Event.RET_TO_USER, Event.FORK, Event.EXEC, Event.EXIT, Event.SIGNAL, Event.SIGRETURN,
+        Event.PTRACE_WRITE, Event.VCPU_SETREG, Event.VCPU_RESET, Event.VCPU_FREE, Event.USER_FP_TRAP, Event.INTERRUPT,
+        Event.VL_CHANGE, Event.SIGRETURN_SVE, Event.SIGRETURN_ZA, Event.PTRACE_SVE, Event.PTRACE_STREAMING,
+        Event.PTRACE_ZA, Event.SVE_TRAP, Event.SME_TRAP, Event.SMCCC, Event.RUN_EXIT,
+        Event.PTRACE_READ, Event.PTRACE_VL, Event.VCPU_GETREG, Event.VCPU_UNBIND, Event.GUEST_CONTROL,
+    )
+)  # fmt: skip
+"""Events whose handler may be interrupted at its points by softirqs and by the scheduler."""
+SOFTIRQ_ONLY: frozenset[Event] = frozenset(
+    (
+        Event.VCPU_LOAD, Event.VCPU_PUT, Event.KERNEL_NEON_BEGIN, Event.KERNEL_NEON_END, Event.RUN_ENTER,
+        Event.GUEST_ENTER, Event.GUEST_EXIT, Event.GUEST_FP_TRAP, Event.GUEST_SVE_TRAP,
+    )
+)  # fmt: skip
+"""The same by softirqs alone. In all other handlers nothing may come between, so a point in them is refused."""
+
+
+IF_HANDLED: frozenset[Event] = frozenset(
+    (Event.PTRACE_READ, Event.PTRACE_VL, Event.VCPU_GETREG, Event.VCPU_UNBIND, Event.GUEST_CONTROL, Event.IPI)
+)
+"""Events that not every system has: they happen under a policy that handles them, or if they are asked for by name."""
 
 
 class Truth(IntEnum):

@@ -17,13 +17,17 @@ from fpstate.world.state import (
     KERNEL_IMAGE,
     LATEST,
     MODE,
+    NOBODYS,
     POINTER,
     REGISTERS,
     STASH,
     VERSION,
     WORD,
+    ZEROS,
+    V,
     World,
     context_of,
+    latest_label,
     own,
 )
 from fpstate.world.table import (
@@ -37,7 +41,7 @@ from fpstate.world.table import (
     named,
     set_pointers,
 )
-from fpstate.world.verdicts import NULL_POINTER, OK, USE_AFTER_FREE
+from fpstate.world.verdicts import NULL_POINTER, OK, TRAP_IN_KERNEL, USE_AFTER_FREE
 
 SAVE: Final = 1  # registers to the target's place
 LOAD: Final = 2  # the target's place to registers
@@ -47,6 +51,9 @@ EDIT: Final = 5  # the same for a change of part of it: the image must be up to 
 OOPS: Final = 6  # kernel code followed a pointer to nobody
 FETCH: Final = 7  # interrupt the CPU the target names: it saves the target if its record names it, and forgets it
 # 8 to 28: world.wide
+NEW_PLACE: Final = 31  # the image is at another place from now on, which holds rubbish
+BUILD_FRAME: Final = 30  # the signal frame is built, and the handler begins with the initial state
+BEHIND_TRAP: Final = 29  # kernel code touches the registers behind a trap that stops it, too
 
 # Counters in `Report.counts`. Host: a task's image or the stash; guest: a vCPU's image; kernel: kernel-mode state.
 N_SAVE_HOST: Final = 0
@@ -108,11 +115,20 @@ def fetch(w: World, x: int, c: int, report: Report) -> None:
 
 
 @inline
+def was_up_to_date(w: World, x: int, label: int) -> bool:
+    """Tell whether `label` was the value of context `x` before the latest one."""
+    before = w.context[x, LATEST] - VERSION
+    return bool(label == before or (label == ZEROS and w.context[x, INITIAL] == before))
+
+
+@inline
 def carry_out(w: World, code: int, c: int, t: int, s: int, report: Report) -> int:
     """Carry out one operation of a row (as in `R_OPS`) on CPU `c`; return what went wrong."""
     op = code & 255
     if op == OOPS:
         return NULL_POINTER
+    if op == BEHIND_TRAP:
+        return TRAP_IN_KERNEL
     owner = named(w, code >> 8 & 15, c, t, s)
     x = context_of(owner)
     if op == SAVE or op == LOAD:
@@ -125,12 +141,14 @@ def carry_out(w: World, code: int, c: int, t: int, s: int, report: Report) -> in
             w.cpu[c, REGISTERS] = read_place(w, owner, c)
             report.counts[N_LOAD_HOST + whose(w, owner)] += 1
     elif op == CLEAR:
-        w.cpu[c, REGISTERS] = w.context[x, INITIAL]
+        w.cpu[c, REGISTERS] = ZEROS if w.zeros else w.context[x, INITIAL]
         report.counts[N_CLEAR] += 1
+    elif op == NEW_PLACE:
+        write_place(w, owner, c, NOBODYS)
     elif op == FETCH:
         fetch(w, x, c, report)
-    elif op == OVERWRITE or read_place(w, owner, c) == w.context[x, LATEST] - VERSION:
-        write_place(w, owner, c, w.context[x, LATEST])
+    elif op == OVERWRITE or was_up_to_date(w, x, read_place(w, owner, c)):
+        write_place(w, owner, c, latest_label(w, V, x))
     return OK
 
 

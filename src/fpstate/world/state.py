@@ -31,6 +31,8 @@ class World(Struct):
     cpu: Ints  # [CPU, one of the next block]
     context: Ints  # [context, one of the block after it]
     features: int  # what the world has beside V, as F_*
+    dirty: int  # 1: hardware notes that registers were written (DIRTY)
+    zeros: int  # 1: zeros are nobody's, so right for whoever is to have them; 0: each context has zeros of its own
 
 
 # What is known of a CPU. Labels are those of class V; those of class k stand k columns further.
@@ -45,7 +47,7 @@ STASH: Final = 6  # label of its private copy of somebody's registers
 IS_VCPU: Final = 3  # 1 for a vCPU
 MODE: Final = 4  # what a thread is doing, or whether the context exists at all (paths.order)
 RUNS: Final = 5  # the vCPU a thread has in KVM_RUN, as context + 1
-FRAME: Final = 6  # 1 while a signal frame of the thread waits for its sigreturn
+FRAME: Final = 6  # 1 while a signal frame of the thread waits for its sigreturn; FRAME_BUILT
 POINT: Final = 7  # where inside a handler the thread was interrupted (a point number), 0 not inside one
 SECOND: Final = 8  # the second participant of that handler, as context + 1, 0 not inside one
 KERNEL_IMAGE: Final = 9  # label of the image of the thread's kernel-mode state
@@ -60,6 +62,7 @@ IN_SYSCALL: Final = 37  # 1: the task is inside a system call
 SVCR: Final = 38  # the mode the task believes to be in: bit 0 SM, bit 1 ZA
 SVE_FRAME: Final = 39  # 1: the signal frame has an SVE record
 SVE_IMAGE: Final = 40  # label of V in the SVE form of the image; of Z it is IMAGE + Z
+PLAIN: Final = 41  # 1: a vCPU that has none of the further features
 
 # Records have as many columns, the last for `check`. The numbers are multiples of what a vector register of the host
 # holds: copies and comparisons of whole records are the most frequent thing there is.
@@ -86,8 +89,10 @@ GUEST_SVE_TRAP: Final = 8  # the guest's next SVE use (CPTR_EL2.TZ)
 USER_SME_TRAP: Final = 16  # user mode's next SME instruction (CPACR_EL1.SMEN)
 SM: Final = 32  # the CPU is in streaming mode (SVCR.SM)
 ZA_ON: Final = 64  # ZA is enabled (SVCR.ZA)
+DIRTY: Final = 128  # user mode or a guest has written FP registers since kernel code cleared this (sstatus.FS)
 MODE_SHIFT: Final = 5  # SVCR is WORD >> MODE_SHIFT & 3
 
+FRAME_BUILT: Final = 2  # value of FRAME while the signal's handler goes on after its frame was built
 FREE: Final = 6  # value of MODE: the context does not exist; the other modes are in paths.order
 SVE_STORE: Final = 1
 ZA_STORE: Final = 2
@@ -142,14 +147,41 @@ def classes_end(w: World) -> int:
     return CLASSES_END if w.features else PER_CLASS
 
 
-def new_world(cpus: int, is_vcpu: NDArray[np.bool_], words: tuple[int, int, int], features: int = 0) -> World:
+@inline
+def is_latest(w: World, k: int, x: int, label: int) -> bool:
+    """Tell whether `label` is the latest value of class `k` of context `x`; zeros are if that value is zeros."""
+    latest = w.context[x, LATEST + k]
+    return bool(label == latest or (label == ZEROS and w.context[x, INITIAL + k] == latest))
+
+
+@inline
+def latest_label(w: World, k: int, x: int) -> int:
+    """Return the label of the latest value of class `k` of context `x`: that of zeros, where they are nobody's."""
+    zeros = w.context[x, INITIAL + k] == w.context[x, LATEST + k] and (k == Z or (w.zeros and k != ZCR))
+    return ZEROS if zeros else int(w.context[x, LATEST + k])
+
+
+def new_world(
+    cpus: int,
+    is_vcpu: NDArray[np.bool_],
+    words: tuple[int, int, int],
+    features: int = 0,
+    *,
+    dirty: bool = False,
+    zeros: bool = True,
+) -> World:
     """Return a world at its start: every context's initial state is in its image, all registers are nobody's.
 
     `is_vcpu` has one entry per context; `words` are the initial words of a CPU, a task and a vCPU; `features` as F_*.
+    `dirty`: hardware notes that registers were written.
+    `zeros`: the zeros of an initial state are nobody's. If they are not, whatever reads another's is taken to be wrong:
+    a world with fewer states, in which less holds.
     """
     n = len(is_vcpu)
     columns = WIDE_COLUMNS if features else COLUMNS
-    w = World(np.zeros((cpus, columns), np.int64), np.zeros((n + 1, columns), np.int64), features)
+    w = World(
+        np.zeros((cpus, columns), np.int64), np.zeros((n + 1, columns), np.int64), features, int(dirty), int(zeros)
+    )
     w.cpu[:, WORD] = words[0]
     x = w.context[:n]  # a view
     first = 2 * np.arange(n) + 2 + VERSION  # own(x), version 1
@@ -159,18 +191,20 @@ def new_world(cpus: int, is_vcpu: NDArray[np.bool_], words: tuple[int, int, int]
     for k in range(V, classes_end(w), PER_CLASS):
         x[:, IMAGE + k] = x[:, LATEST + k] = x[:, INITIAL + k] = first
         x[:, BIRTH + k] = first - VERSION
+    if zeros:
+        x[:, [IMAGE + k for k in range(V, classes_end(w), PER_CLASS) if k != ZCR]] = ZEROS
     if features:
         x[:, IMAGE + Z] = ZEROS
         x[:, IN_SYSCALL] = ~is_vcpu
         if features & F_GUEST_SVE:  # KVM allocates a vCPU's storage when its features are finalised
             x[is_vcpu, STORAGE] = SVE_STORE
-            x[is_vcpu, SVE_IMAGE] = first[is_vcpu]
+            x[is_vcpu, SVE_IMAGE] = x[is_vcpu, IMAGE]
     return w
 
 
 def copy_of(w: World) -> World:
     """Return a copy that shares nothing with `w`."""
-    return World(w.cpu.copy(), w.context.copy(), w.features)
+    return World(w.cpu.copy(), w.context.copy(), w.features, w.dirty, w.zeros)
 
 
 @inline

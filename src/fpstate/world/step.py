@@ -12,22 +12,30 @@ from fpstate.world.events import Event
 from fpstate.world.operations import N_GUEST_TRAP, N_USER_TRAP, run_row
 from fpstate.world.state import (
     BIRTH,
+    DIRTY,
+    F_GUEST_SVE,
+    FRAME,
+    FRAME_BUILT,
     GUEST_FP_TRAP,
     IMAGE,
     INITIAL,
+    IS_VCPU,
     KERNEL_LATEST,
     LATEST,
     NOBODYS,
+    PLAIN,
     POINTER,
     REGISTERS,
     SOFTIRQS,
+    SVE_IMAGE,
     USER_FP_TRAP,
     VERSION,
     WORD,
-    ZEROS,
     V,
     World,
+    is_latest,
     is_own,
+    latest_label,
     own,
     owner_of,
 )
@@ -35,9 +43,11 @@ from fpstate.world.table import A_ROW, H_BASE, NO_HANDLER, NOT_HANDLED, NOT_LEAR
 from fpstate.world.verdicts import (
     KERNEL_VALUE_LOST,
     LEAKING_FRAME,
+    LEAKING_READ,
     NO_ROW,
     OK,
     STALE_FRAME,
+    STALE_READ,
     TRAP_NOT_SERVED,
     WRONG_VALUE,
 )
@@ -53,6 +63,8 @@ _NEON_BEGIN: Final = int(Event.KERNEL_NEON_BEGIN)
 _NEON_END: Final = int(Event.KERNEL_NEON_END)
 _SOFTIRQ_BEGIN: Final = int(Event.SOFTIRQ_NEON_BEGIN)
 _EFI_BEGIN: Final = int(Event.EFI_BEGIN)
+_PTRACE_READ: Final = int(Event.PTRACE_READ)
+_VCPU_GETREG: Final = int(Event.VCPU_GETREG)
 _CPU_DOWN: Final = int(Event.CPU_DOWN)
 _CPU_UP: Final = int(Event.CPU_UP)
 _PM_ENTER: Final = int(Event.CPU_PM_ENTER)
@@ -60,7 +72,12 @@ _USER_FP_TRAP: Final = int(Event.USER_FP_TRAP)
 _GUEST_FP_TRAP: Final = int(Event.GUEST_FP_TRAP)
 
 MIND_BEFORE: Final = sum(1 << e for e in (_EXEC, _SIGRETURN, _PTRACE_WRITE, _VCPU_SETREG, _VCPU_RESET, _NEON_END))
-MIND_AFTER: Final = sum(1 << e for e in (_NEON_BEGIN, _SOFTIRQ_BEGIN, _EFI_BEGIN, _FORK, _PM_ENTER, _CPU_DOWN, _SIGNAL))
+MIND_AFTER: Final = sum(
+    1 << e
+    for e in (
+        _NEON_BEGIN, _SOFTIRQ_BEGIN, _EFI_BEGIN, _FORK, _PM_ENTER, _CPU_DOWN, _SIGNAL, _PTRACE_READ, _VCPU_GETREG,
+    )
+)  # fmt: skip
 """Events that change values themselves, before their handler runs and after it."""
 _GUEST_FP: Final = int(Event.GUEST_FP)
 _USES: Final = 1 << int(Event.USER_FP) | 1 << _GUEST_FP
@@ -77,16 +94,15 @@ def copy_of_parent(w: World, t: int, s: int) -> None:
 @inline
 def copy_image_to_child(w: World, t: int, s: int) -> None:
     """Give child `s` the parent's image: right if it was the parent's latest value, else as wrong as that."""
-    label = w.context[t, IMAGE]
-    if label == ZEROS and w.features and w.context[t, INITIAL] == w.context[t, LATEST]:
-        label = w.context[t, LATEST]  # zeros, and that is right
+    label, initial = w.context[t, IMAGE], w.context[t, INITIAL] == w.context[t, LATEST]
+    right = is_latest(w, V, t, label)
     w.context[s, BIRTH] = w.context[s, LATEST]
     w.context[s, LATEST] += VERSION
-    w.context[s, INITIAL] = own(s)
-    if not is_own(w, V, t, label):
+    w.context[s, INITIAL] = w.context[s, LATEST] if w.zeros and initial else own(s)
+    if right:
+        w.context[s, IMAGE] = latest_label(w, V, s)
+    elif not is_own(w, V, t, label):
         w.context[s, IMAGE] = label
-    elif label == w.context[t, LATEST]:
-        w.context[s, IMAGE] = w.context[s, LATEST]
     else:
         w.context[s, IMAGE] = w.context[s, BIRTH]
 
@@ -111,11 +127,19 @@ def before_row(w: World, e: int, c: int, t: int, s: int) -> int:
 def frame_verdict(w: World, t: int) -> int:
     """Return what is wrong with a signal frame built now from the image of task `t`."""
     label = w.context[t, IMAGE]
-    if label == w.context[t, LATEST]:
-        return OK
-    if label == ZEROS and w.features and w.context[t, INITIAL] == w.context[t, LATEST]:
+    if is_latest(w, V, t, label):
         return OK
     return STALE_FRAME if owner_of(label) == 0 or is_own(w, V, t, label) else LEAKING_FRAME
+
+
+@inline
+def read_verdict(w: World, x: int) -> int:
+    """Return what is wrong with reading V of context `x` from outside, now: from its image."""
+    form = SVE_IMAGE if w.features & F_GUEST_SVE and w.context[x, IS_VCPU] and not w.context[x, PLAIN] else IMAGE
+    label = w.context[x, form]
+    if is_latest(w, V, x, label):
+        return OK
+    return STALE_READ if owner_of(label) == 0 or is_own(w, V, x, label) else LEAKING_READ
 
 
 @inline
@@ -130,8 +154,11 @@ def after_row(w: World, e: int, c: int, t: int, s: int) -> int:
         copy_image_to_child(w, t, s)
     elif e == _PM_ENTER or e == _CPU_DOWN:
         w.cpu[c, REGISTERS] = NOBODYS
+    elif e == _PTRACE_READ or e == _VCPU_GETREG:
+        return read_verdict(w, s)
     elif e == _SIGNAL:
-        return frame_verdict(w, t)
+        built, w.context[t, FRAME] = w.context[t, FRAME] == FRAME_BUILT, 0
+        return OK if built else frame_verdict(w, t)
     return OK
 
 
@@ -169,9 +196,11 @@ def step(w: World, table: Table, report: Report, e: int, c: int, t: int, s: int)
 @inline
 def touch(w: World, x: int, c: int) -> int:
     """Let context `x` read and write V on CPU `c`: it reads what the registers hold, and makes its newest version."""
-    verdict = OK if w.cpu[c, REGISTERS] == w.context[x, LATEST] else WRONG_VALUE
+    verdict = OK if is_latest(w, V, x, w.cpu[c, REGISTERS]) else WRONG_VALUE
     w.context[x, LATEST] += VERSION
     w.cpu[c, REGISTERS] = w.context[x, LATEST]
+    if w.dirty:
+        w.cpu[c, WORD] |= DIRTY
     return verdict
 
 

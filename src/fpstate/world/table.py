@@ -27,6 +27,11 @@ ELSEWHERE: Final = 5  # what the CPU's first pointer names, when that is not in 
 ELSEWHERE_2: Final = 6  # the same for its second pointer
 ITS_STASH: Final = 7  # of the CPU; a target only
 
+# What a row may set a pointer to a CPU to, less 1: none (0), this CPU, or what a pointer in view names: the task's
+# first and second, the second participant's first and second.
+POINTER_THIS: Final = 1
+POINTER_COPY: Final = 2
+
 # Columns of `Table.handlers`: where the words and pointers lie in the key (-1: not in it).
 H_BASE: Final = 0  # first entry of the index; NOT_HANDLED; or below that: the view is wide, and what lies at entry
 # -2 - H_BASE + key // page size is where a page of the index begins
@@ -76,8 +81,9 @@ A_EVENT: Final = 0  # the handler and view a row was missing for
 A_KEY: Final = 1
 A_ROW: Final = 2  # the row a step used, as `find_row` answers
 A_POINT: Final = 3  # the point at which its handler went on, 0 at its end
-A_USED: Final = 4  # how many rows a move has used; they follow
-A_FIRST: Final = 5
+A_TRAPPED: Final = 4  # 1: the move was a use that did not come about, since it trapped
+A_USED: Final = 5  # how many rows a move has used; they follow
+A_FIRST: Final = 6
 A_SIZE: Final = 256  # a move runs at most three handlers, each through all points there can be
 
 
@@ -165,15 +171,28 @@ def named(w: World, target: int, c: int, t: int, s: int) -> int:
 
 
 @inline
+def cpu_named(code: int, c: int, of_task: tuple[int, int], of_second: tuple[int, int]) -> int:
+    """Return the pointer to a CPU that a code of a row stands for: none, this CPU, or a copy of one in view."""
+    if code == POINTER_THIS + 1:
+        return c + 1
+    if code <= POINTER_THIS:
+        return 0
+    copied = of_task if code < POINTER_COPY + 3 else of_second
+    return copied[code - POINTER_COPY - 1 & 1]
+
+
+@inline
 def set_pointers(w: World, codes: int, c: int, t: int, s: int) -> None:
     """Set the pointers a row asks for; `codes` holds 3 bits for each of CPU, task and second, two each."""
+    of_task = w.context[t, POINTER], w.context[t, POINTER + 1]
+    of_second = w.context[s, POINTER], w.context[s, POINTER + 1]
     for i in range(2):
         code = codes >> 3 * i & 7
         if code:
             w.cpu[c, POINTER + i] = 0 if code == 1 else named(w, code - 1, c, t, s)
         code = codes >> 6 + 3 * i & 7
         if code:
-            w.context[t, POINTER + i] = c + 1 if code == 2 else 0
+            w.context[t, POINTER + i] = cpu_named(code, c, of_task, of_second)
         code = codes >> 12 + 3 * i & 7
         if code:
-            w.context[s, POINTER + i] = c + 1 if code == 2 else 0
+            w.context[s, POINTER + i] = cpu_named(code, c, of_task, of_second)

@@ -19,12 +19,22 @@ WRONG_LENGTH: Final = 9
 WRONG_MODE: Final = 10
 WARNED: Final = 11
 KERNEL_TRAPS: Final = 12
+TRAPS_AGAIN: Final = 13  # a use traps again and again, however often its trap is served
+TRAP_IN_KERNEL: Final = 14  # kernel code touches registers behind a trap that stops it, too
+STALE_READ: Final = 15  # a debugger or the like read an old image
 CLASS_WRONG: Final = 16  # + class: a value of that class that is not its reader's latest
 CLASS_LEAKS: Final = 40  # + class: another's
+LEAKING_READ: Final = 65  # a debugger or the like read another's values
+MODE_AT_DOWN: Final = 66  # a CPU goes down in streaming mode, or with ZA enabled
 NO_ROW: Final = 100  # nothing has happened: the policy has not been asked this yet
 
 IN_WORDS: dict[int, str] = {
     WRONG_VALUE: "reads a value that is not its latest",
+    TRAPS_AGAIN: "traps again each time its trap has been served, so the use never comes about",
+    TRAP_IN_KERNEL: "runs kernel code that traps itself: it touches the registers behind a trap that is armed",
+    STALE_READ: "is read from outside, and an old image is shown",
+    LEAKING_READ: "is read from outside, and another's values are shown",
+    MODE_AT_DOWN: "sees its CPU go down in streaming mode, or with ZA enabled",
     TRAP_NOT_SERVED: "traps, and the handler leaves the trap armed",
     STALE_FRAME: "gets a signal frame built from an old image",
     LEAKING_FRAME: "gets a signal frame built from another's values",

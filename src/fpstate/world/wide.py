@@ -17,6 +17,8 @@ from fpstate.jit import inline
 from fpstate.world import operations
 from fpstate.world.events import Event
 from fpstate.world.operations import (
+    BEHIND_TRAP,
+    BUILD_FRAME,
     CLEAR,
     FETCH,
     LOAD,
@@ -27,12 +29,14 @@ from fpstate.world.operations import (
     N_SME_TRAP,
     N_SVE_TRAP,
     N_USER_TRAP,
+    NEW_PLACE,
     set_fields,
     whose,
 )
 from fpstate.world.state import (
     BIRTH,
     CLASSES_END,
+    DIRTY,
     DISCARDABLE,
     F_AARCH32,
     F_FPMR,
@@ -41,6 +45,8 @@ from fpstate.world.state import (
     F_SVE,
     FPEXC,
     FPMR,
+    FRAME,
+    FRAME_BUILT,
     FREE,
     GUEST_FP_TRAP,
     GUEST_SVE_TRAP,
@@ -53,8 +59,10 @@ from fpstate.world.state import (
     MODE_SHIFT,
     NOBODYS,
     PER_CLASS,
+    PLAIN,
     REGISTERS,
     SM,
+    STASH,
     STORAGE,
     SVCR,
     SVE_FRAME,
@@ -76,14 +84,16 @@ from fpstate.world.state import (
     context_of,
     is_own,
     kernel_of,
+    latest_label,
     owner_of,
 )
-from fpstate.world.step import MIND_AFTER, MIND_BEFORE, after_row, before_row, copy_of_parent
+from fpstate.world.step import MIND_AFTER, MIND_BEFORE, after_row, before_row, copy_of_parent, frame_verdict
 from fpstate.world.table import A_ROW, NOT_LEARNED, R_OPS, Report, Table, find_row, named
 from fpstate.world.verdicts import (
     CLASS_LEAKS,
     CLASS_WRONG,
     KERNEL_TRAPS,
+    MODE_AT_DOWN,
     NO_ROW,
     NO_STORAGE,
     OK,
@@ -107,15 +117,16 @@ LOAD_CLASS: Final = 15
 OVERWRITE_CLASS: Final = 16  # the image's part of one class becomes its owner's new latest value
 OVERWRITE_SVE: Final = 17  # the same for the whole SVE form
 EDIT_SVE: Final = 18  # the same for a change of part of it
-ALLOC_SVE: Final = 19  # storage for the SVE form, all zeros
+ALLOC_SVE: Final = 19  # storage for the SVE form; what there was is zeroed, unless KEEP is in the place of the class
 FREE_SVE: Final = 20
-ALLOC_ZA: Final = 21
+ALLOC_ZA: Final = 21  # the same for ZA
 FREE_ZA: Final = 22
 SET_SVCR: Final = 23  # the mode of the CPU becomes the bits in the place of the class
 FORCE_FPEXC: Final = 24  # FPEXC32_EL2.EN is set, whatever the guest had there
 FRAME_SVE: Final = 25  # the signal frame gets an SVE record
 DROP_SVE: Final = 26  # firmware is told that no SVE state is live
 WARN: Final = 27  # the kernel finds its own state impossible
+KEEP: Final = 1
 UNSYNCHRONISED: Final = 28  # a trap was lifted without ISB, and the registers behind it are touched
 
 _SYSCALL: Final = int(Event.SYSCALL)
@@ -152,6 +163,9 @@ _SVE_TRAP: Final = int(Event.SVE_TRAP)
 _SME_TRAP: Final = int(Event.SME_TRAP)
 _GUEST_SVE_TRAP: Final = int(Event.GUEST_SVE_TRAP)
 
+_PTRACE_VL: Final = int(Event.PTRACE_VL)
+_VCPU_GETREG: Final = int(Event.VCPU_GETREG)
+_GUEST_CONTROL: Final = int(Event.GUEST_CONTROL)
 _UP: Final = int(Event.CPU_UP)
 
 USES: Final = sum(1 << e for e in (_USER_FP, _GUEST_FP, _USER_SVE, _GUEST_SVE, _SMSTART, _SMSTOP, _USER_ZA))
@@ -162,8 +176,11 @@ USES: Final = sum(1 << e for e in (_USER_FP, _GUEST_FP, _USER_SVE, _GUEST_SVE, _
 
 
 @inline
-def is_latest(w: World, k: int, x: int, label: int, behind: int) -> bool:
-    """Tell whether `label` is the value context `x` had `behind` versions of class `k` ago, by zeros too if it was."""
+def was_latest(w: World, k: int, x: int, label: int, behind: int) -> bool:
+    """Tell whether `label` is the value context `x` had `behind` versions of class `k` ago, by zeros too if it was.
+
+    Where a system call has made Z discardable, zeros are right for it as well.
+    """
     version = w.context[x, LATEST + k] - behind * VERSION
     zeros = w.context[x, INITIAL + k] == version or (k == Z and w.context[x, DISCARDABLE] == 1)
     return label == version or (label == ZEROS and zeros)
@@ -175,12 +192,6 @@ def renew(w: World, k: int, x: int, zeros: bool) -> None:
     w.context[x, LATEST + k] += VERSION
     if zeros:
         w.context[x, INITIAL + k] = w.context[x, LATEST + k]
-
-
-@inline
-def latest_z(w: World, x: int) -> int:
-    """Return the label of context `x`'s latest Z: while that is its initial value, the label of zeros."""
-    return ZEROS if w.context[x, INITIAL + Z] == w.context[x, LATEST + Z] else w.context[x, LATEST + Z]
 
 
 @inline
@@ -230,6 +241,15 @@ def transfer(w: World, op: int, x: int, c: int) -> int:
 
 
 @inline
+def stash_part(w: World, op: int, k: int, c: int) -> None:
+    """Save the registers of class `k` to the stash of CPU `c`, or load them from there."""
+    if op == SAVE_CLASS:
+        w.cpu[c, STASH + k] = w.cpu[c, REGISTERS + k]
+    else:
+        w.cpu[c, REGISTERS + k] = w.cpu[c, STASH + k]
+
+
+@inline
 def part(w: World, op: int, k: int, x: int, c: int) -> int:
     """Save, load or overwrite the part of class `k` in the image of context `x`."""
     if k == ZA:
@@ -242,13 +262,17 @@ def part(w: World, op: int, k: int, x: int, c: int) -> int:
     elif op == LOAD_CLASS:
         w.cpu[c, REGISTERS + k] = w.context[x, IMAGE + k]
     else:
-        w.context[x, IMAGE + k] = w.context[x, LATEST + k]
+        w.context[x, IMAGE + k] = latest_label(w, k, x)
     return OK
 
 
 @inline
-def in_memory(w: World, op: int, x: int) -> int:
-    """Change the forms of the image of context `x` and their storage."""
+def in_memory(w: World, op: int, keep: int, x: int) -> int:
+    """Change the forms of the image of context `x` and their storage; `keep`: an allocation leaves what there is."""
+    if (op == ALLOC_SVE and keep and w.context[x, STORAGE] & SVE_STORE) or (
+        op == ALLOC_ZA and keep and w.context[x, STORAGE] & ZA_STORE
+    ):
+        return OK
     if op == ALLOC_SVE:
         w.context[x, STORAGE] |= SVE_STORE
         w.context[x, SVE_IMAGE] = NOBODYS  # V is copied there; its zeros are nobody's
@@ -271,10 +295,10 @@ def in_memory(w: World, op: int, x: int) -> int:
     elif op == NARROW:
         w.context[x, IMAGE] = w.context[x, SVE_IMAGE]
     elif op == OVERWRITE_SVE or (
-        w.context[x, SVE_IMAGE] == w.context[x, LATEST] - VERSION and is_latest(w, Z, x, w.context[x, IMAGE + Z], 1)
+        was_latest(w, V, x, w.context[x, SVE_IMAGE], 1) and was_latest(w, Z, x, w.context[x, IMAGE + Z], 1)
     ):
-        w.context[x, SVE_IMAGE] = w.context[x, LATEST]
-        w.context[x, IMAGE + Z] = latest_z(w, x)
+        w.context[x, SVE_IMAGE] = latest_label(w, V, x)
+        w.context[x, IMAGE + Z] = latest_label(w, Z, x)
     return OK
 
 
@@ -301,10 +325,37 @@ def on_cpu(w: World, op: int, k: int, x: int, c: int) -> int:
 
 
 @inline
+def frame_lacks(w: World, t: int) -> int:
+    """Return what is wrong with the SVE record of a signal frame just built, or with its absence."""
+    if w.context[t, SVE_FRAME]:
+        w.context[t, SVE_FRAME] = 0
+        right = was_latest(w, V, t, w.context[t, SVE_IMAGE], 0) and was_latest(w, Z, t, w.context[t, IMAGE + Z], 0)
+        return OK if right else CLASS_WRONG + Z
+    return OK if w.context[t, DISCARDABLE] or w.context[t, INITIAL + Z] == w.context[t, LATEST + Z] else CLASS_WRONG + Z
+
+
+@inline
+def build_frame(w: World, t: int) -> int:
+    """Build the signal frame of task `t`; from now on its state is the initial one. Return what is wrong with it."""
+    verdict = frame_verdict(w, t)
+    if w.features & F_SVE:
+        verdict = max(verdict, frame_lacks(w, t))
+    renew(w, V, t, True)
+    if w.features:
+        for k in (Z, FPMR):
+            renew(w, k, t, True)
+        w.context[t, DISCARDABLE] = 0
+    w.context[t, FRAME] = FRAME_BUILT
+    return verdict
+
+
+@inline
 def carry_out(w: World, code: int, c: int, t: int, s: int, report: Report) -> int:
     """Carry out one operation of a row on CPU `c` in a world of any features; return what went wrong."""
     op, k = code & 255, code >> 12
-    if op <= FETCH:
+    if op == BUILD_FRAME:
+        return build_frame(w, t)
+    if op <= FETCH or op == BEHIND_TRAP or op == NEW_PLACE:
         verdict = operations.carry_out(w, code, c, t, s, report)
         if w.features and (op == LOAD or op == CLEAR) and verdict == OK:
             written_narrow(w, c)
@@ -317,13 +368,17 @@ def carry_out(w: World, code: int, c: int, t: int, s: int, report: Report) -> in
             report.counts[(N_SAVE_SVE if op == SAVE_SVE else N_LOAD_SVE) + whose(w, owner)] += 1
         return verdict
     if op == SAVE_CLASS or op == LOAD_CLASS or op == OVERWRITE_CLASS:
-        verdict = part(w, op, k, x, c)
+        verdict = OK
+        if owner:
+            verdict = part(w, op, k, x, c)
+        else:
+            stash_part(w, op, k, c)
         if verdict == OK and op != OVERWRITE_CLASS:
             report.counts[N_PARTS + k // PER_CLASS] += 1
         return verdict
     if op == ZERO_SVE or op == SET_VL or op >= SET_SVCR:
         return on_cpu(w, op, k, x, c)
-    return in_memory(w, op, x)
+    return in_memory(w, op, k, x)
 
 
 @inline
@@ -363,22 +418,26 @@ def newborn(w: World, x: int) -> None:
     for k in range(Z, CLASSES_END, PER_CLASS):
         renew(w, k, x, True)
         w.context[x, BIRTH + k] = w.context[x, LATEST + k]
-        if k != Z:
-            w.context[x, IMAGE + k] = w.context[
-                x, LATEST + k
-            ]  # a register image in the task or vCPU structure, reset with it
     w.context[x, SVCR] = 0
     w.context[x, DISCARDABLE] = 0
+
+
+@inline
+def blank(w: World, x: int) -> None:
+    """Let the image of context `x`, in a structure that has just been made, hold zeros in all classes but V and Z."""
+    for k in range(ZCR, CLASSES_END, PER_CLASS):
+        w.context[x, IMAGE + k] = latest_label(w, k, x)
 
 
 @inline
 def recycle(w: World, x: int) -> None:
     """Give the record of context `x` to a new one, in all classes but V."""
     newborn(w, x)
+    blank(w, x)
     w.context[x, IN_SYSCALL] = 1
     laid_out = w.features & F_GUEST_SVE and w.context[x, IS_VCPU]
     w.context[x, STORAGE] = SVE_STORE if laid_out else 0
-    w.context[x, SVE_IMAGE] = w.context[x, LATEST] if laid_out else NOBODYS
+    w.context[x, SVE_IMAGE] = latest_label(w, V, x) if laid_out else NOBODYS
     w.context[x, IMAGE + Z] = ZEROS
 
 
@@ -435,15 +494,36 @@ def wide_before(w: World, e: int, t: int, s: int) -> None:
 def fork_classes(w: World, t: int, s: int) -> None:
     """Let child `s` of `t` begin with nothing but V, and FPMR, of its parent's."""
     newborn(w, s)
+    blank(w, s)
     w.context[s, STORAGE] = 0
     w.context[s, SVE_IMAGE] = NOBODYS
     w.context[s, IMAGE + Z] = ZEROS
     w.context[s, IN_SYSCALL] = 1
     w.context[s, SVE_FRAME] = w.context[t, SVE_FRAME]
     if w.features & F_FPMR:
-        renew(w, FPMR, s, False)
-        right = is_latest(w, FPMR, t, w.context[t, IMAGE + FPMR], 0)
-        w.context[s, IMAGE + FPMR] = w.context[s, LATEST + FPMR] if right else w.context[s, LATEST + FPMR] - VERSION
+        renew(w, FPMR, s, w.zeros == 1 and w.context[t, INITIAL + FPMR] == w.context[t, LATEST + FPMR])
+        right = was_latest(w, FPMR, t, w.context[t, IMAGE + FPMR], 0)
+        w.context[s, IMAGE + FPMR] = latest_label(w, FPMR, s) if right else w.context[s, LATEST + FPMR] - VERSION
+
+
+@inline
+def change_length(w: World, x: int) -> None:
+    """Give task `x` another vector length: what lies beyond V is lost."""
+    renew(w, Z, x, True)
+    w.context[x, DISCARDABLE] = 0
+    renew(w, ZCR, x, False)
+
+
+@inline
+def emulate(w: World, v: int) -> int:
+    """Do on the image what the guest of vCPU `v` asked of its control register; return what is wrong with its reading."""
+    label, verdict = w.context[v, IMAGE + FPEXC], OK
+    if not was_latest(w, FPEXC, v, label, 0):
+        mine = owner_of(label) == 0 or is_own(w, FPEXC, v, label)
+        verdict = CLASS_WRONG + FPEXC if mine else CLASS_LEAKS + FPEXC
+    renew(w, FPEXC, v, False)
+    w.context[v, IMAGE + FPEXC] = w.context[v, LATEST + FPEXC]
+    return verdict
 
 
 @inline
@@ -454,16 +534,6 @@ def enter_signal_handler(w: World, t: int) -> None:
     if w.context[t, SVCR] & 2:
         renew(w, ZA, t, True)
     w.context[t, SVCR] = 0
-
-
-@inline
-def frame_lacks(w: World, t: int) -> int:
-    """Return what is wrong with the SVE record of a signal frame just built, or with its absence."""
-    if w.context[t, SVE_FRAME]:
-        w.context[t, SVE_FRAME] = 0
-        right = is_latest(w, V, t, w.context[t, SVE_IMAGE], 0) and is_latest(w, Z, t, w.context[t, IMAGE + Z], 0)
-        return OK if right else CLASS_WRONG + Z
-    return OK if w.context[t, DISCARDABLE] or w.context[t, INITIAL + Z] == w.context[t, LATEST + Z] else CLASS_WRONG + Z
 
 
 @inline
@@ -479,11 +549,20 @@ def wide_after(w: World, e: int, c: int, t: int, s: int) -> int:
     elif e == _PM_ENTER or e == _DOWN:
         for k in range(V, CLASSES_END, PER_CLASS):
             w.cpu[c, REGISTERS + k] = NOBODYS
+        on = w.cpu[c, WORD] & (SM | ZA_ON)
         w.cpu[c, WORD] &= ~(SM | ZA_ON)
+        return MODE_AT_DOWN if e == _DOWN and on else OK
     elif e == _VL_CHANGE:
-        renew(w, Z, t, True)
-        w.context[t, DISCARDABLE] = 0
-        renew(w, ZCR, t, False)
+        change_length(w, t)
+    elif e == _PTRACE_VL:
+        change_length(w, s)
+        renew(w, ZA, s, True)
+        w.context[s, SVCR] = 0
+    elif e == _GUEST_CONTROL:
+        return emulate(w, s)
+    elif e == _VCPU_GETREG and w.features & F_GUEST_SVE and not w.context[s, PLAIN]:
+        right = was_latest(w, Z, s, w.context[s, IMAGE + Z], 0)
+        return OK if right else CLASS_WRONG + Z
     elif e == _FORK:
         fork_classes(w, t, s)
     elif e == _SIGNAL and w.features & F_SVE:
@@ -558,7 +637,7 @@ def touch_class(w: World, k: int, x: int, c: int) -> int:
     """Let context `x` read and write class `k` on CPU `c`; return what is wrong with what it reads."""
     label = w.cpu[c, REGISTERS + k]
     verdict = OK
-    if not is_latest(w, k, x, label, 0):
+    if not was_latest(w, k, x, label, 0):
         mine = owner_of(label) == 0 or is_own(w, k, x, label)
         verdict = WRONG_VALUE if k == V else CLASS_WRONG + k if mine else CLASS_LEAKS + k
     w.context[x, LATEST + k] += VERSION
@@ -576,11 +655,11 @@ def change_mode(w: World, e: int, x: int, c: int) -> None:
     if changed & 1:
         for k in (V, Z, FPMR):
             renew(w, k, x, True)
-            w.cpu[c, REGISTERS + k] = latest_z(w, x) if k == Z else w.context[x, LATEST + k]
+            w.cpu[c, REGISTERS + k] = latest_label(w, k, x)
         w.context[x, DISCARDABLE] = 0
     if changed & 2:
         renew(w, ZA, x, True)
-        w.cpu[c, REGISTERS + ZA] = w.context[x, LATEST + ZA]
+        w.cpu[c, REGISTERS + ZA] = latest_label(w, ZA, x)
 
 
 @inline
@@ -601,6 +680,10 @@ def wide_use(w: World, e: int, x: int, c: int) -> int:
             verdict = max(verdict, WRONG_LENGTH)
         verdict = max(verdict, touch_class(w, Z, x, c))
         w.context[x, DISCARDABLE] = 0
+    if w.dirty:
+        w.cpu[c, WORD] |= DIRTY
+    if w.context[x, PLAIN]:
+        return verdict
     if w.features & F_FPMR:
         verdict = max(verdict, touch_class(w, FPMR, x, c))
     if w.features & F_AARCH32 and (e == _GUEST_FP or e == _GUEST_SVE):

@@ -46,8 +46,8 @@ class Faulty(Fixed):
 
 
 BUG = Bug(
-    "S6", "control register of a disabled vCPU saved twice", "8e18a0b558b5", Faulty, Fixed, "confidentiality", 9,
+    "S6", "control register of a disabled vCPU saved twice", "8e18a0b558b5", Faulty, Fixed, "integrity", 9,
     tasks=2, events=("base",),
     note="vCPUs are threads here, and the register is CPACR_EL1, which guests read and write. The value that comes "
-    "back is the kernel's, which the checker calls a leak.",
+    "back is the initial one of a plain thread.",
 )  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fpstate.policies.base import Policy
 from fpstate.policies.bugs.bug import Bug
 from fpstate.policies.host_lazy import LazyHost
 
@@ -13,21 +12,13 @@ class Fixed(LazyHost):
     name = "s8-fixed"
     supports = frozenset({"barriers"})
 
-    def enable_fpu(self, cpu: LazyHost.Cpu) -> None:
-        cpu.user_fp_trap = False
-        cpu.isb()
-
-    def user_fp_trap(self, cpu: LazyHost.Cpu, task: Policy.Task) -> None:
-        self.enable_fpu(cpu)
-        self.switch_owner(cpu, task)
-
 
 class Faulty(Fixed):
     """It does not synchronise."""
 
     name = "s8-faulty"
 
-    def enable_fpu(self, cpu: LazyHost.Cpu) -> None:
+    def lift_trap(self, cpu: LazyHost.Cpu) -> None:
         cpu.user_fp_trap = False
 
 
