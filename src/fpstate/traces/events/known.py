@@ -49,7 +49,7 @@ way; its vCPU, or -1; in KVM_RUN; NOT_LOADED, LOADED or PUT; in the guest; guest
 did not own the registers; it trapped for SVE (2: and was switched out since), and uses it
 as soon as it is back in user mode; what an
 emulator saw of the guest run under way: 0 nothing yet, 1 no use of FP, 2 use, 3 use of SVE; where in the rows its
-last SVE trap is; since it became PENDING its registers were reloaded; it has exited; the first thing seen of it was
+last SVE trap is; since it became PENDING its registers were reloaded; it is dead; the first thing seen of it was
 that it entered a system call (ENTERED), or something else it did in the kernel (INSIDE), or nothing yet (0). The rest
 is of `path`: its state there; the CPU it runs on, AWAY or NEVER; it has done something; a possible return to user mode
 was its last event."""

@@ -196,6 +196,12 @@ def _switch_in(m: Known, y: int) -> None:
 @inline
 def _switch(m: Known, c: int, x: int, y: int, flags: int) -> None:
     """Switch CPU `c` from thread `x` to `y`."""
+    if flags & codes.DEAD and m.context[x, KIND] != Kind.IDLE:
+        if m.context[x, RUN]:
+            end_run(m, x, False)
+        m.context[x, MODE] = KERNEL
+        m.context[x, DEAD] = 1
+        emit(m, Event.EXIT, x, -1)
     _switch_out(m, x, (flags & codes.RUNNABLE) != 0, (flags & codes.STOPPER) != 0)
     emit(m, Event.THREAD_SWITCH, x, y)
     m.cpu[c, CURRENT] = y
@@ -280,13 +286,12 @@ def _signal(m: Known, x: int, need_resched: bool) -> None:
 
 @inline
 def _exit(m: Known, x: int) -> None:
+    """sched_process_exit: `x` is not in user mode any more; it dies at its last switch, and may be preempted before."""
     if m.context[x, MODE] == PENDING and not _soon(m, x):
         to_user(m, x)
     if m.context[x, RUN]:
         end_run(m, x, False)
-    emit(m, Event.EXIT, x, -1)
     m.context[x, MODE] = KERNEL
-    m.context[x, DEAD] = 1
 
 
 @inline

@@ -22,8 +22,8 @@ from fpstate.world.operations import N_COUNTS
 from fpstate.world.state import CURRENT, F_GUEST_SVE, F_SVE, FREE, IN_SYSCALL, MODE, RUNS, World, copy_of, new_world
 from fpstate.world.table import H_COLUMNS, NOT_HANDLED, R_COLUMNS, Table, new_report
 
-PUT_SEEN: Final = 10  # a mode beside those of the order: VCPU_PUT was seen, and RUN_EXIT or a switch follows at once
-_MODES: Final = 11
+PUT_SEEN: Final = 15  # a mode beside those of the order: VCPU_PUT was seen, and RUN_EXIT or a switch follows at once
+_MODES: Final = (*range(FREE), *range(FREE + 1, order.RUN_OVER))  # RUN_OVER is only for policies that handle RUN_EXIT
 SYSCALL_BIT: Final = 16  # a state is a mode, and this bit inside a system call
 STATES: Final = 32
 AT_START: Final = order.KERNEL | SYSCALL_BIT
@@ -32,7 +32,7 @@ AT_START: Final = order.KERNEL | SYSCALL_BIT
 _TASK, _OTHER, _FREE_TASK, _VCPU = 2, 3, 4, 5  # contexts of the tiny world, after the idle threads of two CPUs
 _FEATURES = F_SVE | F_GUEST_SVE
 _BOUNDS = order.Bounds(
-    2, 3, 0, 1, events=(1 << 62) - 1, preempt_neon=0, task_word=0, vcpu_word=0, foreign=0, tif_sve=0
+    2, 3, 0, 1, events=(1 << 62) - 1, vcpu_mutex=True, preempt_neon=False, task_word=0, vcpu_word=0, foreign=0, tif_sve=0
 )
 _FILLERS = (
     Event.INTERRUPT, Event.RET_TO_USER, Event.SYSCALL, Event.KERNEL_NEON_END, Event.GUEST_EXIT, Event.VCPU_PUT,
@@ -112,7 +112,7 @@ def _in_words_of_a_trace(rules: Rules, idle: int, in_syscall: int) -> None:
         rules.after[put_seen, order.SWITCH] = rules.after[run, order.SWITCH]
         rules.after[put_seen, order.RUN_EXIT] = rules.after[run, order.PUT]
         rules.after[run, order.PUT] = put_seen
-    for mode in range(_MODES):
+    for mode in _MODES:
         for maybe, sure in MAYBE.items():
             if rules.allowed[idle, mode | bit] >> sure & 1:
                 rules.allowed[idle, mode | bit] |= 1 << maybe
@@ -146,7 +146,7 @@ def new_rules() -> Rules:
         np.zeros((STATES, N_EVENTS), np.int8),
         np.zeros((2, STATES, N_EVENTS), np.int8),
     )
-    for idle, modes in ((0, (*range(FREE), *range(FREE + 1, PUT_SEEN))), (1, (order.KERNEL,))):
+    for idle, modes in ((0, _MODES), (1, (order.KERNEL,))):
         for in_syscall in (0, 1):
             for mode in modes:
                 _ask(rules, idle, mode, in_syscall)
