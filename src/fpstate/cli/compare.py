@@ -58,7 +58,8 @@ def command(
 
 def _trace_json(trace: Trace, comparison: Comparison) -> dict[str, object]:
     header = trace.header
-    about = {"source": header.source, "events": len(trace), "unobserved": header.unobserved, "lost": header.lost}
+    about = {"source": header.source, "events": len(trace), "unobserved": header.unobserved}
+    about |= {"lost": header.lost, "holes": header.holes}
     return {"trace": about, **comparison.to_json()}
 
 
@@ -71,6 +72,7 @@ def _show(trace: Trace, comparison: Comparison, profile: Profile, vl: int) -> No
     from rich.table import Table
 
     from fpstate.cli.output import console
+    from fpstate.traces.holes import sentences
 
     title = f"{trace.header.source}: {len(trace):,} events, costs {profile.name}"
     table = Table(title=title, title_justify="left", caption_justify="left")
@@ -85,6 +87,8 @@ def _show(trace: Trace, comparison: Comparison, profile: Profile, vl: int) -> No
     for p in sorted(comparison.policies, key=lambda p: (p.high.cycles, p.name)):
         table.add_row(p.name, *_row(p), _verdict(p.broken), style="red" if p.broken else "")
     out = console()
+    for sentence in sentences(trace.header.holes):
+        out.print(sentence, highlight=False, markup=False)
     out.print(table)
     for p in comparison.policies:
         if p.broken:

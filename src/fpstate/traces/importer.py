@@ -58,6 +58,7 @@ class Import:
         self._scan: ScanState = new_scan_state()
         self._known: Known = new_known(rows=_EVENT_ROWS)
         self._begin: Beginning | None = None
+        self._found: Found | None = None
         self._cut = False
         self._lost: list[dict[str, Any]] = []
         self._is_dat = False
@@ -167,10 +168,10 @@ class Import:
 
     def _followed(self) -> Iterator[Rows]:
         """Yield the path that the events found make."""
-        at = 0
-        while at < self._known.facts[known.ROWS]:
+        at, done = 0, False
+        while not done:
             self._known = known.with_room(self._known)
-            at = path.follow(self._known, at)
+            at, done = path.follow(self._known, at)
             yield known.take_steps(self._known)
 
     def _finished(self) -> Iterator[Rows]:
@@ -188,15 +189,16 @@ class Import:
 
     def contexts(self) -> Found:
         """Return all contexts, after the last chunk."""
-        syscalls = bool(self._known.facts[known.SYSCALLS])
-        return found_contexts(self._known, strings(self._scan.comms), self.cpus(), syscalls)
+        if self._found is None:
+            syscalls = bool(self._known.facts[known.SYSCALLS])
+            self._found = found_contexts(self._known, strings(self._scan.comms), self.cpus(), syscalls)
+        return self._found
 
     def end(self) -> tuple[Found, Header]:
         """Return contexts and header, after the last chunk."""
-        found = self.contexts()
-        return found, self.header(found)
+        return self.contexts(), self.header()
 
-    def header(self, contexts: Found) -> Header:
+    def header(self) -> Header:
         """Return the header, after the last chunk."""
         assert self._begin is not None
         events = self._scan.events
@@ -213,7 +215,7 @@ class Import:
             lines=int(self._scan.facts[scan.LINES]) + self._cut,
             observed=sorted(name for name in counts if name in codes.KNOWN),
             unobserved=notes.unobserved(
-                self._begin, counts, self._known.facts, self._scan.facts, self._lost, self._cut, contexts.told
+                self._begin, counts, self._known.facts, self._scan.facts, self._lost, self._cut, self.contexts().told
             ),
             ignored={name: counts[name] for name in sorted(counts) if name not in codes.KNOWN},
             lost=self._lost,

@@ -320,18 +320,18 @@ def _step(m: Known, r: int) -> None:
 
 
 @bare
-def follow(m: Known, start: int) -> int:
-    """Turn event rows from `start` on into steps of a path; return the row to go on with, their number at the end.
+def follow(m: Known, start: int) -> tuple[int, bool]:
+    """Turn event rows from `start` on into steps of a path; return the row to go on with, and whether all are done.
 
     It stops early when the steps or the contexts have no room for one more row. At the end the rows are used up.
     """
     r = start
     while r < m.facts[ROWS]:
         if m.facts[STEPS] + STEP_ROOM > m.steps.shape[1] or m.facts[CONTEXTS] + CONTEXT_ROOM > len(m.context):
-            return r
+            return r, False
         _step(m, r)
         r += 1
     m.facts[ROWS] = 0
-    return r
+    return r, True
 
 
