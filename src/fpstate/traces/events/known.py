@@ -56,6 +56,8 @@ was its last event."""
 _CONTEXT_COLUMNS = 26
 
 ENTERED, INSIDE = 1, 2
+SEEN_THERE = 255
+"""An event's number that is no event: its subject was seen to run on its CPU. It does not become part of a path."""
 AWAY, NEVER = -1, -2
 """Places of a thread that runs nowhere: it is switched out, or was never met."""
 

@@ -62,6 +62,7 @@ from fpstate.traces.events.known import (
     ROOM,
     ROWS,
     RUN,
+    SEEN_THERE,
     SIGNALS,
     SINCE,
     SVE,
@@ -121,6 +122,7 @@ def _observe(m: Known, c: int, x: int, code: int) -> None:
         return
     m.cpu[c, CURRENT] = x
     m.cpu[c, PREVIOUS] = -1
+    emit(m, SEEN_THERE, x, -1)
     _resume(m, x)
 
 

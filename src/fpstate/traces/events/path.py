@@ -27,6 +27,7 @@ from fpstate.traces.events.known import (
     PLACE,
     ROWS,
     SECTION,
+    SEEN_THERE,
     STATE,
     STEP_ROOM,
     STEPS,
@@ -309,7 +310,9 @@ def _step(m: Known, r: int) -> None:
     c, x, obj = int(m.rows[1, r]), int(m.rows[3, r]), int(m.rows[4, r])
     m.facts[TIME] = m.rows[0, r]
     m.facts[LINE] = m.rows[5, r]
-    if e >= _FIRST_TRUTH:
+    if e == SEEN_THERE:
+        _be_on(m, c, x)
+    elif e >= _FIRST_TRUTH:
         _add(m, c, e, x, obj, m.facts[LINE])
     elif e == _DOWN or e == _UP:
         _hotplug(m, c, e, x)
