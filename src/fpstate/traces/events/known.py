@@ -185,6 +185,13 @@ def context_of(m: Known, tid: int, cpu: int) -> int:
 
 
 @inline
+def first_seen(m: Known, x: int, doing: int) -> None:
+    """Note what `x` was first seen to do."""
+    if m.context[x, FIRST_SEEN] == 0:
+        m.context[x, FIRST_SEEN] = doing
+
+
+@inline
 def to_user(m: Known, x: int) -> None:
     """Add the return of `x` to user mode, and its possible use of FP there, unless an emulator saw all returns.
 

@@ -34,7 +34,6 @@ from fpstate.traces.events.known import (
     ENTERED,
     EXITS,
     FIRST,
-    FIRST_SEEN,
     FLUSHED,
     GUESS,
     INSIDE,
@@ -79,6 +78,7 @@ from fpstate.traces.events.known import (
     context_of,
     emit,
     emit_on,
+    first_seen,
     make_pending,
     new_context,
     to_user,
@@ -135,13 +135,6 @@ def _alive(m: Known, c: int, x: int) -> int:
     if m.by_tid[tid] == x:
         m.by_tid[tid] = new_context(m, Kind.USER, tid)
     return int(m.by_tid[tid])
-
-
-@inline
-def _first_seen(m: Known, x: int, doing: int) -> None:
-    """Note what `x` was first seen to do."""
-    if m.context[x, FIRST_SEEN] == 0:
-        m.context[x, FIRST_SEEN] = doing
 
 
 @inline
@@ -237,7 +230,7 @@ def _thread_switch(m: Known, c: int, x: int) -> None:
 def _sys_enter(m: Known, c: int, x: int, nr: int, what: int) -> None:
     m.facts[SYSCALLS] = 1
     m.context[x, USER] = 1
-    _first_seen(m, x, ENTERED)
+    first_seen(m, x, ENTERED)
     if m.context[x, RUN]:
         end_run(m, x, not m.facts[EXITS])
     to_user(m, x)
@@ -255,7 +248,7 @@ def _sys_enter(m: Known, c: int, x: int, nr: int, what: int) -> None:
 def _sys_exit(m: Known, x: int, need_resched: bool) -> None:
     m.facts[SYSCALLS] = 1
     m.context[x, USER] = 1
-    _first_seen(m, x, INSIDE)
+    first_seen(m, x, INSIDE)
     if m.context[x, RUN]:  # no kvm_userspace_exit: where those are recorded, the vCPU's mutex was not taken
         end_run(m, x, not m.facts[EXITS])
     m.context[x, CHILD] = -1
@@ -300,6 +293,7 @@ def _exit(m: Known, x: int) -> None:
 def _fork_begins(m: Known, x: int) -> int:
     """Return the new context of a child of `x`, which has no thread id yet."""
     y = new_context(m, Kind.USER, -1)
+    first_seen(m, x, INSIDE)
     m.context[y, PARENT] = x
     m.context[y, NAME] = m.context[x, NAME]
     m.context[y, MODE] = KERNEL if m.context[x, TID] == KTHREADD or not m.facts[SYSCALLS] else OFF
@@ -323,6 +317,7 @@ def _forked(m: Known, x: int, tid: int, name: int) -> None:
 def _executed(m: Known, x: int, old_tid: int, name: int) -> None:
     """sched_process_exec: the registers were cleared at fpsimd_flush_thread, if that was seen."""
     m.context[x, USER] = 1
+    first_seen(m, x, INSIDE)
     if name >= 0:
         m.context[x, NAME] = name
     if old_tid != m.context[x, TID] and old_tid > 0:
@@ -335,6 +330,7 @@ def _executed(m: Known, x: int, old_tid: int, name: int) -> None:
 @inline
 def _flush_thread(m: Known, x: int) -> None:
     emit(m, Event.EXEC, x, -1)
+    first_seen(m, x, INSIDE)
     m.context[x, FLUSHED] = 1
     m.context[x, USER] = 1
 
