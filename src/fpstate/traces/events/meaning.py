@@ -499,7 +499,8 @@ def _one_row(m: Known, line: Line) -> None:
         m.context[x, NAME] = line.comm
     if m.cpu[c, LEAVING] >= 0:
         decide_use(m, c, x, line.code == BIND)
-    _observe(m, c, x, line.code)
+    if line.code != codes.SWITCH:  # that names the thread itself
+        _observe(m, c, x, line.code)
     _often(m, c, x, line)
 
 
