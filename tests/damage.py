@@ -147,7 +147,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for kind in KINDS:
             wrong = [(seed, f) for seed in range(seeds) if (f := faults(damaged(kind, seed), Path(folder)))]
-            print(f"{kind}: {seeds} seeds, {len(wrong)} wrong", *wrong[:5], sep="\n  ", flush=True)
+            found = [f"{kind}: {seeds} seeds, {len(wrong)} wrong", *map(str, wrong[:5])]
+            sys.stdout.write("\n  ".join(found) + "\n")
+            sys.stdout.flush()
             bad += len(wrong)
     sys.exit(bad > 0)
 

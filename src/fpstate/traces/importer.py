@@ -258,13 +258,12 @@ def as_trace(rows: Rows, found: Found, header: Header) -> Trace:
     """Return a trace of events that refer to contexts as met: contexts in order, and without what did not happen."""
     drop = not_happened(found, rows.event, rows.subject, rows.object)
     if drop.any():
-        rows = Rows(*(column[~drop] for column in rows))
+        kept: list[Any] = [column[~drop] for column in rows]
+        rows = Rows(*kept)
     subject = moved(found, rows.subject)
     obj = moved(found, rows.object)
     obj[obj == IF_SILENT] = -1
-    return Trace(
-        rows.time, rows.cpu, rows.event, subject, obj, rows.line, contexts=in_order(found), header=header
-    )
+    return Trace(rows.time, rows.cpu, rows.event, subject, obj, rows.line, contexts=in_order(found), header=header)
 
 
 def iter_events(

@@ -222,7 +222,7 @@ def _go_down(m: Known, c: int) -> None:
 
 @inline
 def _hotplug(m: Known, c: int, e: int, x: int) -> None:
-    """A CPU goes down or comes up. One that comes up first of all was down before the trace began."""
+    """Let CPU `c` go down or come up. One that comes up first of all was down before the trace began."""
     known = m.cpu[c, HERE] >= 0
     if e == _DOWN:
         _go_down(m, c)
@@ -236,7 +236,7 @@ def _hotplug(m: Known, c: int, e: int, x: int) -> None:
 
 
 @inline
-def _may_take_part(m: Known, c: int, e: int, x: int, other: int) -> bool:
+def _may_take_part(m: Known, e: int, x: int, other: int) -> bool:
     """Make the second thread of an event what the order asks of it; return whether it can be."""
     if e != _SWITCH and e != _PTRACE and e != _FORK:
         return True
@@ -252,8 +252,8 @@ def _may_take_part(m: Known, c: int, e: int, x: int, other: int) -> bool:
         m.context[other, USER] = 1
         if m.context[other, PLACE] == NEVER:
             m.context[other, PLACE] = AWAY
-        return mode == KERNEL
-    return mode != FREE
+        return bool(mode == KERNEL)
+    return bool(mode != FREE)
 
 
 @inline
@@ -276,7 +276,7 @@ def _can_be(m: Known, c: int, e: int, x: int, obj: int) -> bool:
     if e == _SOFTIRQ_END:
         return _softirq_ends(m, c, x)
     _end_section(m, c)
-    if not _may_take_part(m, c, e, x, obj):
+    if not _may_take_part(m, e, x, obj):
         return False
     if e == _USER_MAYBE and m.context[x, MAYBE_USER]:
         return True
@@ -336,5 +336,3 @@ def follow(m: Known, start: int) -> tuple[int, bool]:
         r += 1
     m.facts[ROWS] = 0
     return r, True
-
-

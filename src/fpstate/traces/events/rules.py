@@ -32,7 +32,17 @@ AT_START: Final = order.KERNEL | SYSCALL_BIT
 _TASK, _OTHER, _FREE_TASK, _VCPU = 2, 3, 4, 5  # contexts of the tiny world, after the idle threads of two CPUs
 _FEATURES = F_SVE | F_GUEST_SVE
 _BOUNDS = order.Bounds(
-    2, 3, 0, 1, events=(1 << 62) - 1, vcpu_mutex=True, preempt_neon=False, task_word=0, vcpu_word=0, foreign=0, tif_sve=0
+    2,
+    3,
+    0,
+    1,
+    events=(1 << 62) - 1,
+    vcpu_mutex=True,
+    preempt_neon=False,
+    task_word=0,
+    vcpu_word=0,
+    foreign=0,
+    tif_sve=0,
 )
 _FILLERS = (
     Event.INTERRUPT, Event.RET_TO_USER, Event.SYSCALL, Event.KERNEL_NEON_END, Event.GUEST_EXIT, Event.VCPU_PUT,
