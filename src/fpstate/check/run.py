@@ -144,7 +144,7 @@ def search_for(rows: Rows, scope: Scope, wanted: int, *, fold: bool, cores: int,
 def _operations(rows: Rows) -> set[int]:
     """Return the operations a policy may ask for."""
     try:
-        return {op for d in all_decisions(rows) for op, _, _ in d.ops}
+        return {op for d in all_decisions(Rows(rows.policy)) for op, _, _ in d.ops}  # whole handlers, points or not
     except FpstateError:  # some view that never comes up asks for the impossible; then all may be asked for
         return {CLEAR, FETCH}
 

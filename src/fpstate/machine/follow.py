@@ -270,7 +270,7 @@ class Follower:
         verdict = self._happen(GUEST_TRAPS if guest else USER_TRAPS, c, t, s)
         if verdict == OK and not w.context[t, POINT] and trap_of(w, e, c):
             return TRAP_NOT_SERVED
-        return max(verdict, endless)
+        return verdict if verdict != OK else endless
 
     def _never_ends(self, e: int, c: int, t: int) -> int:
         """Return what `paths.order.never_ends` says of a use that traps."""

@@ -568,7 +568,7 @@ def use(w: World, table: Table, report: Report, e: int, c: int, t: int, s: int) 
     at_once = trap != SVE_TRAPS and trap != SME_TRAPS
     if verdict == OK and at_once and not w.context[t, POINT] and wide.trap_of(w, e, c) == trap:
         return TRAP_NOT_SERVED
-    return max(verdict, endless)
+    return verdict if verdict != OK else endless
 
 
 @inline

@@ -223,6 +223,7 @@ class FormatHost(InPlaceHost):
 
     def ptrace_za(self, cpu: DeferredHost.Cpu, task: Task, tracee: Task) -> None:
         if not tracee.tif_sme:
+            cpu.alloc_sve(tracee, flush=False)  # it may enter streaming mode without a trap from now on
             cpu.alloc_za(tracee)
         cpu.overwrite_part("za", tracee)
         tracee.tif_sme = tracee.svcr_za = True

@@ -7,13 +7,15 @@ handlers of this world act on their own.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from fpstate.policies.base import Context, Policy
 
 
 class LazyHost(Policy):
     """Minix 3 with its rules for fork, exec and signals; the others differ in names."""
 
-    kernel_traps = ("user_fp_trap",)
+    kernel_traps: ClassVar[tuple[str, ...]] = ("user_fp_trap",)
 
     class Cpu(Policy.Cpu):
         user_fp_trap: bool = True

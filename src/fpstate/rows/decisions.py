@@ -10,7 +10,16 @@ from fpstate.rows.fields import Field
 from fpstate.rows.learn import Rows
 from fpstate.rows.session import ROLES, Decision, op_text
 from fpstate.world.events import PARTICIPANTS, Event
-from fpstate.world.table import ELSEWHERE, ITS_STASH, NOBODY, SECOND_KERNEL, SECOND_ONE, TASK, TASK_KERNEL
+from fpstate.world.table import (
+    ELSEWHERE,
+    ITS_STASH,
+    NOBODY,
+    POINTER_COPY,
+    SECOND_KERNEL,
+    SECOND_ONE,
+    TASK,
+    TASK_KERNEL,
+)
 
 POINTER_NAMES = {
     "context": {0: "none", 1: "task", 2: "{second}", 3: "task.kernel", 4: "{second}.kernel", 5: "another"},
@@ -113,4 +122,13 @@ def _actions(rows: Rows, event: Event, decision: Decision) -> Iterator[str]:
         yield op_text(op | target << 8 | part << 12, names)
     vcpu = "vcpu" in PARTICIPANTS[event]
     for (role, name), code in decision.writes.items():
-        yield f"{_word(event, role)}.{name} := {_value(event, rows.fields.of(role, vcpu)[name], code)}"
+        f = rows.fields.of(role, vcpu)[name]
+        value = _copied(rows, event, code) if f.pointer == "cpu" and code >= POINTER_COPY else _value(event, f, code)
+        yield f"{_word(event, role)}.{name} := {value}"
+
+
+def _copied(rows: Rows, event: Event, code: int) -> str:
+    """Say which pointer to a CPU, of those in view, a code copies."""
+    role, slot = ("task", "second")[(code - POINTER_COPY) // 2], (code - POINTER_COPY) % 2
+    fields = rows.fields.of(role, "vcpu" in PARTICIPANTS[event]).values()
+    return f"{_word(event, role)}.{next(f.name for f in fields if f.pointer and f.shift == slot)}"

@@ -387,7 +387,7 @@ class Session:
         """Keep an operation the handler asks for."""
         if len(self.decision.ops) == table.MAX_OPS:
             raise Refused(f"asks for more than {table.MAX_OPS} operations at one point")
-        if op >= wide.SAVE_SVE and op != wide.WARN and not self.catalogue.features:
+        if wide.SAVE_SVE <= op < wide.UNSYNCHRONISED and op != wide.WARN and not self.catalogue.features:
             raise Refused(
                 f"asks for {OP_NAMES[op]} in a world that has FPSIMD registers only; test for the feature first"
             )

@@ -516,7 +516,7 @@ def change_length(w: World, x: int) -> None:
 
 @inline
 def emulate(w: World, v: int) -> int:
-    """Do on the image what the guest of vCPU `v` asked of its control register; return what is wrong with its reading."""
+    """Do on the image what the guest of `v` asked of its control register; return what is wrong with its reading."""
     label, verdict = w.context[v, IMAGE + FPEXC], OK
     if not was_latest(w, FPEXC, v, label, 0):
         mine = owner_of(label) == 0 or is_own(w, FPEXC, v, label)

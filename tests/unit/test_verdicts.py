@@ -1,0 +1,911 @@
+"""What `check` says of policies that are hard to judge: each is right or wrong for a reason of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import pytest
+
+from fpstate.check.run import HOLDS, NOT_REACHED, VIOLATED, Result, check
+from fpstate.errors import FpstateError
+from fpstate.machine.follow import follow_path
+from fpstate.paths.scope import Scope
+from fpstate.policies.base import Context, Policy, with_features
+from fpstate.policies.bugs.x86.owner_pointer_over_preemption import X86Host
+from fpstate.policies.bugs.x86.reloaded_by_notifier_only import Fixed as NotifierFixed
+from fpstate.policies.catalogue import find_policy
+from fpstate.policies.eager import Eager
+from fpstate.policies.host_deferred import DeferredHost
+from fpstate.policies.host_format import Form, FormatHost
+from fpstate.policies.host_lazy import LazyHost
+from fpstate.policies.host_preemptible import PreemptibleHost
+from fpstate.policies.linux_6_14 import Linux614
+from fpstate.replay.compare import broken
+from fpstate.replay.engine import replay
+from fpstate.rows.decisions import decision_table
+from fpstate.rows.learn import Rows
+from fpstate.world.events import NEEDS, PARTICIPANTS, Event
+from tests.tiny import KTHREAD, START, VCPU, VMM, trace
+
+
+def verdict(policy: type[Policy], scope: Scope, *features: str, **options: Any) -> Result:
+    return check(with_features(policy, features), scope, **options)
+
+
+def judged(result: Result) -> tuple[str, str, int]:
+    return result.verdict, result.property, result.depth
+
+
+# Uses must come about.
+
+
+class Livelock(Policy):
+    """Nothing is ever loaded: each way to user mode arms the trap again."""
+
+    name = "livelock"
+
+    def ret_to_user(self, cpu: Policy.Cpu, task: Policy.Task) -> None:
+        cpu.user_fp_trap = True
+
+    def user_fp_trap(self, cpu: Policy.Cpu, task: Policy.Task) -> None:
+        cpu.user_fp_trap = False
+
+
+def test_a_trap_taken_again_without_a_use_between_is_a_violation() -> None:
+    result = verdict(Livelock, Scope(1, 2, 0, 0, ("base",)))
+    assert judged(result) == (VIOLATED, "trap-sanity", 3)
+    assert result.path is not None
+    assert "traps again" in result.path.wrong
+
+
+class TwoTraps(Policy):
+    """A trap for V and one for SVE, each armed by the handler of the other."""
+
+    name = "two-traps"
+    supports = frozenset({"sve"})
+
+    class Cpu(Policy.Cpu):
+        user_fp_trap: bool = True
+
+    def user_fp_trap(self, cpu: Policy.Cpu, task: Policy.Task) -> None:
+        cpu.user_fp_trap, cpu.user_sve_trap = False, True
+
+    def sve_trap(self, cpu: Policy.Cpu, task: Policy.Task) -> None:
+        cpu.user_fp_trap, cpu.user_sve_trap = True, False
+
+
+def test_two_traps_that_arm_each_other_are_no_progress() -> None:
+    result = verdict(TwoTraps, Scope(1, 1, 0, 0, ("base", "user_sve")), "sve", properties=("trap-sanity",))
+    assert judged(result) == (VIOLATED, "trap-sanity", 3)
+
+
+class NeverServed(Policy):
+    """The guest's trap stays armed, and its handler sends the guest back: caught at once."""
+
+    name = "never-served"
+
+    class Cpu(Policy.Cpu):
+        guest_fp_trap: bool = True
+
+    def guest_fp_trap(self, cpu: Policy.Cpu, task: Policy.Task, vcpu: Policy.Vcpu) -> Iterator[None]:
+        yield
+
+
+def test_what_never_comes_about_is_not_shown_to_hold() -> None:
+    """Interrupted, the handler is not judged at its end; then at least nothing is said to hold."""
+    result = verdict(NeverServed, Scope(1, 1, 1, 0, ("kvm",)), properties=("memory-safety",))
+    assert (result.verdict, result.missing) == (NOT_REACHED, ("guest_fp",))
+
+
+def test_events_asked_for_by_name_must_happen() -> None:
+    result = verdict(Eager, Scope(1, 1, 0, 0, ("base", "fork")))
+    assert (result.verdict, result.missing) == (NOT_REACHED, ("fork",))
+
+
+# Points of handlers.
+
+
+class YieldEnter(NotifierFixed):
+    """Interrupts are on between the last test and the entry."""
+
+    name = "yield-enter"
+
+    def guest_enter(self, cpu: Any, task: Any, vcpu: Any) -> Iterator[None]:  # type: ignore[override]
+        self.load_guest_fpu(cpu, task, vcpu)
+        yield
+
+
+def test_a_softirq_comes_in_at_a_point_of_guest_enter() -> None:
+    result = verdict(YieldEnter, Scope(1, 1, 1, 0, ("kvm", "neon")))
+    assert judged(result) == (VIOLATED, "confidentiality", 7)
+
+
+class YieldSwitch(X86Host):
+    """Nothing may come between in a switch."""
+
+    name = "yield-switch"
+
+    def thread_switch(self, cpu: Any, task: Any, next: Any) -> Iterator[None]:  # type: ignore[override]
+        self.save_fpregs(cpu, task)
+        yield
+
+
+class DropsPoints(Eager):
+    """A helper with points, called as if it had none."""
+
+    name = "drops-points"
+
+    def exec(self, cpu: Any, task: Any) -> None:
+        self.helper(cpu, task)
+
+    def helper(self, cpu: Any, task: Any) -> Iterator[None]:
+        yield
+        cpu.overwrite(task)
+
+
+class HandlesUse(Eager):
+    """The kernel does not see a use."""
+
+    name = "handles-use"
+
+    def user_fp(self, cpu: Any, task: Any) -> None:
+        cpu.load(task)
+
+
+@pytest.mark.parametrize(
+    ("policy", "says"),
+    [
+        (YieldSwitch, "'thread_switch' of policy 'yield-switch' has a point"),
+        (DropsPoints, "calls 'helper', which has points, and drops what it returns"),
+        (HandlesUse, "has a handler 'user_fp', and the kernel does not see that happen"),
+    ],
+)
+def test_policies_that_cannot_mean_what_they_say_are_refused(policy: type[Policy], says: str) -> None:
+    with pytest.raises(FpstateError, match=says) as caught:
+        Rows(policy)
+    assert "test_verdicts.py:" in caught.value.where
+
+
+class SmeYield(FormatHost):
+    """d3eaab3c7090: a softirq may take the registers before the handler of the trap looks at them."""
+
+    name = "sme-yield"
+
+    def sme_trap(self, cpu: Any, task: Any) -> Iterator[None]:  # type: ignore[override]
+        yield
+        super().sme_trap(cpu, task)
+
+
+class SmeZeroes(FormatHost):
+    """The same with storage that is zeroed although it holds what the softirq saved."""
+
+    name = "sme-zeroes"
+
+    def sme_trap(self, cpu: Any, task: Any) -> Iterator[None]:  # type: ignore[override]
+        yield
+        cpu.alloc_sve(task)
+        super().sme_trap(cpu, task)
+
+
+def test_allocation_may_keep_what_is_there() -> None:
+    assert verdict(SmeYield, Scope(1, 1, 0), "sme").verdict == HOLDS
+    assert judged(verdict(SmeZeroes, Scope(1, 1, 0), "sme")) == (VIOLATED, "integrity", 7)
+
+
+class Walk(FormatHost):
+    """A debugger's write clears TIF_SME; with names folded, its counterexample once could not be walked again."""
+
+    name = "walk"
+
+    def ptrace_streaming(self, cpu: Any, task: Any, tracee: Any) -> None:
+        task.tif_sme = False
+        super().ptrace_streaming(cpu, task, tracee)
+
+
+@pytest.mark.parametrize("fold", [True, False])
+def test_a_counterexample_can_be_walked_again(*, fold: bool) -> None:
+    events = ("base", "interrupt", "user_smstart", "user_za", "ptrace_streaming")
+    result = verdict(Walk, Scope(1, 2, 0, 0, events), "sme", fold=fold)
+    assert judged(result) == (VIOLATED, "integrity", 13)
+
+
+# Events.
+
+
+class RunExit(Linux614):
+    """It loads nobody when KVM_RUN returns."""
+
+    name = "run-exit"
+
+    def run_exit(self, cpu: Any, task: Any, vcpu: Any) -> None:
+        cpu.load(None)
+
+
+def test_the_end_of_kvm_run_is_an_event() -> None:
+    assert judged(verdict(RunExit, Scope(1, 1, 1, 0, ("kvm",)))) == (VIOLATED, "memory-safety", 5)
+
+
+class SwapAtEnd(Policy):
+    """x86 since v4.19: guest registers stay until KVM_RUN returns, switched with the thread that runs the vCPU."""
+
+    name = "swap-at-end"
+
+    class Cpu(Policy.Cpu):
+        owner: Context | None = None  # whose registers these are, None: they were used by the kernel
+
+    class Task(Policy.Task):
+        mm: bool = True
+        guest: bool = False  # thread.fpu.fpstate is the guest's
+
+    class Vcpu(Policy.Vcpu):
+        """Its state is saved by whoever saves its thread."""
+
+    def give_up(self, cpu: Any) -> None:
+        if cpu.owner is not None:
+            cpu.save(cpu.owner)
+            cpu.owner = None
+
+    def thread_switch(self, cpu: Any, task: Any, next: Any) -> None:
+        self.give_up(cpu)
+
+    def kernel_neon_begin(self, cpu: Any, task: Any) -> None:
+        self.give_up(cpu)
+
+    def cpu_pm_enter(self, cpu: Any, task: Any) -> None:
+        self.give_up(cpu)
+
+    def run_enter(self, cpu: Any, task: Any, vcpu: Any) -> None:
+        self.give_up(cpu)
+
+    def guest_enter(self, cpu: Any, task: Any, vcpu: Any) -> None:
+        if cpu.owner is not vcpu:
+            cpu.load(vcpu)
+            cpu.owner = vcpu
+
+    def run_exit(self, cpu: Any, task: Any, vcpu: Any) -> None:
+        self.give_up(cpu)
+
+    def ret_to_user(self, cpu: Any, task: Any) -> None:
+        if cpu.owner is not task:
+            cpu.load(task)
+            cpu.owner = task
+
+
+class SwapNever(SwapAtEnd):
+    """The guest's registers are still there when the thread returns to user mode."""
+
+    name = "swap-never"
+
+    def run_exit(self, cpu: Any, task: Any, vcpu: Any) -> None:
+        pass
+
+    def ret_to_user(self, cpu: Any, task: Any) -> None:
+        if cpu.owner is None:
+            cpu.load(task)
+            cpu.owner = task
+
+
+def test_a_swap_at_the_end_of_kvm_run_can_be_said() -> None:
+    scope = Scope(1, 2, 1, 0, ("kvm", "neon", "pm"))
+    assert verdict(SwapAtEnd, scope).verdict == HOLDS
+    assert judged(verdict(SwapNever, scope))[:2] == (VIOLATED, "confidentiality")
+
+
+@pytest.mark.parametrize(
+    ("events", "features", "says"),
+    [
+        (("base", "user_sve"), (), "event 'user_sve' cannot happen .* feature 'sve'"),
+        (("base", "guest_enter"), (), "event 'guest_enter' cannot happen .* a vCPU"),
+        (("base", "cpu_down"), (), "event 'cpu_down' cannot happen .* a CPU that stays up"),
+        (("neon", "-kernel_neon_end"), (), "has kernel_neon_begin, and takes kernel_neon_end away"),
+    ],
+)
+def test_events_that_cannot_happen_are_refused(events: tuple[str, ...], features: tuple[str, ...], says: str) -> None:
+    with pytest.raises(FpstateError, match=says):
+        verdict(Eager, Scope(1, 1, 0, 0, events), *features)
+
+
+@pytest.mark.parametrize("events", [("base", "kernel_neon_begin"), ("base", "run_enter", "vcpu_load", "guest_enter")])
+def test_what_must_follow_an_event_comes_along(events: tuple[str, ...]) -> None:
+    assert verdict(find_policy("linux-4.18"), Scope(1, 1, 1, 0, events)).verdict == HOLDS
+
+
+# What exec and reset leave.
+
+
+class ExecKeepsFpmr(FormatHost):
+    """exec does nothing about FPMR (Linux up to 6.15, mended by a90878f297d3)."""
+
+    name = "exec-keeps-fpmr"
+
+    def exec(self, cpu: Any, task: Any) -> None:
+        super(FormatHost, self).exec(cpu, task)
+        task.fp_type = Form.FPSIMD
+
+
+class ResetKeepsFpexc(Linux614):
+    """The reset of a vCPU does nothing about its control register."""
+
+    name = "reset-keeps-fpexc"
+
+    def vcpu_reset(self, cpu: Any, task: Any, vcpu: Any) -> None:
+        cpu.overwrite(vcpu)
+
+
+def test_nothing_is_reset_that_the_policy_does_not_reset() -> None:
+    assert judged(verdict(ExecKeepsFpmr, Scope(1, 1, 0), "fpmr"))[:2] == (VIOLATED, "confidentiality")
+    assert verdict(find_policy("linux-6.14"), Scope(1, 1, 0), "fpmr").verdict == HOLDS
+    assert judged(verdict(ResetKeepsFpexc, Scope(1, 1, 1), "aarch32"))[:2] == (VIOLATED, "confidentiality")
+
+
+# Zeros are nobody's.
+
+
+class Wipe(Policy):
+    """DragonFlyBSD's mend of LazyFP: what was saved is wiped, and loads stay lazy."""
+
+    name = "wipe"
+
+    class Cpu(Policy.Cpu):
+        user_fp_trap: bool = True
+
+    def thread_switch(self, cpu: Policy.Cpu, task: Policy.Task, next: Policy.Task) -> None:
+        if not cpu.user_fp_trap:
+            cpu.save(task)
+            cpu.clear(task)
+        cpu.user_fp_trap = True
+
+    def user_fp_trap(self, cpu: Policy.Cpu, task: Policy.Task) -> None:
+        cpu.user_fp_trap = False
+        cpu.load(task)
+
+
+class Blank(Policy):
+    """A task that has never run is not loaded: its state is what a wipe has left."""
+
+    name = "blank"
+
+    class Cpu(Policy.Cpu):
+        wiped: bool = False
+
+    class Task(Policy.Task):
+        mm: bool = True
+        ran: bool = False
+
+    def thread_switch(self, cpu: Any, task: Any, next: Any) -> None:
+        if task.mm:
+            cpu.save(task)
+            cpu.clear(task)
+            cpu.wiped = True
+        if next.mm:
+            if next.ran or not cpu.wiped:
+                cpu.load(next)
+            next.ran = True
+            cpu.wiped = False
+
+
+class BlankUnwiped(Blank):
+    """The same without the wipe."""
+
+    name = "blank-unwiped"
+
+    def thread_switch(self, cpu: Any, task: Any, next: Any) -> None:
+        if task.mm:
+            cpu.save(task)
+            cpu.wiped = True
+        if next.mm:
+            if next.ran or not cpu.wiped:
+                cpu.load(next)
+            next.ran = True
+            cpu.wiped = False
+
+
+class ExecUnused(Policy):
+    """exec changes nothing for a task that has not been in user mode since it began."""
+
+    name = "exec-unused"
+
+    class Task(Policy.Task):
+        mm: bool = True
+        used: bool = False
+
+    def thread_switch(self, cpu: Any, task: Any, next: Any) -> None:
+        if task.mm:
+            cpu.save(task)
+        if next.mm:
+            cpu.load(next)
+
+    def ret_to_user(self, cpu: Any, task: Any) -> None:
+        task.used = True
+
+    def exec(self, cpu: Any, task: Any) -> None:
+        if task.used:
+            cpu.clear(task)
+        task.used = False
+
+
+class ExecNever(ExecUnused):
+    """exec changes nothing at all."""
+
+    name = "exec-never"
+
+    def exec(self, cpu: Any, task: Any) -> None:
+        pass
+
+
+def test_zeros_are_right_for_whoever_is_to_have_them() -> None:
+    two = Scope(1, 2, 0, 0, ("base",))
+    assert verdict(Wipe, two, properties=("integrity", "confidentiality", "transient-exposure")).verdict == HOLDS
+    assert verdict(Blank, two).verdict == HOLDS
+    assert judged(verdict(BlankUnwiped, two))[:2] == (VIOLATED, "confidentiality")
+    assert verdict(ExecUnused, Scope(1, 1, 0, 0, ("base", "exec"))).verdict == HOLDS
+    assert judged(verdict(ExecNever, Scope(1, 1, 0, 0, ("base", "exec"))))[:2] == (VIOLATED, "confidentiality")
+
+
+class Boot(Policy):
+    """Right on any CPU whose reset puts the registers into their initial state: one task, nothing to do."""
+
+    name = "boot"
+
+
+def test_registers_at_boot_are_unknown_or_initial() -> None:
+    unknown = verdict(Boot, Scope(1, 1, 0, 0, ("base",)))
+    assert judged(unknown) == (VIOLATED, "integrity", 3)
+    assert unknown.path is not None
+    assert unknown.path.blame == "step 1: boot has no handler 'thread_switch'"
+    assert verdict(Boot, Scope(1, 1, 0, 0, ("base",), "initial")).verdict == HOLDS
+    assert verdict(Boot, Scope(1, 2, 0, 0, ("base",), "initial")).verdict == VIOLATED
+    with pytest.raises(FpstateError, match="boot 'intial'"):
+        Scope(1, 1, 0, 0, ("base",), "intial")
+
+
+class SignalClear(X86Host):
+    """Linux x86, OpenBSD: the frame is built, then the handler starts with the initial state."""
+
+    name = "signal-clear"
+
+    def signal(self, cpu: Any, task: Any) -> None:
+        super().signal(cpu, task)
+        cpu.clear(task)
+        cpu.save(task)
+
+
+class SignalClearsFirst(X86Host):
+    """The frame is built from what was cleared."""
+
+    name = "signal-clears-first"
+
+    def signal(self, cpu: Any, task: Any) -> None:
+        cpu.clear(task)
+        super().signal(cpu, task)
+
+
+def test_a_signal_handler_may_begin_with_the_initial_state() -> None:
+    scope = Scope(1, 1, 0, 0, ("base", "signals"))
+    assert verdict(SignalClear, scope).verdict == HOLDS
+    assert judged(verdict(SignalClearsFirst, scope))[:2] == (VIOLATED, "integrity")
+
+
+# Traps that stop the kernel.
+
+
+class KernelBehindTrap(LazyHost):
+    """Minix 2f892aca9151: the save for another process runs with the FPU off."""
+
+    name = "kernel-behind-trap"
+
+    def thread_switch(self, cpu: Any, task: Any, next: Any) -> None:
+        cpu.user_fp_trap = True
+        if cpu.owner is not None:
+            cpu.save(cpu.owner)
+            cpu.owner = None
+
+
+class UserTrapOnly(KernelBehindTrap):
+    """The same where the trap is for user mode alone (CPACR_EL1.FPEN = 1)."""
+
+    name = "user-trap-only"
+    kernel_traps: ClassVar[tuple[str, ...]] = ()
+
+
+def test_kernel_code_does_not_touch_registers_behind_a_trap_that_stops_it() -> None:
+    scope = Scope(1, 2, 0, 0, ("base",))
+    assert judged(verdict(KernelBehindTrap, scope)) == (VIOLATED, "kernel-trap", 4)
+    assert verdict(UserTrapOnly, scope).verdict == HOLDS
+
+
+# The decision that is to blame.
+
+
+class Mask(PreemptibleHost):
+    """A softirq destroys the values of the kernel section it interrupts, and its end puts nothing back."""
+
+    name = "mask"
+
+    def softirq_neon_begin(self, cpu: Any, task: Any) -> None:
+        if not task.kernel_fpstate:
+            self.fpsimd_save(cpu, task)
+        self.fpsimd_flush_cpu_state(cpu, task)
+
+    def softirq_neon_end(self, cpu: Any, task: Any) -> None:
+        pass
+
+
+class Unsaved(DeferredHost):
+    """A switch that saves nothing: the value stays behind in the registers, and its owner goes on elsewhere."""
+
+    name = "unsaved"
+
+    def thread_switch(self, cpu: Any, task: Any, next: Any) -> None:
+        next.foreign = cpu.last_state is not next or next.fpsimd_cpu is not cpu
+
+
+def test_blame_falls_on_what_destroyed_the_last_copy() -> None:
+    path = verdict(Mask, Scope(1, 1, 0, 0, ("base", "neon"))).path
+    assert path is not None
+    assert path.wrong == "A loses its kernel-mode FP values"
+    assert path.blame.startswith("step 3, ")
+
+
+def test_two_decisions_share_the_blame() -> None:
+    path = verdict(Unsaved, Scope(2, 1, 0, 0, ("base",))).path
+    assert path is not None
+    left, entered = path.blame.split(" and ")
+    assert "test_verdicts.py" in left
+    assert path.steps[int(left.split()[1].strip(",")) - 1].event == "thread_switch"
+    assert path.steps[int(entered.split()[1].strip(",")) - 1].event == "ret_to_user"
+
+
+# Every handler fires.
+
+
+def probe(event: Event) -> type[Policy]:
+    """Return a policy whose handler of `event` follows a null pointer, and which arms every trap."""
+    needs = {NEEDS[event]} if event in NEEDS else set()
+
+    def handler(self: Policy, cpu: Any, *who: Any) -> None:
+        cpu.load(None)
+
+    class Cpu(Policy.Cpu):
+        user_fp_trap: bool = event == Event.USER_FP_TRAP
+        guest_fp_trap: bool = event == Event.GUEST_FP_TRAP
+
+    about: dict[str, Any] = {"name": f"probe-{event.name}", "supports": frozenset({*needs, "sve"}), "Cpu": Cpu}
+    return with_features(type("Probe", (Policy,), about | {event.name.lower(): handler}), needs)
+
+
+@pytest.mark.parametrize("event", list(PARTICIPANTS))
+def test_every_handler_fires_in_check_and_on_a_trace(event: Event) -> None:
+    """And on the machine, which follows paths where there is V alone."""
+    policy = probe(event)
+    scope = Scope(2 if event in (Event.CPU_DOWN, Event.CPU_UP) else 1, 2, 1)
+    result = check(policy, scope, properties=("memory-safety",))
+    assert (result.verdict, result.property) == (VIOLATED, "memory-safety")
+    assert result.path is not None
+    if not policy.features:
+        assert follow_path(policy, scope, result.path.code).wrong == result.path.wrong
+    uses = {Event.USER_FP_TRAP: Event.USER_FP, Event.GUEST_FP_TRAP: Event.GUEST_FP}
+    uses |= {Event.SVE_TRAP: Event.USER_SVE, Event.GUEST_SVE_TRAP: Event.GUEST_SVE, Event.SME_TRAP: Event.USER_SMSTART}
+    second = {"vcpu": [VCPU], "next": [KTHREAD]}.get((*PARTICIPANTS[event], "", "")[1], [])
+    seen = trace([*START, (uses.get(event, event), VMM, *second)])  # type: ignore[list-item]
+    found = broken(seen, replay(seen, Rows(policy), maybe=True))
+    assert found is not None
+    assert "nobody" in found.what or found.times > 1
+
+
+# Said in general terms.
+
+
+class ReadsImage(DeferredHost):
+    """A debugger is shown the image as it is."""
+
+    name = "reads-image"
+
+    def ptrace_read(self, cpu: Any, task: Any, tracee: Any) -> None:
+        pass
+
+
+class LazyRead(LazyHost):
+    """The same under a host that leaves values in registers."""
+
+    name = "lazy-read"
+
+    def ptrace_read(self, cpu: Any, task: Any, tracee: Any) -> None:
+        pass
+
+
+class LazyReadSaves(LazyHost):
+    """It saves first."""
+
+    name = "lazy-read-saves"
+
+    def ptrace_read(self, cpu: Any, task: Any, tracee: Any) -> None:
+        if cpu.owner is tracee:
+            self.save_owner(cpu)
+
+
+def test_reading_from_outside_is_a_use() -> None:
+    scope = Scope(1, 2, 0, 0, ("base", "ptrace"))
+    assert verdict(ReadsImage, scope).verdict == HOLDS
+    assert judged(verdict(LazyRead, scope))[:2] == (VIOLATED, "integrity")
+    assert verdict(LazyReadSaves, scope).verdict == HOLDS
+
+
+class SetsTraceesLength(FormatHost):
+    """A debugger sets the vector length of its tracee."""
+
+    name = "sets-tracees-length"
+
+    def ptrace_vl(self, cpu: Any, task: Any, tracee: Any) -> None:
+        self.sve_sync_to_fpsimd(cpu, tracee)
+        self.fpsimd_flush_task_state(tracee)
+        tracee.tif_sve = False
+        tracee.fp_type = Form.FPSIMD
+        cpu.free_sve(tracee)
+        if self.sme:
+            tracee.svcr_sm = tracee.svcr_za = tracee.tif_sme = False
+            cpu.free_za(tracee)
+
+
+class ClearsOwnFlag(SetsTraceesLength):
+    """e12310a0d30f: TIF_SME is cleared of the debugger."""
+
+    name = "clears-own-flag"
+
+    def ptrace_vl(self, cpu: Any, task: Any, tracee: Any) -> None:
+        before = tracee.tif_sme
+        super().ptrace_vl(cpu, task, tracee)
+        tracee.tif_sme, task.tif_sme = before, False
+
+
+def test_a_debugger_may_set_a_vector_length() -> None:
+    events = ("base", "interrupt", "user_sve", "user_smstart", "user_za", "ptrace_vl")
+    scope = Scope(1, 2, 0, 0, events)
+    assert verdict(SetsTraceesLength, scope, "sme").verdict == HOLDS
+    assert judged(verdict(ClearsOwnFlag, scope, "sme"))[:2] == (VIOLATED, "memory-safety")
+
+
+class Unbinds(Policy):
+    """seL4: a vCPU's registers stay until another needs them; one that is taken from its thread is saved first."""
+
+    name = "unbinds"
+    vcpu_mutex = False
+
+    class Cpu(Policy.Cpu):
+        owner: Context | None = None
+
+    class Vcpu(Policy.Vcpu):
+        at: Policy.Cpu | None = None
+
+    def switch_owner(self, cpu: Any, to: Any) -> None:
+        if cpu.owner is not to:
+            if cpu.owner is not None:
+                cpu.save(cpu.owner)
+            if to is not None:
+                cpu.load(to)
+            cpu.owner = to
+
+    def ret_to_user(self, cpu: Any, task: Any) -> None:
+        self.switch_owner(cpu, task)
+
+    def guest_enter(self, cpu: Any, task: Any, vcpu: Any) -> None:
+        self.switch_owner(cpu, vcpu)
+
+    def vcpu_unbind(self, cpu: Any, task: Any, vcpu: Any) -> None:
+        if cpu.owner is vcpu:
+            self.switch_owner(cpu, None)
+
+    def vcpu_free(self, cpu: Any, task: Any, vcpu: Any) -> None:
+        self.vcpu_unbind(cpu, task, vcpu)
+
+
+class UnbindsOnly(Unbinds):
+    """A vCPU that nobody runs may still own the registers when it is freed, and nothing is done then."""
+
+    name = "unbinds-only"
+
+    def vcpu_unbind(self, cpu: Any, task: Any, vcpu: Any) -> None:
+        pass
+
+
+def test_a_vcpu_may_be_taken_from_the_thread_that_runs_it() -> None:
+    scope = Scope(1, 2, 1, 0, ("kvm", "vcpu_unbind", "vcpu_free"))
+    assert verdict(Unbinds, scope).verdict == HOLDS
+    assert judged(verdict(UnbindsOnly, scope))[:2] == (VIOLATED, "memory-safety")
+
+
+class Ipi(Unbinds):
+    """An interrupt from another CPU takes the registers of a vCPU between two guest runs; the entry looks again."""
+
+    name = "ipi"
+
+    def ipi(self, cpu: Any, task: Any) -> None:
+        self.switch_owner(cpu, None)
+
+
+class IpiUnnoticed(Ipi):
+    """The entry trusts what was loaded with the vCPU."""
+
+    name = "ipi-unnoticed"
+
+    def vcpu_load(self, cpu: Any, task: Any, vcpu: Any) -> None:
+        self.switch_owner(cpu, vcpu)
+
+    def guest_enter(self, cpu: Any, task: Any, vcpu: Any) -> None:
+        pass
+
+    def ipi(self, cpu: Any, task: Any) -> None:
+        self.switch_owner(cpu, task)
+
+
+def test_an_interrupt_from_another_cpu_may_come_between_guest_runs() -> None:
+    scope = Scope(1, 1, 1, 0, ("kvm", "ipi"))
+    assert verdict(Ipi, scope).verdict == HOLDS
+    assert judged(verdict(IpiUnnoticed, scope))[:2] == (VIOLATED, "confidentiality")
+
+
+class DirtyBit(Policy):
+    """RISC-V: what user mode has not written since it was loaded is not saved."""
+
+    name = "dirty-bit"
+    supports = frozenset({"dirty-bit"})
+
+    class Task(Policy.Task):
+        mm: bool = True
+
+    def thread_switch(self, cpu: Any, task: Any, next: Any) -> None:
+        if task.mm and cpu.dirty:
+            cpu.save(task)
+        if next.mm:
+            cpu.load(next)
+        cpu.dirty = False
+
+
+class DirtyBitKept(DirtyBit):
+    """The bit is cleared at the wrong time: on the way out of the kernel, without a save."""
+
+    name = "dirty-bit-cleared"
+
+    def syscall(self, cpu: Any, task: Any) -> None:
+        cpu.dirty = False
+
+
+def test_hardware_notes_what_was_written() -> None:
+    scope = Scope(1, 2, 0, 0, ("base",))
+    assert verdict(DirtyBit, scope, "dirty-bit").verdict == HOLDS
+    assert judged(verdict(DirtyBitKept, scope, "dirty-bit"))[:2] == (VIOLATED, "integrity")
+
+
+class Upper(Policy):
+    """XSAVE with all that is enabled: V and the upper halves."""
+
+    name = "upper"
+    supports = frozenset({"upper"})
+
+    class Task(Policy.Task):
+        mm: bool = True
+
+    def thread_switch(self, cpu: Any, task: Any, next: Any) -> None:
+        if task.mm:
+            cpu.save(task)
+            cpu.save_part("upper", task)
+        if next.mm:
+            cpu.load(next)
+            cpu.load_part("upper", next)
+
+
+class UpperLeft(Upper):
+    """FXSAVE and FXRSTOR leave the upper halves alone."""
+
+    name = "upper-left"
+
+    def thread_switch(self, cpu: Any, task: Any, next: Any) -> None:
+        if task.mm:
+            cpu.save(task)
+        if next.mm:
+            cpu.load(next)
+
+
+def test_upper_halves_that_live_apart_can_leak() -> None:
+    scope = Scope(1, 2, 0, 0, ("base",), "initial")
+    assert verdict(Upper, scope, "upper").verdict == HOLDS
+    result = verdict(UpperLeft, scope, "upper")
+    assert judged(result)[:2] == (VIOLATED, "confidentiality")
+    assert result.path is not None
+    assert "reads upper halves that hold another's values" in result.path.wrong
+
+
+class StashesUpper(Upper):
+    """The kernel's own use keeps the upper halves in the CPU's private copy meanwhile."""
+
+    name = "stashes-upper"
+
+    class Cpu(Policy.Cpu):
+        used: bool = False
+
+    def kernel_neon_begin(self, cpu: Any, task: Any) -> None:
+        cpu.stash_host()
+        cpu.stash_part("upper")
+
+    def kernel_neon_end(self, cpu: Any, task: Any) -> None:
+        cpu.load_stash()
+        cpu.load_stash_part("upper")
+
+
+def test_one_class_can_be_stashed() -> None:
+    assert verdict(StashesUpper, Scope(1, 2, 0, 0, ("base", "softirq_neon_begin"), "initial"), "upper").verdict == HOLDS
+
+
+class Frames(Policy):
+    """Exceptions put the registers into a frame on the stack, and the way back takes them from there."""
+
+    name = "frames"
+
+    def syscall(self, cpu: Any, task: Any) -> None:
+        cpu.new_place(task)
+        cpu.save(task)
+
+    def ret_to_user(self, cpu: Any, task: Any) -> None:
+        cpu.load(task)
+
+
+class FramesIfDirty(Frames):
+    """NuttX 9577: what is clean is not stored, and the next frame is another one."""
+
+    name = "frames-if-dirty"
+    supports = frozenset({"dirty-bit"})
+
+    def syscall(self, cpu: Any, task: Any) -> None:
+        cpu.new_place(task)
+        if cpu.dirty:
+            cpu.save(task)
+        cpu.dirty = False
+
+
+def test_a_frame_on_the_stack_is_another_place_each_time() -> None:
+    scope = Scope(1, 1, 0, 0, ("base",))
+    assert verdict(Frames, scope).verdict == HOLDS
+    assert judged(verdict(FramesIfDirty, scope, "dirty-bit"))[:2] == (VIOLATED, "integrity")
+
+
+class CopiesCpu(X86Host):
+    """A child gets the note of the CPU whose registers are its parent's."""
+
+    name = "copies-cpu"
+
+    def fork(self, cpu: Any, task: Any, child: Any) -> None:
+        super().fork(cpu, task, child)
+        child.last_cpu = task.last_cpu
+
+
+def test_a_pointer_to_a_cpu_can_be_copied() -> None:
+    rules = [rule for rule in decision_table(CopiesCpu) if rule.event == "fork"]
+    assert any("next.last_cpu := task.last_cpu" in rule.then for rule in rules)
+    assert verdict(CopiesCpu, Scope(2, 2, 0, 0, ("base", "fork", "exit"))).verdict in (HOLDS, VIOLATED)
+
+
+class StopsBeforeDown(FormatHost):
+    """Streaming mode is left before a CPU goes down ("Ensure that offlined CPUs are not using SME", 2024)."""
+
+    name = "stops-before-down"
+
+    def cpu_down(self, cpu: Any) -> None:
+        super().cpu_down(cpu)
+        if self.sme:
+            cpu.smstop()
+
+
+def test_a_cpu_may_have_to_go_down_out_of_streaming_mode() -> None:
+    scope = Scope(2, 1, 0, 0, ("base", "user_smstart", "interrupt", "hotplug"))
+    properties = ("down-mode",)
+    assert judged(verdict(SetsTraceesLength, scope, "sme", properties=properties))[:2] == (VIOLATED, "down-mode")
+    assert verdict(StopsBeforeDown, scope, "sme", properties=properties).verdict == HOLDS
+
+
+def test_vcpus_may_lack_features_that_others_have() -> None:
+    """vcpu_has_sve(): what is done for a guest with SVE is not done for one without."""
+    policy = find_policy("linux-6.14")
+    assert verdict(policy, Scope(1, 1, 2, 0, ("kvm",), "unknown", 1), "guest-sve").verdict == HOLDS
+    with pytest.raises(FpstateError, match="3 of 2 vCPUs"):
+        Scope(1, 1, 2, plain_vcpus=3)
