@@ -147,8 +147,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for kind in KINDS:
             wrong = [(seed, f) for seed in range(seeds) if (f := faults(damaged(kind, seed), Path(folder)))]
-            shown = "".join(f"\n  {w}" for w in wrong[:5])
-            sys.stdout.write(f"{kind}: {seeds} seeds, {len(wrong)} wrong{shown}\n")
+            found = [f"{kind}: {seeds} seeds, {len(wrong)} wrong", *map(str, wrong[:5])]
+            sys.stdout.write("\n  ".join(found) + "\n")
             sys.stdout.flush()
             bad += len(wrong)
     sys.exit(bad > 0)

@@ -32,21 +32,21 @@ def walk(events: Ints, w: World, table: Table, bounds: order.Bounds, moves: Ints
 
     `maybe`: events that only may have happened did; each such stay in user mode ends by a system call.
     """
-    softirq = -1
+    softirqs = 0  # bit for each CPU where one uses FP
     for i in range(len(events)):
         c, e, t, s = events[i, 0], events[i, 1], events[i, 2], events[i, 3]
         if e == PUT_BY_SWITCH:
             continue
-        if softirq >= 0 and c == softirq:
+        if softirqs >> c & 1:
             if e != order.SOFTIRQ_END:
                 return i
-            softirq = -1
+            softirqs ^= 1 << c
             continue
         if e < 64 and _IS_MAYBE >> e & 1:
             if not maybe or e != _RET_MAYBE:
                 continue  # uses change nothing that the order knows
             e = order.RET
-        elif maybe and w.context[t, MODE] == order.USER and events[i, 4]:
+        if maybe and w.context[t, MODE] == order.USER and events[i, 4]:
             w.context[t, MODE] = order.KERNEL  # a stay that may have been has ended in a way that was not recorded
             w.context[t, IN_SYSCALL] = 1
         named = s if _NAMES_OTHER >> e & 1 else 0
@@ -63,7 +63,7 @@ def walk(events: Ints, w: World, table: Table, bounds: order.Bounds, moves: Ints
             w.context[t, MODE] = order.RUN_OUT if mode == order.RUN else FREE if mode == order.DYING else mode
             w.cpu[c, CURRENT] = s
         elif e == order.SOFTIRQ:
-            softirq = c
+            softirqs |= 1 << c
         elif e != order.RUN_EXIT:
             order.set_out(w, e, c, t, s)
             if not _CPU_EVENTS >> e & 1:
@@ -84,8 +84,8 @@ def first_not_allowed(trace: Trace, *, maybe: bool) -> int:
     place[np.argsort(ranks, kind="stable")] = np.arange(len(kinds))
     place[kinds != Kind.IDLE] += spare
     total = len(kinds) + spare
-    assert total < 256, "more than a move can name"
-    assert cpus <= 16, "more than a move can name"
+    assert total < 256, "more contexts than a move can name"
+    assert cpus <= 16, "more CPUs than a move can name"
     tasks, kthreads, vcpus = (int((kinds == kind).sum()) for kind in (Kind.USER, Kind.KTHREAD, Kind.VCPU))
     bounds = order.Bounds(
         cpus, tasks, kthreads, vcpus, events=(1 << 62) - 1, vcpu_mutex=True, preempt_neon=False,

@@ -251,14 +251,15 @@ def _sorted(parts: list[Raw]) -> Raw:
 
 def joined(chunks: list[Rows]) -> Rows:
     """Return chunks of events as one."""
-    return Rows._make(np.concatenate(column) for column in zip(*chunks, strict=True))
+    return Rows(*(np.concatenate(column) for column in zip(*chunks, strict=True)))
 
 
 def as_trace(rows: Rows, found: Found, header: Header) -> Trace:
     """Return a trace of events that refer to contexts as met: contexts in order, and without what did not happen."""
     drop = not_happened(found, rows.event, rows.subject, rows.object)
     if drop.any():
-        rows = Rows._make(column[~drop] for column in rows)
+        kept: list[Any] = [column[~drop] for column in rows]
+        rows = Rows(*kept)
     subject = moved(found, rows.subject)
     obj = moved(found, rows.object)
     obj[obj == IF_SILENT] = -1

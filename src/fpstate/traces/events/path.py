@@ -222,7 +222,7 @@ def _go_down(m: Known, c: int) -> None:
 
 @inline
 def _hotplug(m: Known, c: int, e: int, x: int) -> None:
-    """Take a CPU down or up. One that comes up first of all was down before the trace began."""
+    """Let CPU `c` go down or come up. One that comes up first of all was down before the trace began."""
     known = m.cpu[c, HERE] >= 0
     if e == _DOWN:
         _go_down(m, c)
