@@ -96,7 +96,7 @@ def test_times_are_converted_with_the_clock_of_the_profile() -> None:
 def test_weak_names_what_is_not_fully_read() -> None:
     """Figures read, or derived from read ones, are not weak; all others are, each in one sentence that names it."""
     skylake = load_profile("x86-skl").weak
-    assert [sentence.split(":")[0] for sentence in skylake] == ["clear", "guest_trap"]
+    assert [sentence.split(":")[0] for sentence in skylake] == ["clear", "guest_trap", "ipi"]
     assert len(load_profile("xgene-2016").weak) == len(OPERATIONS)
     assert "save: 282 cycles (16 to 321) is recalled" in load_profile("xgene-2016").weak[0]
     assert "derived from a figure that is read only in an excerpt" in load_profile("a53-nvhe").weak[0]

@@ -102,3 +102,15 @@ def test_an_unknown_policy_names_the_nearest() -> None:
         find_policy("linux-4.81")
     with pytest.raises(FpstateError, match="no file"):
         find_policy("missing.py:Mine")
+
+
+def test_a_pair_of_the_gallery_can_be_imported_by_the_id_of_its_bug() -> None:
+    """So a policy of one's own can build on it without knowing the file."""
+    import importlib
+
+    from fpstate.policies.bugs.x86 import owner_pointer_over_preemption
+
+    assert importlib.import_module("fpstate.policies.bugs.x2").X86Host is owner_pointer_over_preemption.X86Host
+    assert importlib.import_module("fpstate.policies.bugs.m_notifier").BUG.id == "M-notifier"
+    with pytest.raises(ModuleNotFoundError, match="no_such_bug"):
+        importlib.import_module("fpstate.policies.bugs.no_such_bug")

@@ -37,6 +37,7 @@ class Given:
         int | None, typer.Option(help="vCPUs.  [default: what finishes in seconds]", show_default=False)
     ] = None
     kthreads: Annotated[int, typer.Option(help="Kernel threads beside the idle ones.")] = 0
+    plain_vcpus: Annotated[int, typer.Option(help="So many of the vCPUs have V alone.")] = 0
     boot: Annotated[str, typer.Option(help="Registers at the start: unknown, or initial.")] = "unknown"
     events: Annotated[
         str | None,
@@ -106,6 +107,7 @@ def scope_of(policy: type[Policy], given: Given | RunGiven) -> Scope:
         given.kthreads,
         default.events if given.events is None else _words(given.events),
         given.boot,
+        given.plain_vcpus,
     )
 
 
@@ -253,6 +255,7 @@ def shortened(where: str) -> str:
 def _options(result: Result) -> str:
     s = result.scope
     numbers = f"--cpus {s.cpus} --tasks {s.tasks} --vcpus {s.vcpus} --kthreads {s.kthreads}"
+    numbers += f" --plain-vcpus {s.plain_vcpus}" if s.plain_vcpus else ""
     numbers += f" --boot {s.boot}" if s.boot != "unknown" else ""
     numbers += f" --features {','.join(result.features)}" if result.features else ""
     return numbers if s.events == ("all",) else f"{numbers} --events {','.join(s.events)}"
@@ -267,7 +270,7 @@ def _as_pytest(policy: str, result: Result) -> str:
     if result.features:
         given = f"with_features({given}, {list(result.features)!r})"
         imports = "from fpstate.policies.base import with_features\n"
-    scope = f"Scope({s.cpus}, {s.tasks}, {s.vcpus}, {s.kthreads}, {s.events!r}, {s.boot!r})"
+    scope = f"Scope({s.cpus}, {s.tasks}, {s.vcpus}, {s.kthreads}, {s.events!r}, {s.boot!r}, {s.plain_vcpus})"
     return f'''from fpstate.check.run import replay_path
 from fpstate.paths.scope import Scope
 {imports}from fpstate.policies.catalogue import find_policy

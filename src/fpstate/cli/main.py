@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -12,12 +12,14 @@ from fpstate import __version__
 from fpstate.cli import bugs, capture, check, compare, costs, describe, import_, policies, run, validate
 from fpstate.errors import FpstateError
 
-GOOD, FINDING, BAD_INPUT, INCOMPLETE = 0, 1, 2, 3
+GOOD, FINDING, BAD_INPUT, INCOMPLETE, OUR_FAULT, NO_MEMORY = 0, 1, 2, 3, 70, 71
 
 app = typer.Typer(
     name="fpstate",
     help="A laboratory for FP/SIMD register switching in kernels and hypervisors.",
-    epilog="Example: fpstate compare   (all policies on a bundled trace of a real Linux/KVM)",
+    epilog="Example: fpstate compare   (all policies on a bundled trace of a real Linux/KVM)\n\n"
+    "Exit codes: 0 good, 1 a finding (corrupts, differs), 2 bad input or usage, 3 incomplete; 70 an error of fpstate "
+    "itself, 71 not enough memory: then nothing is said about what was asked.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -47,11 +49,14 @@ def options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Exit codes: 0 good, 1 a finding (corrupts, differs), 2 bad input or usage, 3 incomplete."""
+    """Have options of the program itself."""
 
 
 def main() -> None:
-    """Run the program; whatever a user can get wrong leaves as one message on stderr and exit code 2."""
+    """Run the program; whatever a user can get wrong leaves as one message on stderr and exit code 2.
+
+    An error of its own is one message too, with a code of its own; with FPSTATE_TRACEBACK set it is a traceback.
+    """
     if sys.stdout is None:
         sys.exit(BAD_INPUT)  # nowhere to write to, not even about that
     try:
@@ -70,3 +75,22 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("fpstate: interrupted\n")
         sys.exit(130)
+    except MemoryError:
+        _give_up(NO_MEMORY, "not enough memory", "narrow what is asked, or give the process more")
+    except Exception as error:
+        if os.environ.get("FPSTATE_TRACEBACK"):
+            raise
+        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        _give_up(OUR_FAULT, f"an error of fpstate itself: {what}", "FPSTATE_TRACEBACK=1 shows where; please report it")
+
+
+def _give_up(code: int, what: str, hint: str) -> NoReturn:
+    """Say in one line, and as JSON if that was asked for, that there is no result; exit with `code`."""
+    line = " ".join(what.split())
+    sys.stderr.write(f"fpstate: {line}; {hint}\n")
+    if "--json" in sys.argv[1:]:
+        from fpstate.cli.output import print_json
+
+        print_json("fpstate.error/1", {"error": line, "hint": hint, "exit_code": code})
+        sys.stdout.flush()
+    sys.exit(code)

@@ -12,7 +12,7 @@ from typing import Any
 
 from fpstate.errors import FpstateError, unknown_name
 
-OPERATIONS = ("save", "load", "clear", "guest_trap", "user_trap")
+OPERATIONS = ("save", "load", "clear", "guest_trap", "user_trap", "ipi")
 
 # How far a figure was checked -> how to say that it was not checked fully; "" when it was.
 _STATUSES = {

@@ -1,12 +1,18 @@
-"""Policies side by side on one trace."""
+"""Policies side by side on one trace.
+
+What a policy costs is linear in what each operation costs. These costs are known as ranges only, but they are the same
+whichever policy runs: so one policy is cheaper than another if it is for all costs in their ranges, the same on both
+sides. That the ranges of two totals overlap says nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from fpstate.costs import Profile
+from fpstate.costs import OPERATIONS, Profile
 from fpstate.policies.base import Policy, with_features
 from fpstate.replay.bound import bound
 from fpstate.replay.engine import Outcome, features_in, replay
@@ -33,7 +39,11 @@ def sve_bytes(vl: int) -> int:
 
 @dataclass(frozen=True)
 class Figures:
-    """What one replay cost. Transfers are of one whole register file each; cycles are by a cost profile."""
+    """What one replay cost. Transfers are of one whole register file each; cycles are by a cost profile.
+
+    `cycles` is with each operation at its point, `cycles_low` and `cycles_high` with each at the ends of its range.
+    `charged` has how often each operation of the profile is charged, an SVE image by its size in FPSIMD images.
+    """
 
     saves: int
     loads: int
@@ -49,6 +59,10 @@ class Figures:
     traps_guest: int
     clears: int
     bytes: int
+    cycles_low: float
+    cycles_high: float
+    charged: dict[str, float]
+    ipis: int = 0
     saves_sve: int = 0  # of the saves: in SVE form
     loads_sve: int = 0
     traps_sve: int = 0  # SVE access traps of user mode and guests
@@ -70,16 +84,23 @@ class Broken:
 
 @dataclass(frozen=True)
 class Compared:
-    """One policy on one trace: low takes what was not seen as not having happened, high as having happened."""
+    """One policy on one trace: low takes what was not seen as not having happened, high as having happened.
+
+    `place` is the first and the last it can have among the policies that do not corrupt, the cheapest being first, with
+    costs in their ranges; `undecided` are those of them that are cheaper with some of these costs, dearer with others.
+    """
 
     name: str
     low: Figures
     high: Figures
     ratio_low: float | None  # cycles to the bound's; None when the bound is zero
     ratio_high: float | None
+    ratio_range: tuple[float, float] | None  # over all costs in their ranges, low and high; None where it has no end
     gives_up: tuple[str, ...]
     broken: Broken | None
     features: tuple[str, ...] = ()  # beside FPSIMD, that the trace has and the policy knows
+    place: tuple[int, int] | None = None  # None if it corrupts
+    undecided: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,17 +129,20 @@ def figures(outcome: Outcome, profile: Profile, vl: int = DEFAULT_VL) -> Figures
     loads = sum(n[did.N_LOAD_HOST : did.N_LOAD_KERNEL + 1])
     saves_sve = sum(n[did.N_SAVE_SVE : did.N_SAVE_SVE + 2])
     loads_sve = sum(n[did.N_LOAD_SVE : did.N_LOAD_SVE + 2])
-    larger = sve_bytes(vl) / IMAGE_BYTES
-    cost = (saves + saves_sve * larger) * cycles(profile, "save") + n[did.N_CLEAR] * cycles(profile, "clear")
-    cost += (loads + loads_sve * larger) * cycles(profile, "load")
-    cost += (n[did.N_USER_TRAP] + n[did.N_SVE_TRAP]) * cycles(profile, "user_trap")
-    cost += (n[did.N_GUEST_TRAP] + n[did.N_SVE_TRAP + 1]) * cycles(profile, "guest_trap")
     traps_sve = n[did.N_SVE_TRAP] + n[did.N_SVE_TRAP + 1]
+    larger = sve_bytes(vl) / IMAGE_BYTES
+    charged: dict[str, float] = {
+        "save": saves + saves_sve * larger,
+        "load": loads + loads_sve * larger,
+        "clear": n[did.N_CLEAR],
+        "guest_trap": n[did.N_GUEST_TRAP] + n[did.N_SVE_TRAP + 1],
+        "user_trap": n[did.N_USER_TRAP] + n[did.N_SVE_TRAP] + n[did.N_SME_TRAP],
+        "ipi": n[did.N_IPI],
+    }
     return Figures(
-        saves + saves_sve,
-        loads + loads_sve,
-        n[did.N_USER_TRAP] + n[did.N_GUEST_TRAP] + traps_sve,
-        cost,
+        saves=saves + saves_sve,
+        loads=loads + loads_sve,
+        traps=n[did.N_USER_TRAP] + n[did.N_GUEST_TRAP] + traps_sve + n[did.N_SME_TRAP],
         saves_host=n[did.N_SAVE_HOST] + n[did.N_SAVE_SVE],
         saves_guest=n[did.N_SAVE_GUEST] + n[did.N_SAVE_SVE + 1],
         saves_kernel=n[did.N_SAVE_KERNEL],
@@ -129,23 +153,93 @@ def figures(outcome: Outcome, profile: Profile, vl: int = DEFAULT_VL) -> Figures
         traps_guest=n[did.N_GUEST_TRAP],
         clears=n[did.N_CLEAR],
         bytes=(saves + loads) * IMAGE_BYTES + (saves_sve + loads_sve) * sve_bytes(vl),
+        ipis=n[did.N_IPI],
         saves_sve=saves_sve,
         loads_sve=loads_sve,
         traps_sve=traps_sve,
         bytes_sve=(saves_sve + loads_sve) * sve_bytes(vl),
+        **_priced(charged, profile),
     )
-
-
-def cycles(profile: Profile, operation: str) -> float:
-    """Return what one operation costs by the profile, in cycles of its CPU."""
-    return profile.operations[operation].cycles
 
 
 def bound_figures(trace: Trace, profile: Profile, *, maybe: bool) -> Figures:
     """Return the clairvoyant bound as figures; it tells neither host from guest nor knows traps."""
     saves, loads = bound(trace, maybe=maybe)
-    cost = saves * cycles(profile, "save") + loads * cycles(profile, "load")
-    return Figures(saves, loads, 0, cost, 0, 0, 0, 0, 0, 0, 0, 0, 0, (saves + loads) * IMAGE_BYTES)
+    kinds = ("saves_host", "saves_guest", "saves_kernel", "loads_host", "loads_guest", "loads_kernel")
+    nothing: dict[str, Any] = dict.fromkeys(("traps", *kinds, "traps_user", "traps_guest", "clears"), 0)
+    charged = dict.fromkeys(OPERATIONS, 0.0) | {"save": saves, "load": loads}
+    size = (saves + loads) * IMAGE_BYTES
+    return Figures(saves=saves, loads=loads, bytes=size, **nothing, **_priced(charged, profile))
+
+
+def _priced(charged: dict[str, float], profile: Profile) -> dict[str, Any]:
+    costs = profile.operations
+    return {
+        "cycles": sum(n * costs[op].cycles for op, n in charged.items()),
+        "cycles_low": sum(n * costs[op].low for op, n in charged.items()),
+        "cycles_high": sum(n * costs[op].high for op, n in charged.items()),
+        "charged": charged,
+    }
+
+
+# Over all costs in their ranges.
+
+
+def most_more(a: Mapping[str, float], b: Mapping[str, float], profile: Profile) -> float:
+    """Return by how many cycles what `a` charges may at most exceed what `b` does, below 0 if it always falls short.
+
+    The difference is linear in each cost, so that it is greatest where each cost is at one end of its range.
+    """
+    more = {op: a[op] - b[op] for op in a}
+    return sum(n * (profile.operations[op].high if n > 0 else profile.operations[op].low) for op, n in more.items())
+
+
+def ratios(a: Mapping[str, float], b: Mapping[str, float], profile: Profile) -> tuple[float, float] | None:
+    """Return the least and the greatest ratio of what `a` costs to what `b` does; None if `b` may cost nothing.
+
+    A ratio of two linear functions is monotonic in each cost, so that both are where all costs are at ends.
+    """
+    ends = [(op.low, op.high) for op in profile.operations.values()]
+    found = []
+    for costs in itertools.product(*ends):
+        by_name = dict(zip(profile.operations, costs, strict=True))
+        total = sum(n * by_name[op] for op, n in b.items())
+        if not total:
+            return None
+        found.append(sum(n * by_name[op] for op, n in a.items()) / total)
+    return min(found), max(found)
+
+
+def _charges(p: Compared) -> list[dict[str, float]]:
+    return [p.low.charged, p.high.charged]
+
+
+def never_dearer(a: Compared, b: Compared, profile: Profile) -> bool:
+    """Tell whether `a` costs at most what `b` does for all costs in their ranges, low and high."""
+    return all(most_more(x, y, profile) <= 0 for x, y in zip(_charges(a), _charges(b), strict=True))
+
+
+def placed(policies: list[Compared], profile: Profile) -> list[Compared]:
+    """Return the policies with their places, and which of these the ranges of the costs do not decide."""
+    found = []
+    ranked = [p for p in policies if p.broken is None]
+    for p in policies:
+        if p.broken is not None:
+            found.append(p)
+            continue
+        others = [q for q in ranked if _charges(q) != _charges(p)]
+        cheaper = sum(never_dearer(q, p, profile) for q in others)
+        open_ = [q.name for q in others if not never_dearer(q, p, profile) and not never_dearer(p, q, profile)]
+        found.append(replace(p, place=(cheaper + 1, cheaper + len(open_) + 1), undecided=tuple(open_)))
+    return found
+
+
+def deciding(policies: list[Compared]) -> list[str]:
+    """Return the operations that leave some order undecided: of which the two policies do not do equally many."""
+    by_name = {p.name: p for p in policies}
+    pairs = [(p, by_name[name]) for p in policies for name in p.undecided]
+    differ = {op for p, q in pairs for x, y in zip(_charges(p), _charges(q), strict=True) for op in x if x[op] != y[op]}
+    return [op for op in OPERATIONS if op in differ]
 
 
 def broken(trace: Trace, outcome: Outcome) -> Broken | None:
@@ -191,10 +285,18 @@ def compare(
         rows = Rows(with_features(policy, known))
         outcomes = [replay(trace, rows, maybe=m) for m in (False, True)]
         at = [figures(o, profile, vl) for o in outcomes]
-        ratios = [f.cycles / b.cycles if b.cycles else None for f, b in zip(at, (low, high), strict=True)]
+        pairs = list(zip(at, (low, high), strict=True))
+        ratio_low, ratio_high = (f.cycles / b.cycles if b.cycles else None for f, b in pairs)
+        ends = _hull([ratios(f.charged, b.charged, profile) for f, b in pairs if b.saves + b.loads])
         wrong = broken(trace, outcomes[1]) or broken(trace, outcomes[0])
+        features = tuple(sorted(known))
         compared.append(
-            Compared(policy.name, at[0], at[1], ratios[0], ratios[1], policy.gives_up, wrong, tuple(sorted(known)))
+            Compared(policy.name, at[0], at[1], ratio_low, ratio_high, ends, policy.gives_up, wrong, features)
         )
         done()
-    return Comparison(compared, low, high)
+    return Comparison(placed(compared, profile), low, high)
+
+
+def _hull(ranges: list[tuple[float, float] | None]) -> tuple[float, float] | None:
+    known = [r for r in ranges if r is not None]
+    return (min(r[0] for r in known), max(r[1] for r in known)) if known and len(known) == len(ranges) else None

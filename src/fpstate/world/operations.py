@@ -70,7 +70,8 @@ N_LOAD_SVE: Final = 11
 N_SVE_TRAP: Final = 13  # of user mode, of guests
 N_SME_TRAP: Final = 15
 N_PARTS: Final = 16  # + class: saves and loads of ZCR, ZA, FPMR, FPEXC
-N_COUNTS: Final = 22
+N_IPI: Final = 22  # interrupts sent to other CPUs
+N_COUNTS: Final = 23
 
 
 @inline
@@ -104,9 +105,15 @@ def write_place(w: World, owner: int, c: int, label: int) -> None:
 
 @inline
 def fetch(w: World, x: int, c: int, report: Report) -> None:
-    """Let the CPU that context `x` names save the registers to the image of `x`, if its first pointer names `x`."""
+    """Let the CPU that context `x` names save the registers to the image of `x`, if its first pointer names `x`.
+
+    Only that CPU can look at its pointer, so it is interrupted to do that, in vain or not.
+    """
     other = w.context[x, POINTER] - 1
-    if other < 0 or other == c or w.cpu[other, POINTER] != own(x):
+    if other < 0 or other == c:
+        return
+    report.counts[N_IPI] += 1
+    if w.cpu[other, POINTER] != own(x):
         return
     w.context[x, IMAGE] = w.cpu[other, REGISTERS]
     w.cpu[other, POINTER] = 0

@@ -1,0 +1,1 @@
+"""ACRN, HAXM, gVisor, Cloud Hypervisor."""

@@ -1,0 +1,39 @@
+"""B15: interrupt handlers compute with floats, and their entry keeps general registers only."""
+
+from __future__ import annotations
+
+from fpstate.policies.base import Policy
+from fpstate.policies.bugs.bug import Bug
+
+
+class Faulty(Policy):
+    """A switch saves and loads; interrupts know nothing of FP registers."""
+
+    name = "b15-faulty"
+
+    class Task(Policy.Task):
+        mm: bool = True
+
+    def thread_switch(self, cpu: Policy.Cpu, task: Task, next: Task) -> None:
+        if task.mm:
+            cpu.save(task)
+        if next.mm:
+            cpu.load(next)
+
+
+class Fixed(Faulty):
+    """Interrupt entry keeps them, and its exit puts them back."""
+
+    name = "b15-fixed"
+
+    def softirq_neon_begin(self, cpu: Policy.Cpu, task: Faulty.Task) -> None:
+        cpu.stash_host()
+
+    def softirq_neon_end(self, cpu: Policy.Cpu, task: Faulty.Task) -> None:
+        cpu.load_stash()
+
+
+BUG = Bug(
+    "B15", "interrupt handlers compute with floats (RT-Thread)", "RT-Thread/rt-thread pull 8041", Faulty, Fixed,
+    "confidentiality", 5, tasks=1, events=("softirq_neon_begin",), note="The interrupt handler is a softirq here.",
+)  # fmt: skip
