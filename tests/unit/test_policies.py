@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fpstate.errors import FpstateError
+from fpstate.policies.base import Context, Policy
 from fpstate.policies.catalogue import find_policy, policies
 from fpstate.rows.decisions import decision_table
 
@@ -38,6 +39,33 @@ def test_the_table_of_linux_4_18_shows_its_idea() -> None:
         "vcpu.fp_enabled := False", "vcpu.fp_host := False", "cpu.guest_fp_trap := True",
     )  # fmt: skip
     assert "cpu.last_state := vcpu" in table["guest_exit", ("vcpu.fp_enabled = True",)]
+
+
+def test_a_pointer_is_tried_with_all_who_are_in_view() -> None:
+    """Where two take part, a CPU's pointer may name either; where one does, nobody but that one and somebody else."""
+
+    class Looks(Policy):
+        name = "looks"
+
+        class Cpu(Policy.Cpu):
+            last: Context | None = None
+
+        def thread_switch(self, cpu: Cpu, task: Policy.Task, next: Policy.Task) -> None:  # noqa: A002
+            cpu.guest_fp_trap = cpu.last is next
+
+        def guest_enter(self, cpu: Cpu, task: Policy.Task, vcpu: Policy.Vcpu) -> None:
+            cpu.guest_fp_trap = cpu.last is vcpu
+
+        def syscall(self, cpu: Cpu, task: Policy.Task) -> None:
+            cpu.guest_fp_trap = cpu.last is task
+
+    table = decision_table(Looks)
+    tried = {e: [r.when[0] for r in table if r.event == e] for e in ("thread_switch", "guest_enter", "syscall")}
+    assert tried == {
+        "thread_switch": [f"cpu.last = {who}" for who in ("none", "task", "next", "another")],
+        "guest_enter": [f"cpu.last = {who}" for who in ("none", "task", "vcpu", "another")],
+        "syscall": [f"cpu.last = {who}" for who in ("none", "task", "another")],
+    }
 
 
 def test_a_users_own_file_serves_wherever_a_policy_is_named(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ import pytest
 from fpstate.check.run import check
 from fpstate.errors import FpstateError
 from fpstate.paths.scope import Scope
-from fpstate.policies.base import Context, Policy, bounded
+from fpstate.policies.base import Context, Policy, bounded, with_features
 from fpstate.policies.host_deferred import DeferredHost
 from fpstate.rows.learn import Rows
-from fpstate.world.events import Event
+from fpstate.world.events import N_EVENTS, Event
 from fpstate.world.operations import LOAD, OOPS, SAVE
 from fpstate.world.table import ELSEWHERE, H_CPU_POINTER, H_TASK, R_OPS, R_POINTERS, R_TASK, TASK
 
@@ -268,3 +268,117 @@ def test_rows_of_wide_views_are_found_by_pages() -> None:
     assert rows.known(Event.SYSCALL, high)
     assert not rows.known(Event.SYSCALL, 2 << 2 + 8)
     assert [int(rows.table.rows[r, R_TASK]) & 255 for r in (0, 1)] == [1, 255]
+
+
+class Lines(Plain):
+    """A handler of several lines, two of which ask for operations on one path."""
+
+    def ret_to_user(self, cpu: Policy.Cpu, task: Plain.Task) -> None:
+        task.flag = not task.flag
+        if task.flag:
+            cpu.load(task)
+            cpu.save(task)
+
+
+def test_a_row_knows_the_line_of_its_first_operation() -> None:
+    """That is where a path's blame points to; a row without operations is its handler's first line."""
+    rows = Rows(Lines)
+    begins = Lines.ret_to_user.__code__.co_firstlineno
+    loads = rows.learn(Event.RET_TO_USER, 0)
+    does_nothing = rows.learn(Event.RET_TO_USER, 1 << int(rows.table.handlers[Event.RET_TO_USER, H_TASK]))
+    assert rows.where[loads] == f"{__file__}:{begins + 3}"
+    assert rows.where[does_nothing] == f"{__file__}:{begins}"
+
+
+def test_pointers_that_a_place_cannot_hold_are_refused() -> None:
+    """A CPU may point to two contexts, a task or vCPU to two CPUs: not to three, and not the other way round."""
+
+    class TwoEach(Policy):
+        name = "two-each"
+
+        class Cpu(Policy.Cpu):
+            first: Context | None = None
+            second: Context | None = None
+
+        class Task(Policy.Task):
+            first: Policy.Cpu | None = None
+            second: Policy.Cpu | None = None
+
+    class ThirdContext(TwoEach):
+        class Cpu(TwoEach.Cpu):
+            third: Context | None = None
+
+    class ThirdCpu(TwoEach):
+        class Task(TwoEach.Task):
+            third: Policy.Cpu | None = None
+
+    class CpuOfACpu(Policy):
+        name = "cpu-of-a-cpu"
+
+        class Cpu(Policy.Cpu):
+            other: Policy.Cpu | None = None
+
+    class ContextOfATask(Policy):
+        name = "context-of-a-task"
+
+        class Task(Policy.Task):
+            other: Context | None = None
+
+    assert [f.shift for f in Rows(TwoEach).fields.lists["Cpu"] if f.pointer] == [0, 1]
+    for policy in (ThirdContext, ThirdCpu, CpuOfACpu, ContextOfATask):
+        with pytest.raises(FpstateError, match="not a pointer this place can hold"):
+            Rows(policy)
+
+
+def test_an_image_named_before_a_point_is_not_used_after_it() -> None:
+    """Others may have run at the point, so what a pointer named then may be somebody else by now."""
+
+    class Remembers(Policy):
+        name = "remembers"
+
+        class Cpu(Policy.Cpu):
+            last: Context | None = None
+
+        def syscall(self, cpu: Cpu, task: Policy.Task) -> Iterator[None]:
+            last = cpu.last
+            yield
+            cpu.save(last)
+
+    class ReadsAgain(Remembers):
+        def syscall(self, cpu: Remembers.Cpu, task: Policy.Task) -> Iterator[None]:
+            yield
+            cpu.save(cpu.last)
+
+    def learned(policy: type[Policy]) -> int:
+        rows = Rows(policy, interruptible=True)
+        key = ELSEWHERE << int(rows.table.handlers[Event.SYSCALL, H_CPU_POINTER])
+        rows.learn(Event.SYSCALL, key)
+        r = rows.learn(N_EVENTS + 1, key)
+        return int(rows.table.rows[r, R_OPS + 1])
+
+    assert learned(ReadsAgain) == SAVE | ELSEWHERE << 8
+    with pytest.raises(FpstateError, match=r"uses what cpu\.last named before a point"):
+        learned(Remembers)
+
+
+@pytest.mark.parametrize("mode", ["sm", "za"])
+def test_streaming_mode_is_changed_by_operations_alone(mode: str) -> None:
+    """SVCR is no variable: writing it loses registers, so a handler must say so. A task's field may be called so."""
+
+    class Assigns(Policy):
+        name = "assigns"
+        supports = frozenset({"sve", "sme"})
+
+        class Task(Policy.Task):
+            sm: bool = False
+            za: bool = False
+
+        def ret_to_user(self, cpu: Policy.Cpu, task: Task) -> None:
+            setattr(task, mode, True)
+
+    class AssignsCpu(Assigns):
+        def ret_to_user(self, cpu: Policy.Cpu, task: Assigns.Task) -> None:
+            setattr(cpu, mode, True)
+
+    Rows(with_features(Assigns, ["sme"])).learn(Event.RET_TO_USER, 0)
+    assert f"sets cpu.{mode}; SVCR is changed by set_svcr and smstop" in refused(with_features(AssignsCpu, ["sme"]))
