@@ -109,7 +109,7 @@ class TrapsOverItsOwn(DeferredHost):
     class Task(DeferredHost.Task):
         trapped: bool = False
 
-    def ret_to_user(self, cpu: DeferredHost.Cpu, task: Task) -> None:
+    def ret_to_user(self, cpu: DeferredHost.Cpu, task: Task) -> None:  # type: ignore[override]
         cpu.user_fp_trap = not task.trapped
         if task.foreign:
             self.fpsimd_restore_current_state(cpu, task)
