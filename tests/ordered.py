@@ -111,8 +111,10 @@ def first_not_allowed(trace: Trace, *, maybe: bool) -> int:
 
 
 def _columns(trace: Trace, rows: NDArray[np.int64], place: NDArray[np.int64]) -> Ints:
-    """Return CPU, event, subject, object; whether the last return of the subject is one that only may have been; and
-    whether this is the interrupt after its use of SVE.
+    """Return six columns.
+
+    CPU, event, subject, object; whether the last return of the subject is one that only may have been; and whether this
+    is the interrupt after its use of SVE.
     """
     subject, obj = place[trace.subject[rows]], trace.object[rows]
     second = np.where(obj >= 0, place[obj], 0)

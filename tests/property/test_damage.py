@@ -14,6 +14,7 @@ from fpstate.paths.walk import Walker
 from fpstate.policies.base import Policy, with_features
 from fpstate.rows.learn import Rows
 from fpstate.traces.events import known, path
+from fpstate.traces.events.rules import AT_START
 from fpstate.traces.samples import open_trace, sample_names
 from fpstate.traces.trace import Kind
 from fpstate.world.events import Event
@@ -26,7 +27,7 @@ SEEDS = 6  # of each kind; `make damage` tries a thousand
 
 @pytest.mark.parametrize("name", sample_names())
 def test_the_bundled_recordings_are_paths(name: str) -> None:
-    """Nothing had to be filled in, and the checker could take every step, whether what only may have been was or not."""
+    """Nothing had to be filled in, and the checker could take every step, whether what may have been was or not."""
     trace = open_trace(name)
     assert trace.header.holes == []
     assert (trace.line > 0).all()
@@ -111,7 +112,7 @@ def test_walks_of_the_checker_have_no_holes(seed: int) -> None:
     m = known.new_known(1024, 1 << 10)
     m.facts[known.CONTEXTS] = 512
     for x in range(512):
-        m.context[x, known.STATE], m.context[x, known.PLACE] = known.AT_START, known.NEVER
+        m.context[x, known.STATE], m.context[x, known.PLACE] = AT_START, known.NEVER
         m.context[x, known.KIND] = Kind.IDLE if x < 2 else Kind.VCPU if x == 4 else Kind.USER
     m.cpu[:2, known.IDLE] = m.cpu[:2, known.HERE] = 0, 1
     m.context[:2, known.PLACE] = 0, 1

@@ -69,7 +69,7 @@ def read(name: str) -> Trace:
 
 
 def test_the_first_line_of_a_cpu_is_of_a_task_last_seen_elsewhere() -> None:
-    """perf opens its events CPU by CPU, and moves itself along: the idle thread gave way to it."""
+    """Perf opens its events CPU by CPU, and moves itself along: the idle thread gave way to it."""
     trace = read("moved-between-cpus")
     assert kinds(trace) == {"switch": (1, 5)}
     row = int((trace.line == 0).argmax())
@@ -182,7 +182,7 @@ def test_nothing_is_missing_before_a_threads_first_event(story: Story) -> None:
 
 
 def test_holes_are_said(tmp_path: Path) -> None:
-    """describe counts them by kind with the first line; each kind has a sentence; Parquet keeps them."""
+    """Describe counts them by kind with the first line; each kind has a sentence; Parquet keeps them."""
     trace = read("hole")
     assert describe(trace)["holes"] == [{"kind": "switch", "times": 1, "line": 4}]
     (said,) = sentences(trace.header.holes)

@@ -29,11 +29,11 @@ NOT_LOADED, LOADED, PUT = range(3)
     RELOADS, STEPS,
 ) = range(23)  # fmt: skip
 """Places in `Known.facts`: contexts and event rows in use; time, CPU and line of the row at hand; whether system
-calls, fpsimd_preserve_current_state, ctxsync and bind lines were seen, and whether bind lines would have been; whether kvm_userspace_exit was seen; guests already running at the start;
-neon lines without flags; x86 numbers; CPUs taken down whose death was not seen yet; guest runs; guest runs with FP
-use unknown; signals; shortest time from a line with need-resched set to the switch it led to; whether an emulator saw
-each return to user mode, and each guest run, with the use of FP there; reloads on the way to user mode are recorded;
-rows of the path in use."""
+calls, fpsimd_preserve_current_state, ctxsync and bind lines were seen, and whether bind lines would have been;
+whether kvm_userspace_exit was seen; guests already running at the start; neon lines without flags; x86 numbers; CPUs
+taken down whose death was not seen yet; guest runs; guest runs with FP use unknown; signals; shortest time from a
+line with need-resched set to the switch it led to; whether an emulator saw each return to user mode, and each guest
+run, with the use of FP there; reloads on the way to user mode are recorded; rows of the path in use."""
 FACTS = 23
 
 GUESS = 10_000  # ns: what QUICKEST is before it was seen
