@@ -69,7 +69,7 @@ it used FP), or -1; the context of its idle thread, or -1; 1 + the context that 
 seen, or 0. The rest is of `path`: the thread that runs there, or -1; it is down; 1 + the thread in whose time a softirq
 uses FP now, or 0."""
 
-ROOM = 16  # rows one line may add at most
+ROOM = 24  # rows one line may add at most
 STEP_ROOM = 64  # rows of the path one row may become at most
 CONTEXT_ROOM = 6  # contexts one line, or one row on its way to the path, may add at most
 
