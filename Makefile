@@ -7,13 +7,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet
 
-.PHONY: help demo test lint bench docs programs payload clean
+.PHONY: help demo test lint damage bench docs programs payload clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   compare policies on a bundled trace; ends with the table"
 	@echo "make test   run all tests"
 	@echo "make lint   check style, formatting and types"
+	@echo "make damage a thousand damaged recordings of each kind: no correct policy may be blamed (15 minutes)"
 	@echo "make bench  run all benchmarks in full (BENCH_FLAGS=--short for a quick look)"
 	@echo "make docs   rewrite the generated tables in the documents"
 	@echo "make programs  build the machine's programs; needs gcc-aarch64-linux-gnu"
@@ -30,6 +31,9 @@ lint: .venv/stamp-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+damage: .venv/stamp-dev
+	$(BIN)/python -m tests.damage
 
 bench: .venv/stamp-bench
 	@set -e; for script in benchmarks/bench_*.py; do \

@@ -28,9 +28,10 @@ _NAMES_OTHER: Final = sum(1 << e for e in (order.SWITCH, order.FORK, order.PTRAC
 
 @bare
 def walk(events: Ints, w: World, table: Table, bounds: order.Bounds, moves: Ints, maybe: bool) -> int:
-    """Return the first row (CPU, event, subject, object) that the order does not allow, or the number of rows.
+    """Return the first row (see `_columns`) that the order does not allow, or the number of rows.
 
-    `maybe`: events that only may have happened did; each such stay in user mode ends by a system call.
+    `maybe`: events that only may have happened did; each such stay in user mode ends by a system call. And each use of
+    SVE traps: the interrupt that follows it in a trace is that.
     """
     softirqs = 0  # bit for each CPU where one uses FP
     for i in range(len(events)):
@@ -49,6 +50,8 @@ def walk(events: Ints, w: World, table: Table, bounds: order.Bounds, moves: Ints
         if maybe and w.context[t, MODE] == order.USER and events[i, 4]:
             w.context[t, MODE] = order.KERNEL  # a stay that may have been has ended in a way that was not recorded
             w.context[t, IN_SYSCALL] = 1
+        if maybe and events[i, 5]:
+            continue  # the trap has entered the kernel
         named = s if _NAMES_OTHER >> e & 1 else 0
         wanted = e << 12 | c << 8 | named
         if e == order.EXIT and w.context[t, MODE] == order.KERNEL:
@@ -66,6 +69,9 @@ def walk(events: Ints, w: World, table: Table, bounds: order.Bounds, moves: Ints
             softirqs |= 1 << c
         elif e != order.RUN_EXIT:
             order.set_out(w, e, c, t, s)
+            if maybe and e == order.USER_SVE:
+                w.context[t, MODE] = order.KERNEL
+                w.context[t, IN_SYSCALL] = 0
             if not _CPU_EVENTS >> e & 1:
                 wide.wide_before(w, e, t, s)
                 order.arrive(w, table, bounds, e, t, s)
@@ -105,18 +111,27 @@ def first_not_allowed(trace: Trace, *, maybe: bool) -> int:
 
 
 def _columns(trace: Trace, rows: NDArray[np.int64], place: NDArray[np.int64]) -> Ints:
-    """Return CPU, event, subject, object, and whether the last return of the subject is one that only may have been."""
+    """Return six columns.
+
+    CPU, event, subject, object; whether the last return of the subject is one that only may have been; and whether this
+    is the interrupt after its use of SVE.
+    """
     subject, obj = place[trace.subject[rows]], trace.object[rows]
     second = np.where(obj >= 0, place[obj], 0)
-    events = np.stack([trace.cpu[rows], trace.event[rows], subject, second, np.zeros(len(rows))], 1).astype(np.int64)
+    events = np.stack([trace.cpu[rows], trace.event[rows], subject, second, *np.zeros((2, len(rows)))], 1).astype(
+        np.int64
+    )
     last: dict[int, tuple[int, int]] = {}  # by CPU: row and event
     perhaps: dict[int, bool] = {}
+    by: dict[int, int] = {}  # by subject: event
     for i, (c, e, t) in enumerate(events[:, :3].tolist()):
         before = last.get(c)
         if e == Event.THREAD_SWITCH and before and before[1] == Event.VCPU_PUT:
             events[before[0], 1] = PUT_BY_SWITCH
         last[c] = i, e
         events[i, 4] = perhaps.get(t, False)
+        events[i, 5] = e == Event.INTERRUPT and by.get(t) == Event.USER_SVE
+        by[t] = e
         if e in (Event.RET_TO_USER, Event.RET_TO_USER_MAYBE):
             perhaps[t] = e == Event.RET_TO_USER_MAYBE
     return events

@@ -27,7 +27,7 @@ SEEDS = 6  # of each kind; `make damage` tries a thousand
 
 @pytest.mark.parametrize("name", sample_names())
 def test_the_bundled_recordings_are_paths(name: str) -> None:
-    """Nothing had to be filled in, and the checker could take every step, with what only may have been or without."""
+    """Nothing had to be filled in, and the checker could take every step, whether what may have been was or not."""
     trace = open_trace(name)
     assert trace.header.holes == []
     assert (trace.line > 0).all()

@@ -479,6 +479,8 @@ def test_runs_an_emulator_saw(story: Story) -> None:
         "interrupt b-8",
         "user b-8",
         "USER_SVE b-8",
+        "interrupt b-8",  # under some policies that use traps
+        "user b-8",
         "USER_FP b-8",
     ]
     assert not any("MAYBE" in sentence for sentence in story.trace().header.unobserved)

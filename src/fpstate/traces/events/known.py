@@ -29,12 +29,11 @@ NOT_LOADED, LOADED, PUT = range(3)
     RELOADS, STEPS,
 ) = range(23)  # fmt: skip
 """Places in `Known.facts`: contexts and event rows in use; time, CPU and line of the row at hand; whether system
-calls, fpsimd_preserve_current_state, ctxsync and bind lines were seen, and whether bind lines would have
-been; whether kvm_userspace_exit was seen; guests already running at the start;
-neon lines without flags; x86 numbers; CPUs taken down whose death was not seen yet; guest runs; guest runs with FP
-use unknown; signals; shortest time from a line with need-resched set to the switch it led to; whether an emulator saw
-each return to user mode, and each guest run, with the use of FP there; reloads on the way to user mode are recorded;
-rows of the path in use."""
+calls, fpsimd_preserve_current_state, ctxsync and bind lines were seen, and whether bind lines would have been;
+whether kvm_userspace_exit was seen; guests already running at the start; neon lines without flags; x86 numbers; CPUs
+taken down whose death was not seen yet; guest runs; guest runs with FP use unknown; signals; shortest time from a
+line with need-resched set to the switch it led to; whether an emulator saw each return to user mode, and each guest
+run, with the use of FP there; reloads on the way to user mode are recorded; rows of the path in use."""
 FACTS = 23
 
 GUESS = 10_000  # ns: what QUICKEST is before it was seen
@@ -70,7 +69,7 @@ it used FP), or -1; the context of its idle thread, or -1; 1 + the context that 
 seen, or 0. The rest is of `path`: the thread that runs there, or -1; it is down; 1 + the thread in whose time a softirq
 uses FP now, or 0."""
 
-ROOM = 16  # rows one line may add at most
+ROOM = 24  # rows one line may add at most
 STEP_ROOM = 64  # rows of the path one row may become at most
 CONTEXT_ROOM = 6  # contexts one line, or one row on its way to the path, may add at most
 

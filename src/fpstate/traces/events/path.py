@@ -39,8 +39,8 @@ from fpstate.traces.events.known import (
     context_of,
     new_context,
 )
-from fpstate.traces.events.rules import AT_START
-from fpstate.traces.trace import Kind
+from fpstate.traces.events.rules import AT_START, USED_SVE
+from fpstate.traces.trace import UNLESS_RELOADED, Kind
 from fpstate.world.events import Event, Truth
 from fpstate.world.state import FREE
 
@@ -112,19 +112,23 @@ def _vcpu(m: Known, x: int) -> int:
 def _fill(m: Known, c: int, x: int, e: int) -> bool:
     """Put in what must have happened on CPU `c` before `x` can do `e`; return whether it can then.
 
-    A hole counts once. Before the first event of a thread there is none: it was in the midst of something.
+    A hole counts once. Before the first event of a thread there is none: it was in the midst of something. Nor is
+    there one where a use of SVE, which traps under some policies, is followed by the return from that trap.
     """
     idle = int(m.context[x, KIND] == Kind.IDLE)
     hole = -1
+    may_have_trapped = m.context[x, STATE] & _MODE == USED_SVE
     while not m.rules.allowed[idle, m.context[x, STATE]] >> e & 1:
         state = m.context[x, STATE]
         filler = int(m.rules.filler[idle, state, e])
         if filler == 0:
             return False
-        if filler != _INTERRUPT and hole < 0:
+        back = may_have_trapped and filler == _RET
+        may_have_trapped = may_have_trapped and filler == _INTERRUPT
+        if filler != _INTERRUPT and not back and hole < 0:
             hole = _kind_of_hole(filler)
-        run = _RUN_ENTER <= filler <= _RUN_EXIT
-        _add(m, c, filler, x, _vcpu(m, x) if run else -1, m.facts[LINE] if filler == _INTERRUPT else 0)
+        obj = UNLESS_RELOADED if back else _vcpu(m, x) if _RUN_ENTER <= filler <= _RUN_EXIT else -1
+        _add(m, c, filler, x, obj, m.facts[LINE] if filler == _INTERRUPT or back else 0)
         m.context[x, STATE] = m.rules.after[state, filler]
         m.context[x, MAYBE_USER] = 0
     if hole >= 0 and m.context[x, ACTED]:

@@ -1,8 +1,9 @@
 """Which event of a trace may follow which: the checker's own order (`paths.order`), as a table.
 
 For each state of a thread the order is asked, in a tiny world, what may happen next and what the thread does then. A
-trace says four things otherwise than the order: leaving KVM_RUN is an event of its own (RUN_EXIT, after VCPU_PUT); so
-is the VCPU_PUT that a switch makes; a softirq has an end; and an event that happened only MAYBE changes nothing.
+trace says some things otherwise than the order: leaving KVM_RUN is an event of its own (RUN_EXIT, after VCPU_PUT); so
+is the VCPU_PUT that a switch makes; a softirq has an end; an event that happened only MAYBE changes nothing; and
+whether a use of SVE traps is up to the policy, so the kernel is entered after it in any case.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from fpstate.world.table import H_COLUMNS, NOT_HANDLED, R_COLUMNS, Table, new_re
 
 PUT_SEEN: Final = 15  # a mode beside those of the order: VCPU_PUT was seen, and RUN_EXIT or a switch follows at once
 _MODES: Final = (*range(FREE), *range(FREE + 1, order.RUN_OVER))  # RUN_OVER is only for policies that handle RUN_EXIT
+USED_SVE: Final = 14  # another: SVE was used in user mode, or trapped, if the policy has armed that trap
 SYSCALL_BIT: Final = 16  # a state is a mode, and this bit inside a system call
 STATES: Final = 32
 AT_START: Final = order.KERNEL | SYSCALL_BIT
@@ -113,7 +115,7 @@ def _ask(rules: Rules, idle: int, mode: int, in_syscall: int) -> None:
 
 
 def _in_words_of_a_trace(rules: Rules, idle: int, in_syscall: int) -> None:
-    """Make RUN_EXIT, the put at a switch, and what happened only MAYBE, of what the order says."""
+    """Make RUN_EXIT, the put at a switch, uses of SVE and what happened only MAYBE, of what the order says."""
     bit = in_syscall * SYSCALL_BIT
     run, put_seen = order.RUN | bit, PUT_SEEN | bit
     if rules.allowed[idle, run] >> order.PUT & 1:
@@ -122,6 +124,11 @@ def _in_words_of_a_trace(rules: Rules, idle: int, in_syscall: int) -> None:
         rules.after[put_seen, order.SWITCH] = rules.after[run, order.SWITCH]
         rules.after[put_seen, order.RUN_EXIT] = rules.after[run, order.PUT]
         rules.after[run, order.PUT] = put_seen
+    user, used = order.USER | bit, USED_SVE | bit
+    if rules.allowed[idle, user] >> order.USER_SVE & 1:
+        rules.allowed[idle, used] = 1 << order.INTERRUPT
+        rules.after[used, order.INTERRUPT] = rules.after[user, order.INTERRUPT]
+        rules.after[user, order.USER_SVE] = used
     for mode in _MODES:
         for maybe, sure in MAYBE.items():
             if rules.allowed[idle, mode | bit] >> sure & 1:
