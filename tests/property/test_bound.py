@@ -43,7 +43,7 @@ def moved(state: State, cost: tuple[int, int]) -> list[tuple[State, tuple[int, i
 
 
 def after(state: State, happening: Happening) -> State | None:
-    """What an event leaves; None if it reads what is not the latest value. Zeros are at hand at no cost."""
+    """Return what an event leaves; None if it reads what is not the latest value. Zeros cost nothing."""
     registers, images, latest = state
     event, c, x = happening
     if event in DESTROYS:
@@ -65,7 +65,7 @@ def after(state: State, happening: Happening) -> State | None:
 
 
 def fewest(happenings: list[Happening]) -> tuple[int, int]:
-    """The fewest saves, and the fewest loads, with which every event reads what it must."""
+    """Return the fewest saves, and the fewest loads, with which every event reads what it must."""
     nothing: State = ((STRANGE,) * len(CPUS), tuple((x, 0) for x in OWNERS), (0,) * len(OWNERS))
     costs = {nothing: {(0, 0)}}
     for happening in happenings:
@@ -90,7 +90,7 @@ def best(paid: set[tuple[int, int]]) -> set[tuple[int, int]]:
 
 
 def traced(happenings: list[Happening]) -> Trace:
-    """The same as a trace; who is the object of what happens to a vCPU, and of what a debugger does."""
+    """Return the same as a trace; what happens to a vCPU, or is done by a debugger, has an object."""
     of_object = (E.GUEST_FP, E.PTRACE_WRITE, E.VCPU_SETREG, E.VCPU_RESET)
     made = trace([(e, VMM, x) if e in of_object else (e, x) for e, _, x in happenings])
     return replace(made, cpu=np.array([c for _, c, _ in happenings], np.uint16))

@@ -109,7 +109,7 @@ class TrapsOverItsOwn(DeferredHost):
     class Task(DeferredHost.Task):
         trapped: bool = False
 
-    def ret_to_user(self, cpu: DeferredHost.Cpu, task: Task) -> None:
+    def ret_to_user(self, cpu: DeferredHost.Cpu, task: Task) -> None:  # type: ignore[override]
         cpu.user_fp_trap = not task.trapped
         if task.foreign:
             self.fpsimd_restore_current_state(cpu, task)
@@ -118,7 +118,7 @@ class TrapsOverItsOwn(DeferredHost):
         cpu.user_fp_trap = False
         task.trapped = True
 
-    def syscall(self, cpu: DeferredHost.Cpu, task: Task) -> None:
+    def syscall(self, cpu: DeferredHost.Cpu, task: Task) -> None:  # type: ignore[override]
         task.trapped = False
 
 
