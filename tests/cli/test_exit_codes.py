@@ -47,9 +47,17 @@ def test_an_error_of_ours_is_one_line_and_a_code_of_its_own(*, json_too: bool) -
     if json_too:
         said = json.loads(done.stdout)
         assert said["schema"] == "fpstate.error/1"
-        assert (said["exit_code"], said["error"]) == (70, what)
+        assert (said["kind"], said["exit_code"], said["given"]) == ("internal", 70, what)
     else:
         assert not done.stdout
+
+
+def test_bad_input_is_a_document_too_where_one_was_asked_for() -> None:
+    done = run("check", "eagr", "--json")
+    said = json.loads(done.stdout)
+    assert (done.returncode, said["schema"], said["kind"]) == (2, "fpstate.error/1", "input")
+    assert said["given"] == "unknown policy 'eagr'"
+    assert said["hint"] == "did you mean 'eager'?"
 
 
 def test_a_traceback_is_shown_where_it_is_asked_for() -> None:

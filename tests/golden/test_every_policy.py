@@ -16,6 +16,7 @@ from fpstate.policies.host_deferred import DeferredHost
 from fpstate.policies.host_first_use import FirstUseHost
 from fpstate.policies.host_lazy import LazyHost
 from fpstate.policies.powerpc import PowerPc, PowerPcHv, PowerPcPr
+from fpstate.policies.riscv_kvm import RiscvHost
 from fpstate.policies.sel4_flag import SeL4Flag
 from fpstate.policies.sel4_lazy import SeL4Lazy
 from fpstate.policies.xen import XenEager
@@ -48,6 +49,7 @@ BROKEN = {
     ("defer-to-put", "aarch32"): "confidentiality",
     ("defer-to-put", "barriers"): "confidentiality",
     ("defer-to-put", "nvhe"): "confidentiality",
+    ("riscv-kvm-6.8", ""): "confidentiality",  # softirq vector after vcpu_load: b5060a4aa33d
     ("linux-4.18", "aarch32"): "integrity",  # FPEXC forced while the guest's own value is live
     ("linux-5.13", "guest-sve,nvhe"): "vector-length",  # softirq NEON at the guest's length: 59419f10045b
     ("linux-5.17", "guest-sve,nvhe"): "vector-length",
@@ -97,6 +99,7 @@ HOSTS: dict[type[Policy], list[Scope]] = {
     SeL4Lazy: [TWO_TASKS],
     SeL4Flag: [Scope(1, 2, 0, 0, ("exit",))],  # seL4 has no exec, signals or kernel-mode FP
     PowerPc: [TWO_TASKS, TWO_CPUS],
+    RiscvHost: [TWO_TASKS],
     PowerPcHv: [TWO_TASKS, A_GUEST, Scope(2, 1, 1)],
     PowerPcPr: [TWO_TASKS, A_GUEST, Scope(2, 1, 1)],
     FirstUseHost: [Scope(1, 2, 0, 0, ("exit",)), Scope(2, 2, 0, 0, ("exit",))],

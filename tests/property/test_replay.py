@@ -21,7 +21,7 @@ from fpstate.world.events import MAYBE, Event
 from fpstate.world.operations import N_CLEAR, N_LOAD_HOST, N_USER_TRAP
 
 ROWS = {name: Rows(policy) for name, policy in policies().items()}
-SAFE = sorted(set(ROWS) - {"defer-to-put"})
+SAFE = sorted(set(ROWS) - {"defer-to-put", "riscv-kvm-6.8"})  # these lose guests to softirqs
 
 seeds = st.integers(0, 2**31)
 shapes = st.tuples(st.integers(1, 4), st.integers(1, 9))

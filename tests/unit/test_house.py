@@ -15,7 +15,7 @@ BELOW = {  # what each room may import beside itself, `errors`, `jit` and `struc
     "rows": {"world", "policies"},
     "paths": {"world", "policies", "rows"},
     "costs": {"world"},
-    "traces": {"world"},
+    "traces": {"world", "paths"},
     "replay": {"world", "policies", "rows", "traces", "costs"},
     "check": {"world", "policies", "rows", "paths"},
     "machine": {"world", "policies", "rows", "paths", "traces"},

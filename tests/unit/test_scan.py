@@ -99,11 +99,14 @@ HEAD = "  init-1 [000] d.... 1.5: "
         ("d.s.", codes.INTERRUPT),
         ("d.H.", codes.INTERRUPT),
         ("d.h2.", codes.INTERRUPT),
-        ("..b..", codes.INTERRUPT),
+        ("...s1..", codes.INTERRUPT),
+        ("..L.1..", 0),
+        ("dN.Z2..", codes.NEED_RESCHED | codes.INTERRUPT),
+        ("..lb2..", 0),
     ],
 )
 def test_flags(flags: str, bits: int) -> None:
-    """The second flag is need-resched, the third the kind of interrupt."""
+    """The second flag is need-resched; the kind of interrupt is the third, or the fourth of PREEMPT_RT kernels."""
     assert row(f"  init-1 [000] {flags} 1.5: {EXIT}\n")["flags"] == bits | codes.HAS_FLAGS
 
 

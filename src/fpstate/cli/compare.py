@@ -66,7 +66,8 @@ def command(
 
 def _trace_json(trace: Trace, comparison: Comparison) -> dict[str, object]:
     header = trace.header
-    about = {"source": header.source, "events": len(trace), "unobserved": header.unobserved, "lost": header.lost}
+    about = {"source": header.source, "events": len(trace), "unobserved": header.unobserved}
+    about |= {"lost": header.lost, "holes": header.holes}
     return {"trace": about, **comparison.to_json()}
 
 
@@ -78,9 +79,12 @@ def _flat(results: list[tuple[Trace, Comparison]]) -> dict[str, object]:
 def show(trace: Trace, comparison: Comparison, profile: Profile, vl: int) -> None:
     """Print the comparison; what bears on the order of policies comes before their table."""
     from fpstate.cli.output import console
+    from fpstate.traces.holes import sentences
 
     out = console()
     out.print(f"{trace.header.source}: {len(trace):,} events, costs {profile.name}", highlight=False)
+    for sentence in sentences(trace.header.holes):
+        out.print(sentence, highlight=False, markup=False)
     weak = {sentence.partition(":")[0]: sentence for sentence in profile.weak}
     leave_open = _say_what_is_open(comparison, profile)
     for name in leave_open:

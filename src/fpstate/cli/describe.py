@@ -34,6 +34,7 @@ def command(
 
 def _print(summary: dict[str, Any]) -> None:
     from fpstate.cli.output import console as output
+    from fpstate.traces.holes import sentences
 
     console = output()
     console.print(_machine(summary), markup=False)
@@ -41,7 +42,7 @@ def _print(summary: dict[str, Any]) -> None:
     if summary["truths"]:
         console.print(_counts("what the kernel did", summary["truths"]))
     console.print(_contexts(summary["contexts"]))
-    for sentence in summary["unobserved"]:
+    for sentence in [*sentences(summary["holes"]), *summary["unobserved"]]:
         console.print(f"- {sentence}", markup=False)
     if summary["ignored"]:
         console.print(f"Lines without a meaning here: {_listed(summary['ignored'])}", markup=False)

@@ -70,6 +70,8 @@ def _progress() -> Iterator[Progress | None]:
 
 
 def _print_text(target: Path, header: Header) -> None:
+    from fpstate.traces.holes import sentences
+
     typer.echo(f"{target}: {header.lines} lines of {header.format}, {header.cpus} CPUs")
-    for sentence in header.unobserved:
+    for sentence in [*sentences(header.holes), *header.unobserved]:
         typer.echo(f"- {sentence}")

@@ -63,8 +63,7 @@ def main() -> None:
         app()
         sys.stdout.flush()
     except FpstateError as error:
-        sys.stderr.write(f"fpstate: {error}\n")
-        sys.exit(BAD_INPUT)
+        _give_up(BAD_INPUT, error, "input")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(GOOD)
@@ -76,21 +75,25 @@ def main() -> None:
         sys.stderr.write("fpstate: interrupted\n")
         sys.exit(130)
     except MemoryError:
-        _give_up(NO_MEMORY, "not enough memory", "narrow what is asked, or give the process more")
+        given = FpstateError("not enough memory", hint="narrow what is asked, or give the process more")
+        _give_up(NO_MEMORY, given, "memory")
     except Exception as error:
         if os.environ.get("FPSTATE_TRACEBACK"):
             raise
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        _give_up(OUR_FAULT, f"an error of fpstate itself: {what}", "FPSTATE_TRACEBACK=1 shows where; please report it")
+        hint = "FPSTATE_TRACEBACK=1 shows where; please report it"
+        _give_up(
+            OUR_FAULT, FpstateError(f"an error of fpstate itself: {' '.join(what.split())}", hint=hint), "internal"
+        )
 
 
-def _give_up(code: int, what: str, hint: str) -> NoReturn:
+def _give_up(code: int, error: FpstateError, kind: str) -> NoReturn:
     """Say in one line, and as JSON if that was asked for, that there is no result; exit with `code`."""
-    line = " ".join(what.split())
-    sys.stderr.write(f"fpstate: {line}; {hint}\n")
+    sys.stderr.write(f"fpstate: {error}\n")
     if "--json" in sys.argv[1:]:
         from fpstate.cli.output import print_json
 
-        print_json("fpstate.error/1", {"error": line, "hint": hint, "exit_code": code})
+        parts = {name: getattr(error, name) for name in ("given", "expected", "where", "hint")}
+        print_json("fpstate.error/1", {"kind": kind, "exit_code": code, "error": str(error), **parts})
         sys.stdout.flush()
     sys.exit(code)

@@ -39,7 +39,7 @@ def command(
     result = validate(read, chosen)
     if json:
         header = read.header
-        about = {"source": header.source, "unobserved": header.unobserved, "lost": header.lost}
+        about = {"source": header.source, "unobserved": header.unobserved, "lost": header.lost, "holes": header.holes}
         print_json("fpstate.validate/1", {"trace": about, "policy": chosen.name, **result.to_json()})
     else:
         _show(read, chosen.name, result)
@@ -54,6 +54,7 @@ def _show(trace: Trace, policy: str, result: Validation) -> None:
 
     from fpstate.cli.output import console
     from fpstate.replay.validate import around
+    from fpstate.traces.holes import sentences
 
     out = console()
     table = Table(title=f"{policy} against {trace.header.source}", title_justify="left")
@@ -67,7 +68,7 @@ def _show(trace: Trace, policy: str, result: Validation) -> None:
     out.print(table)
     if result.excluded:
         out.print(f"excluded: {result.excluded}, of tasks whose state was set before the trace began", highlight=False)
-    for sentence in trace.header.unobserved:
+    for sentence in [*sentences(trace.header.holes), *trace.header.unobserved]:
         out.print(f"note: {sentence}", highlight=False, style="dim")
     if result.first is None:
         out.print("exact: every one predicted, in order", style="bold green")

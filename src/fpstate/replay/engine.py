@@ -16,7 +16,7 @@ from fpstate.world import step as plain
 from fpstate.world import wide
 from fpstate.world.events import MAYBE, N_EVENTS, Event
 from fpstate.world.operations import N_COUNTS
-from fpstate.world.state import LATEST, REGISTERS, Ints, World, new_world
+from fpstate.world.state import F_GUEST_SVE, LATEST, REGISTERS, Ints, World, new_world
 from fpstate.world.table import A_EVENT, A_KEY, A_ROW, R_OPS, Report, Table, find_row, new_report
 from fpstate.world.verdicts import NO_ROW, OK
 
@@ -167,7 +167,7 @@ def first_threads(trace: Trace, cpus: int) -> NDArray[np.int32]:
     for start in range(0, len(trace), _CHUNK):
         part = slice(start, start + _CHUNK)
         event = trace.event[part]
-        here = np.flatnonzero((event != _DOWN) & (event != _UP))
+        here = np.flatnonzero((event < N_EVENTS) & (event != _DOWN) & (event != _UP))
         cpu, subject = trace.cpu[part][here], trace.subject[part][here]
         for c in np.flatnonzero((np.bincount(cpu, minlength=cpus) > 0) & (first == NONE)).tolist():
             first[c] = subject[np.argmax(cpu == c)]
@@ -183,8 +183,11 @@ def meanings(rows: Rows, *, maybe: bool) -> NDArray[np.int8]:
     """
     taken_as = np.full(256, NONE, np.int8)
     taken_as[:N_EVENTS] = np.arange(N_EVENTS)
-    if not features_of(rows.policy):
-        taken_as[[_USER_SVE, _GUEST_SVE]] = _USER_FP, _GUEST_FP
+    features = features_of(rows.policy)
+    if not features & F_GUEST_SVE:  # its vCPUs have no SVE: their uses of it count as those of V
+        taken_as[_GUEST_SVE] = _GUEST_FP
+    if not features:
+        taken_as[_USER_SVE] = _USER_FP
         for e in range(N_EVENTS):
             if plain.ignored(rows.table, int(taken_as[e])):
                 taken_as[e] = NONE

@@ -102,7 +102,10 @@ class Validation:
 
 
 def validate(trace: Trace, policy: type[Policy]) -> Validation:
-    """Predict from the stimuli of `trace` what `policy` does, and hold it against the truth in the trace."""
+    """Predict from the stimuli of `trace` what `policy` does, and hold it against the truth in the trace.
+
+    What the recorder could not record, as the recording says, is not compared.
+    """
     seen = sorted({Truth(int(e)) for e in np.unique(trace.event) if e >= Truth.HW_SAVE and e in set(Truth)})
     if not set(seen) & set(CHECKED):
         names = ", ".join(t.name.lower() for t in CHECKED)
@@ -110,8 +113,9 @@ def validate(trace: Trace, policy: type[Policy]) -> Validation:
     rows = Rows(with_features(policy, features_in(trace)))
     outcome = replay(trace, rows, maybe=True, keep_rows=True, strict=True)
     known = known_from(trace)
-    predicted = list(predictions(trace, rows, outcome.used))
-    observed = list(observations(trace))
+    lacking = {BY_NAME[name] for name in trace.header.missing if name in BY_NAME}
+    predicted = [d for d in predictions(trace, rows, outcome.used) if d.what not in lacking]
+    observed = [d for d in observations(trace) if d.what not in lacking]
     kept_p = [d for d in predicted if d.at > known[d.who]]
     kept_o = [d for d in observed if d.at > known[d.who]]
     excluded = max(len(predicted) - len(kept_p), len(observed) - len(kept_o))

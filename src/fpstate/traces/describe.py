@@ -21,7 +21,8 @@ def describe(trace: Trace, *, busiest: int = BUSIEST) -> dict[str, Any]:
     `rows` of the trace; `duration_ns` from the first to the last row; `events` and `truths`: rows by name; `kinds`:
     contexts by kind; `contexts`: the busiest, each with `name`, `tid`, `kind`, `events`; `observed`: recorded names;
     `unobserved`: sentences; `ignored`: lines by event name; `lost`: each loss with `cpu` (-1: unknown), `events`,
-    `line`; `sorted`: lines were put in order of time.
+    `line`; `holes`: what must have happened and was not recorded, by `kind`, each with `times` and the `line` of the
+    first; `missing`: what the recorder could not record; `sorted`: lines were put in order of time.
     """
     header = trace.header
     counts = np.bincount(trace.event, minlength=256)
@@ -44,6 +45,8 @@ def describe(trace: Trace, *, busiest: int = BUSIEST) -> dict[str, Any]:
         "unobserved": header.unobserved,
         "ignored": header.ignored,
         "lost": header.lost,
+        "holes": header.holes,
+        "missing": header.missing,
         "sorted": header.sorted,
     }
 

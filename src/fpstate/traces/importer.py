@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fpstate.errors import FpstateError
-from fpstate.traces import notes
-from fpstate.traces.events import known
-from fpstate.traces.events.contexts import Found, found_contexts, in_order, moved, of_kernel_threads
+from fpstate.traces import holes, notes
+from fpstate.traces.events import known, path
+from fpstate.traces.events.contexts import Found, found_contexts, in_order, moved, not_happened
 from fpstate.traces.events.known import Known, Rows, new_known
 from fpstate.traces.events.meaning import finish, interpret
 from fpstate.traces.lines import codes, scan
@@ -21,7 +21,7 @@ from fpstate.traces.lines.problems import bad_line
 from fpstate.traces.lines.scan import Raw, ScanState, cut, new_raw, new_scan_state
 from fpstate.traces.lines.sniff import Beginning, shorten, sniff
 from fpstate.traces.lines.source import DAT, Source, open_source
-from fpstate.traces.trace import Header, Trace
+from fpstate.traces.trace import IF_SILENT, Header, Trace
 
 Progress = Callable[[int, int], None]
 """Called with (bytes of the file read, size of the file)."""
@@ -58,6 +58,7 @@ class Import:
         self._scan: ScanState = new_scan_state()
         self._known: Known = new_known(rows=_EVENT_ROWS)
         self._begin: Beginning | None = None
+        self._found: Found | None = None
         self._cut = False
         self._lost: list[dict[str, Any]] = []
         self._is_dat = False
@@ -163,13 +164,21 @@ class Import:
         while at < len(raw.time):
             self._known = known.with_room(self._known)
             at = interpret(raw, at, len(raw.time), self._known)
-            yield known.take_rows(self._known)
+            yield from self._followed()
+
+    def _followed(self) -> Iterator[Rows]:
+        """Yield the path that the events found make."""
+        at, done = 0, False
+        while not done:
+            self._known = known.with_room(self._known)
+            at, done = path.follow(self._known, at)
+            yield known.take_steps(self._known)
 
     def _finished(self) -> Iterator[Rows]:
         cpu = 0
         while cpu <= codes.MAX_CPU:
             cpu = finish(self._known, cpu)
-            yield known.take_rows(self._known)
+            yield from self._followed()
 
     def cpus(self) -> int:
         """Return the number of CPUs: that of the header, or more when lines show more."""
@@ -180,8 +189,10 @@ class Import:
 
     def contexts(self) -> Found:
         """Return all contexts, after the last chunk."""
-        syscalls = bool(self._known.facts[known.SYSCALLS])
-        return found_contexts(self._known, strings(self._scan.comms), self.cpus(), syscalls)
+        if self._found is None:
+            syscalls = bool(self._known.facts[known.SYSCALLS])
+            self._found = found_contexts(self._known, strings(self._scan.comms), self.cpus(), syscalls)
+        return self._found
 
     def end(self) -> tuple[Found, Header]:
         """Return contexts and header, after the last chunk."""
@@ -204,11 +215,13 @@ class Import:
             lines=int(self._scan.facts[scan.LINES]) + self._cut,
             observed=sorted(name for name in counts if name in codes.KNOWN),
             unobserved=notes.unobserved(
-                self._begin, counts, self._known.facts, self._scan.facts, self._lost, self._cut
+                self._begin, counts, self._known.facts, self._scan.facts, self._lost, self._cut, self.contexts().told
             ),
             ignored={name: counts[name] for name in sorted(counts) if name not in codes.KNOWN},
             lost=self._lost,
             sorted=bool(self._scan.facts[scan.UNSORTED]),
+            holes=holes.listed(self._known.holes.tolist()),
+            missing=facts.get("missing", "").split(),
         )
 
 
@@ -242,15 +255,15 @@ def joined(chunks: list[Rows]) -> Rows:
 
 
 def as_trace(rows: Rows, found: Found, header: Header) -> Trace:
-    """Return a trace of events that refer to contexts as met: contexts in order, kernel threads never in user mode."""
-    contexts = in_order(found)
+    """Return a trace of events that refer to contexts as met: contexts in order, and without what did not happen."""
+    drop = not_happened(found, rows.event, rows.subject, rows.object)
+    if drop.any():
+        kept: list[Any] = [column[~drop] for column in rows]
+        rows = Rows(*kept)
     subject = moved(found, rows.subject)
     obj = moved(found, rows.object)
-    drop = of_kernel_threads(contexts.kind, rows.event, subject)
-    columns = (rows.time, rows.cpu, rows.event, subject, obj, rows.line)
-    if drop.any():
-        columns = tuple(column[~drop] for column in columns)  # type: ignore[assignment]
-    return Trace(*columns, contexts=contexts, header=header)
+    obj[obj == IF_SILENT] = -1
+    return Trace(rows.time, rows.cpu, rows.event, subject, obj, rows.line, contexts=in_order(found), header=header)
 
 
 def iter_events(

@@ -26,17 +26,19 @@ def unobserved(
     scanned: NDArray[np.int64],
     lost: list[dict[str, Any]],
     cut: bool,
+    told: int,
 ) -> list[str]:
     """Return the sentences for a finished import.
 
     `counts` are lines by event name, `facts` those of `Known`, `scanned` those of the scanner;
-    `cut` says that the last line was incomplete.
+    `cut` says that the last line was incomplete; `told` tasks made no system call though those were recorded.
     """
     sentences = (
         *_losses(lost, cut),
         *_clocks(scanned),
-        *_switches(counts, facts, scanned),
+        *_switches(counts, scanned),
         *_users(counts, facts, scanned),
+        _silent(told),
         *_guests(found, counts, facts),
         *_neon(counts, facts),
         _truths(counts),
@@ -60,11 +62,19 @@ def _clocks(scanned: NDArray[np.int64]) -> list[str]:
     return [ticks if scanned[scan.TICKS] else ""]
 
 
-def _switches(counts: dict[str, int], facts: NDArray[np.int64], scanned: NDArray[np.int64]) -> list[str]:
-    missed = int(facts[known.MISSED])
+def _silent(told: int) -> str:
+    if not told:
+        return ""
+    who = "1 task makes" if told == 1 else f"{told} tasks make"
+    return (
+        f"{who} no system call in the trace: told from kernel threads by name, with a possible return to user mode at "
+        f"each switch to it ({Event.RET_TO_USER_MAYBE.name})."
+    )
+
+
+def _switches(counts: dict[str, int], scanned: NDArray[np.int64]) -> list[str]:
     return [
         "" if counts.get("sched_switch") else "Thread switches (sched_switch) were not recorded.",
-        f"{missed} switches were not in the trace: a CPU went on with another task." if missed else "",
         "sched_switch was printed without the + of a preempted task: some vCPUs that waited for their mutex "
         "are taken to have been loaded."
         if scanned[scan.SHORT_SWITCH] and counts.get("kvm_entry")

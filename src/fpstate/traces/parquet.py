@@ -22,9 +22,9 @@ from fpstate.traces.events.contexts import Found
 from fpstate.traces.events.known import Rows
 from fpstate.traces.importer import Import, OutOfOrderError, Progress, as_trace
 from fpstate.traces.lines.source import PARQUET, kind_of
-from fpstate.traces.trace import UNLESS_RELOADED, Contexts, Header, Trace
+from fpstate.traces.trace import IF_SILENT, Contexts, Header, Trace
 
-SCHEMA_NAME = "fpstate.trace/1"
+SCHEMA_NAME = "fpstate.trace/2"
 _SCHEMA_KEY, _HEADER_KEY, _CONTEXTS_KEY = b"fpstate.schema", b"fpstate.header", b"fpstate.contexts"
 _SCHEMA = pa.schema(
     [
@@ -37,7 +37,14 @@ _SCHEMA = pa.schema(
     ]
 )
 _CONTEXTS = pa.schema(
-    [("kind", pa.uint8()), ("tid", pa.int32()), ("owner", pa.int32()), ("name", pa.string()), ("place", pa.int32())]
+    [
+        ("kind", pa.uint8()),
+        ("tid", pa.int32()),
+        ("owner", pa.int32()),
+        ("name", pa.string()),
+        ("place", pa.int32()),
+        ("inside", pa.bool_()),
+    ]
 )
 _ROWS_OF_GROUP = 1 << 20
 _EXPECTED = "a .parquet that `fpstate import` wrote"
@@ -47,7 +54,8 @@ def write_parquet(trace: Trace, path: Path | str) -> None:
     """Write a trace. Raise FpstateError, and leave no file behind, when that fails."""
     rows = Rows(trace.time, trace.cpu, trace.event, trace.subject, trace.object, trace.line)
     place = np.arange(len(trace.contexts), dtype=np.int32)
-    _write(Path(path), [rows], lambda: (Found(trace.contexts, place), trace.header))
+    inside = np.zeros(len(place), bool)
+    _write(Path(path), [rows], lambda: (Found(trace.contexts, place, inside), trace.header))
 
 
 def import_parquet(
@@ -131,7 +139,8 @@ def _cannot_write(path: Path, error: Exception) -> FpstateError:
 
 def _metadata(found: Found, header: Header) -> dict[bytes, bytes | str]:
     c = found.contexts
-    table = pa.table([c.kind, c.tid, c.owner, pa.array(c.name, pa.string()), found.place], schema=_CONTEXTS)
+    columns = [c.kind, c.tid, c.owner, pa.array(c.name, pa.string()), found.place, found.inside]
+    table = pa.table(columns, schema=_CONTEXTS)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, _CONTEXTS, options=pa.ipc.IpcWriteOptions(compression="zstd")) as stream:
         stream.write_table(table)
@@ -175,11 +184,12 @@ def _read_metadata(path: Path, schema: pa.Schema, metadata: dict[bytes, bytes]) 
     blob = bytes.fromhex(metadata[_CONTEXTS_KEY].decode())
     table = pa.ipc.open_stream(blob).read_all().cast(_CONTEXTS)
     kind, tid, owner, place = (table[name].to_numpy() for name in ("kind", "tid", "owner", "place"))
-    return Found(Contexts(kind, tid, owner, table["name"].to_pylist()), place), header
+    inside = table["inside"].to_numpy()
+    return Found(Contexts(kind, tid, owner, table["name"].to_pylist()), place, inside), header
 
 
 def _check(path: Path, rows: Rows, contexts: int) -> None:
     """Raise FpstateError when rows refer to contexts that do not exist."""
-    for column in (rows.subject, rows.object):
-        if len(column) and not (int(column.min()) >= UNLESS_RELOADED and int(column.max()) < contexts):
+    for column, lowest in ((rows.subject, 0), (rows.object, IF_SILENT)):
+        if len(column) and not (int(column.min()) >= lowest and int(column.max()) < contexts):
             raise FpstateError("is a damaged trace: events of unknown tasks", expected=_EXPECTED, where=str(path))

@@ -25,5 +25,5 @@ def read_trace(path: Path | str, *, progress: Progress | None = None, allow_lost
             rows = joined(list(job.chunks()))
         except OutOfOrderError:
             continue
-        return as_trace(rows, job.contexts(), job.header())
+        return as_trace(rows, *job.end())
     raise AssertionError("a whole import is always in order")

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 UNLESS_RELOADED = -2
 """`object` of an inferred RET_TO_USER, where reloads are recorded and none was: if one was due, it did not happen."""
+IF_SILENT = -3
+"""`object`, while a trace is imported, of a possible run in user mode: none if the thread was in a system call."""
 
 
 class Kind(IntEnum):
@@ -60,6 +62,10 @@ class Header:
     unobserved: list[str] = field(default_factory=list)  # sentences: what could not be seen, and what follows
     ignored: dict[str, int] = field(default_factory=dict)  # event name -> lines that mean nothing here
     lost: list[dict[str, Any]] = field(default_factory=list)  # {"cpu", "events" (0: unknown), "line"}
+    holes: list[dict[str, Any]] = field(
+        default_factory=list
+    )  # {"kind" (of `holes.HOLES`), "times", "line" of the first}
+    missing: list[str] = field(default_factory=list)  # what the recorder could not record, as the recording says
     sorted: bool = False  # time ran backwards across CPUs and lines were put in order
 
 
@@ -67,7 +73,8 @@ class Header:
 class Trace:
     """The columns, one row per event, in order of time; about 23 bytes an event.
 
-    `event` holds a `world.events.Event` (below 64) or a `Truth` (64 and up). Events on one CPU are in that CPU's order.
+    `event` holds a `world.events.Event` (below 64) or a `Truth` (64 and up). Events on one CPU are in that CPU's order,
+    and all are a path of the world: each is one that `paths.order` allows where it stands.
     """
 
     time: NDArray[np.int64]  # nanoseconds of the recorder's clock
@@ -75,7 +82,7 @@ class Trace:
     event: NDArray[np.uint8]
     subject: NDArray[np.int32]  # context
     object: NDArray[np.int32]  # context, or -1
-    line: NDArray[np.uint32]  # line of the source this row comes from, 0 when there is none
+    line: NDArray[np.uint32]  # line of the source this row comes from, 0 when there is none: it fills a hole
     contexts: Contexts
     header: Header
 

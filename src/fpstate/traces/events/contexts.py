@@ -8,9 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fpstate.traces.events.known import CONTEXTS, IDLE, KIND, NAME, OWNER, PARENT, TID, USER, Known
+from fpstate.traces.events.known import (
+    CONTEXTS,
+    FIRST_SEEN,
+    IDLE,
+    INSIDE,
+    KIND,
+    NAME,
+    OWNER,
+    PARENT,
+    TID,
+    USER,
+    Known,
+)
 from fpstate.traces.events.meaning import KTHREADD
-from fpstate.traces.trace import Contexts, Kind
+from fpstate.traces.trace import IF_SILENT, Contexts, Kind
 from fpstate.world.events import Event
 
 _KTHREAD_NAME = re.compile(
@@ -18,15 +30,26 @@ _KTHREAD_NAME = re.compile(
     r"[/_:-]|rcu_|(?:khungtaskd|khugepaged|kcompactd\d*|kswapd\d*|ksmd|kauditd|kdevtmpfs|oom_reaper|writeback|"
     r"watchdogd?(?:/\d+)?|kthrotld|kblockd|netns|vhost-\d+|kvm-[a-z-]+|kthread.*)$"
 )
-_USER_EVENTS = (Event.RET_TO_USER, Event.RET_TO_USER_MAYBE, Event.USER_FP, Event.USER_FP_MAYBE, Event.USER_SVE)
+_USER_EVENTS = (
+    Event.RET_TO_USER, Event.RET_TO_USER_MAYBE, Event.USER_FP, Event.USER_FP_MAYBE, Event.USER_SVE, Event.SYSCALL,
+    Event.INTERRUPT, Event.FORK, Event.EXIT,
+)  # fmt: skip
+"""Events that only user tasks have. A kernel thread forks and exits too, but has no FP state of its own to copy."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """Contexts in the order they were met, and `place[i]`: the row of context i in a `Contexts`."""
+    """Contexts in the order they were met.
+
+    `place[i]` is the row of context i in a `Contexts`; `inside[i]` says that it was in the kernel when it was first
+    seen to do anything: it did not run in user mode before. `told` is how many were told to be user tasks by their
+    names alone, although system calls were recorded.
+    """
 
     contexts: Contexts
     place: NDArray[np.int32]
+    inside: NDArray[np.bool_]
+    told: int = 0
 
 
 def is_kthread_name(name: str) -> bool:
@@ -37,12 +60,12 @@ def is_kthread_name(name: str) -> bool:
 def found_contexts(m: Known, names: list[str], cpus: int, syscalls: bool) -> Found:
     """Return the contexts of a finished scan; `names` are the comms by number.
 
-    A CPU whose idle thread was not met gets one. Without system calls kernel threads are told by their comm.
+    A CPU whose idle thread was not met gets one. Kernel threads are told by their comm where no system call tells.
     """
     n = int(m.facts[CONTEXTS])
     missing = [c for c in range(cpus) if m.cpu[c, IDLE] < 0]
     comm = _comms(m, n, names)
-    kind = _kinds(m, n, comm, syscalls)
+    kind, told = _kinds(m, n, comm)
     total = n + len(missing)
     met = np.flatnonzero(m.cpu[:cpus, IDLE] >= 0)
     idle = np.concatenate([m.cpu[met, IDLE], np.arange(n, total)]).astype(np.int32)
@@ -55,7 +78,8 @@ def found_contexts(m: Known, names: list[str], cpus: int, syscalls: bool) -> Fou
     )
     for context, c in zip(idle.tolist(), idle_cpu.tolist(), strict=True):
         contexts.name[context] = f"swapper/{c}"
-    return Found(contexts, _places(total, idle, idle_cpu))
+    inside = np.concatenate([m.context[:n, FIRST_SEEN] == INSIDE, np.zeros(len(missing), bool)])
+    return Found(contexts, _places(total, idle, idle_cpu), inside, told if syscalls else 0)
 
 
 def _comms(m: Known, n: int, names: list[str]) -> list[str]:
@@ -65,7 +89,9 @@ def _comms(m: Known, n: int, names: list[str]) -> list[str]:
     return [comm[owner] if owner >= 0 else name for name, owner in zip(comm, owners, strict=True)]
 
 
-def _kinds(m: Known, n: int, comm: list[str], syscalls: bool) -> NDArray[np.uint8]:
+def _kinds(m: Known, n: int, comm: list[str]) -> tuple[NDArray[np.uint8], int]:
+    """Return what each context is, and how many user tasks were told by their names."""
+    told = 0
     kind = m.context[:n, KIND].astype(np.uint8)
     user = m.context[:n, USER].astype(bool).tolist()
     tids, parents = m.context[:n, TID].tolist(), m.context[:n, PARENT].tolist()
@@ -75,11 +101,12 @@ def _kinds(m: Known, n: int, comm: list[str], syscalls: bool) -> NDArray[np.uint
             continue
         if parent >= 0 and tids[parent] != KTHREADD:
             user[i] = user[parent]
-        elif not syscalls and parent < 0:
+        elif parent < 0:
             user[i] = not is_kthread_name(comm[i])
+            told += user[i]
     threads = kind == Kind.USER
     kind[threads & ~np.array(user, bool)] = Kind.KTHREAD
-    return kind
+    return kind, told
 
 
 def _places(total: int, idle: NDArray[np.int32], idle_cpu: NDArray[np.int64]) -> NDArray[np.int32]:
@@ -109,12 +136,17 @@ def moved(found: Found, column: NDArray[np.int32]) -> NDArray[np.int32]:
     return result
 
 
-def of_kernel_threads(
-    kind: NDArray[np.uint8], event: NDArray[np.uint8], subject: NDArray[np.int32]
+def not_happened(
+    found: Found, event: NDArray[np.uint8], subject: NDArray[np.int32], obj: NDArray[np.int32]
 ) -> NDArray[np.bool_]:
-    """Return which rows say that a kernel thread was in user mode: it was taken for a user task at first."""
+    """Return which rows did not happen after all, now that all is known of each thread.
+
+    These are what only user tasks do, of kernel threads; and possible runs in user mode of threads in a system call.
+    """
     chosen = np.zeros(256, bool)
     chosen[list(_USER_EVENTS)] = True
     rows = chosen[event]
-    rows[rows] = kind[subject[rows]] == Kind.KTHREAD
+    rows[rows] = found.contexts.kind[subject[rows]] == Kind.KTHREAD
+    perhaps = np.flatnonzero(obj == IF_SILENT)
+    rows[perhaps] |= found.inside[subject[perhaps]]
     return rows

@@ -14,6 +14,7 @@ from fpstate.traces.events.known import (
     GUEST,
     GUEST_RUNS,
     IN_GUEST,
+    INSIDE,
     LEAVING,
     LOAD,
     LOADED,
@@ -25,12 +26,14 @@ from fpstate.traces.events.known import (
     RUN,
     SEEN,
     SYNCS,
+    SYSCALLS,
     TID,
     UNKNOWN_USE,
     USER,
     VCPU,
     Known,
     emit,
+    first_seen,
     new_context,
     to_user,
 )
@@ -113,6 +116,8 @@ def _was_running(m: Known, x: int) -> None:
     if m.context[x, MODE] == PENDING:
         to_user(m, x)
     m.context[x, MODE] = IN_KERNEL
+    if m.facts[SYSCALLS]:
+        first_seen(m, x, INSIDE)
     begin_run(m, x)
 
 

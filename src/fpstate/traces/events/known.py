@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from fpstate.jit import inline
 from fpstate.structs import Struct
+from fpstate.traces.events.rules import AT_START, Rules, new_rules
+from fpstate.traces.holes import HOLES
 from fpstate.traces.lines import codes
 from fpstate.traces.trace import UNLESS_RELOADED, Kind
 from fpstate.world.events import Event
@@ -22,24 +24,25 @@ NOT_LOADED, LOADED, PUT = range(3)
 """States of a vCPU in a run: not loaded in this run yet, loaded, put by the preempt notifier."""
 
 (
-    CONTEXTS, ROWS, TIME, ON, LINE, MISSED, SYSCALLS, MARKS, SYNCS, BINDS, BINDS_TRACED, EXITS, IN_GUEST, PLAIN_NEON,
+    CONTEXTS, ROWS, TIME, ON, LINE, SYSCALLS, MARKS, SYNCS, BINDS, BINDS_TRACED, EXITS, IN_GUEST, PLAIN_NEON,
     X86, DOWN, ANY_RUN, UNKNOWN_USE, SIGNALS, QUICKEST, USER_RUNS, GUEST_RUNS,
-    RELOADS,
+    RELOADS, STEPS,
 ) = range(23)  # fmt: skip
-"""Places in `Known.facts`: contexts and event rows in use; time, CPU and line of the row at hand; switches that
-were not in the trace; whether system calls, fpsimd_preserve_current_state, ctxsync and bind lines were seen, and
-whether bind lines would have been; whether kvm_userspace_exit was seen; guests already running at the start;
+"""Places in `Known.facts`: contexts and event rows in use; time, CPU and line of the row at hand; whether system
+calls, fpsimd_preserve_current_state, ctxsync and bind lines were seen, and whether bind lines would have
+been; whether kvm_userspace_exit was seen; guests already running at the start;
 neon lines without flags; x86 numbers; CPUs taken down whose death was not seen yet; guest runs; guest runs with FP
 use unknown; signals; shortest time from a line with need-resched set to the switch it led to; whether an emulator saw
-each return to user mode, and each guest run, with the use of FP there; reloads on the way to user mode are recorded."""
+each return to user mode, and each guest run, with the use of FP there; reloads on the way to user mode are recorded;
+rows of the path in use."""
 FACTS = 23
 
 GUESS = 10_000  # ns: what QUICKEST is before it was seen
 
 (
     KIND, TID, OWNER, PARENT, NAME, USER, MODE, SINCE, RESCHED, CHILD, FLUSHED, VCPU, RUN, LOAD, GUEST, FIRST,
-    SVE, SEEN, TRAP_ROW, RELOADED,
-) = range(20)  # fmt: skip
+    SVE, SEEN, TRAP_ROW, RELOADED, DEAD, FIRST_SEEN, STATE, PLACE, ACTED, MAYBE_USER,
+) = range(26)  # fmt: skip
 """Columns of `Known.context`: IDLE, USER (any thread) or VCPU; thread id; owner; who forked it, or -1; number of its
 comm, or -1; it did what only a user task does; one of the modes; when it became PENDING; it became so on a line with
 need-resched set (1), or by being switched to (2); a fork that began, or -1; EXEC was already seen for the exec under
@@ -47,17 +50,29 @@ way; its vCPU, or -1; in KVM_RUN; NOT_LOADED, LOADED or PUT; in the guest; guest
 did not own the registers; it trapped for SVE (2: and was switched out since), and uses it
 as soon as it is back in user mode; what an
 emulator saw of the guest run under way: 0 nothing yet, 1 no use of FP, 2 use, 3 use of SVE; where in the rows its
-last SVE trap is; since it became PENDING its registers were reloaded."""
-_CONTEXT_COLUMNS = 20
+last SVE trap is; since it became PENDING its registers were reloaded; it is dead; the first thing seen of it was
+that it entered a system call (ENTERED), or something else it did in the kernel (INSIDE), or nothing yet (0). The rest
+is of `path`: its state there; the CPU it runs on, AWAY or NEVER; it has done something; a possible return to user mode
+was its last event."""
+_CONTEXT_COLUMNS = 26
 
-CURRENT, PREVIOUS, SWITCHED, LEAVING, IDLE, DYING = range(6)
+ENTERED, INSIDE = 1, 2
+SEEN_THERE = 255
+"""An event's number that is no event: its subject was seen to run on its CPU. It does not become part of a path."""
+AWAY, NEVER = -1, -2
+"""Places of a thread that runs nowhere: it is switched out, or was never met."""
+
+CURRENT, PREVIOUS, SWITCHED, LEAVING, IDLE, DYING, HERE, IS_OFF, SECTION = range(9)
+_CPU_COLUMNS = 9
 """Columns of `Known.cpu`: the context that runs, or -1; the one switched away from, while its lines may still come,
 or -1; sched_switch seen since the last fpsimd_thread_switch; the context whose guest stopped (the next line tells if
 it used FP), or -1; the context of its idle thread, or -1; 1 + the context that takes it down, while its death was not
-seen, or 0."""
+seen, or 0. The rest is of `path`: the thread that runs there, or -1; it is down; 1 + the thread in whose time a softirq
+uses FP now, or 0."""
 
 ROOM = 16  # rows one line may add at most
-CONTEXT_ROOM = 4  # contexts one line may add at most
+STEP_ROOM = 64  # rows of the path one row may become at most
+CONTEXT_ROOM = 6  # contexts one line, or one row on its way to the path, may add at most
 
 
 class Rows(NamedTuple):
@@ -82,22 +97,28 @@ class Known(Struct):
     by_tid: NDArray[np.int32]  # context of a thread id, -1 when not seen
     context: NDArray[np.int64]  # [context, column]
     cpu: NDArray[np.int64]  # [cpu, column]
-    rows: NDArray[np.int64]  # [column of `Rows`, row]: the events found and not yet taken
+    rows: NDArray[np.int64]  # [column of `Rows`, row]: the events found, which are no path yet
+    steps: NDArray[np.int64]  # [column of `Rows`, row]: the path they make, not taken yet
+    holes: NDArray[np.int64]  # [kind, HOW_OFTEN and FIRST_LINE]
+    rules: Rules
 
 
 def new_known(contexts: int = 4096, rows: int = 1 << 18) -> Known:
     """Return the state before the first line, with room for `contexts` contexts and `rows` events."""
     facts = np.zeros(FACTS, np.int64)
     facts[QUICKEST] = GUESS
-    cpu = np.full((codes.MAX_CPU + 1, 6), -1, np.int64)
+    cpu = np.full((codes.MAX_CPU + 1, _CPU_COLUMNS), -1, np.int64)
     cpu[:, SWITCHED] = 1
-    cpu[:, DYING] = 0
+    cpu[:, [DYING, IS_OFF, SECTION]] = 0
     return Known(
         facts,
         np.full(codes.MAX_TID + 1, -1, np.int32),
         np.zeros((contexts, _CONTEXT_COLUMNS), np.int64),
         cpu,
         np.empty((len(_ROW_TYPES), rows), np.int64),
+        np.empty((len(_ROW_TYPES), 2 * rows), np.int64),
+        np.zeros((len(HOLES), 2), np.int64),
+        new_rules(),
     )
 
 
@@ -108,12 +129,11 @@ def with_room(m: Known) -> Known:
     return m.but(context=np.concatenate([m.context] * 2))
 
 
-def take_rows(m: Known) -> Rows:
-    """Return the events found and begin anew."""
-    n = int(m.facts[ROWS])
-    m.facts[ROWS] = 0
-    kept = m.rows[2, :n] != 0  # an SVE trap served later than it seemed at first leaves empty rows
-    columns: list[Any] = [column[:n][kept].astype(t) for column, t in zip(m.rows, _ROW_TYPES, strict=True)]
+def take_steps(m: Known) -> Rows:
+    """Return the path as far as it goes, and begin anew."""
+    n = int(m.facts[STEPS])
+    m.facts[STEPS] = 0
+    columns: list[Any] = [column[:n].astype(t) for column, t in zip(m.steps, _ROW_TYPES, strict=True)]
     return Rows(*columns)
 
 
@@ -148,6 +168,8 @@ def new_context(m: Known, kind: int, tid: int) -> int:
         m.context[x, column] = -1
     m.context[x, MODE] = UNKNOWN
     m.context[x, LOAD] = NOT_LOADED
+    m.context[x, STATE] = AT_START
+    m.context[x, PLACE] = NEVER
     return int(x)
 
 
@@ -161,6 +183,13 @@ def context_of(m: Known, tid: int, cpu: int) -> int:
     if m.by_tid[tid] < 0:
         m.by_tid[tid] = new_context(m, Kind.USER, tid)
     return int(m.by_tid[tid])
+
+
+@inline
+def first_seen(m: Known, x: int, doing: int) -> None:
+    """Note what `x` was first seen to do."""
+    if m.context[x, FIRST_SEEN] == 0:
+        m.context[x, FIRST_SEEN] = doing
 
 
 @inline

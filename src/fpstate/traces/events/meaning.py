@@ -28,12 +28,15 @@ from fpstate.traces.events.known import (
     CONTEXT_ROOM,
     CONTEXTS,
     CURRENT,
+    DEAD,
     DOWN,
     DYING,
+    ENTERED,
     EXITS,
     FIRST,
     FLUSHED,
     GUESS,
+    INSIDE,
     KERNEL,
     KIND,
     LEAVING,
@@ -41,7 +44,6 @@ from fpstate.traces.events.known import (
     LOAD,
     LOADED,
     MARKS,
-    MISSED,
     MODE,
     NAME,
     NOT_LOADED,
@@ -59,6 +61,7 @@ from fpstate.traces.events.known import (
     ROOM,
     ROWS,
     RUN,
+    SEEN_THERE,
     SIGNALS,
     SINCE,
     SVE,
@@ -67,19 +70,22 @@ from fpstate.traces.events.known import (
     TID,
     TIME,
     TRAP_ROW,
+    UNKNOWN,
     USER,
+    USER_RUNS,
     X86,
     Known,
     context_of,
     emit,
     emit_on,
+    first_seen,
     make_pending,
     new_context,
     to_user,
 )
 from fpstate.traces.lines import codes
 from fpstate.traces.lines.scan import Line, Raw, line_at
-from fpstate.traces.trace import Kind
+from fpstate.traces.trace import IF_SILENT, UNLESS_RELOADED, Kind
 from fpstate.world.events import Event, Truth
 
 BIND: Final = int(Truth.FPSIMD_BIND_STATE_TO_CPU)
@@ -114,11 +120,21 @@ def _observe(m: Known, c: int, x: int, code: int) -> None:
         return
     if m.cpu[c, PREVIOUS] == x and (code >= codes.FIRST_TRUTH or code == codes.THREAD_SWITCH):
         return
-    if m.cpu[c, CURRENT] >= 0:
-        m.facts[MISSED] += 1
     m.cpu[c, CURRENT] = x
     m.cpu[c, PREVIOUS] = -1
+    emit(m, SEEN_THERE, x, -1)
     _resume(m, x)
+
+
+@inline
+def _alive(m: Known, c: int, x: int) -> int:
+    """Return `x`, or a new context of its thread id if `x` has exited and left CPU `c`: the id was given out again."""
+    if not m.context[x, DEAD] or m.cpu[c, CURRENT] == x or m.cpu[c, PREVIOUS] == x:
+        return x
+    tid = m.context[x, TID]
+    if m.by_tid[tid] == x:
+        m.by_tid[tid] = new_context(m, Kind.USER, tid)
+    return int(m.by_tid[tid])
 
 
 @inline
@@ -148,6 +164,8 @@ def _switch_out(m: Known, x: int, runnable: bool, stopper: bool) -> None:
             m.context[x, SVE] = 2  # perhaps still in the trap's handler; its next line will tell
         elif not _went_straight(m, x, stopper):
             to_user(m, x)
+        elif m.context[x, RELOADED] and not m.facts[USER_RUNS]:
+            emit(m, Event.RET_TO_USER, x, -1)  # the return had begun: its registers were seen to
         m.context[x, MODE] = OFF
     if m.context[x, RUN]:
         if (
@@ -164,14 +182,21 @@ def _switch_in(m: Known, y: int) -> None:
     if m.context[y, RUN]:
         if m.context[y, LOAD] == PUT:
             load(m, y)
-    elif not m.facts[SYSCALLS] and m.context[y, KIND] != Kind.IDLE:
-        emit(m, Event.RET_TO_USER_MAYBE, y, -1)
-        emit(m, Event.USER_FP_MAYBE, y, -1)
+    elif m.context[y, MODE] == UNKNOWN and m.context[y, KIND] != Kind.IDLE and not m.facts[USER_RUNS]:
+        unless = IF_SILENT if m.facts[SYSCALLS] else -1
+        emit(m, Event.RET_TO_USER_MAYBE, y, unless)
+        emit(m, Event.USER_FP_MAYBE, y, unless)
 
 
 @inline
 def _switch(m: Known, c: int, x: int, y: int, flags: int) -> None:
     """Switch CPU `c` from thread `x` to `y`."""
+    if flags & codes.DEAD and m.context[x, KIND] != Kind.IDLE:
+        if m.context[x, RUN]:
+            end_run(m, x, False)
+        m.context[x, MODE] = KERNEL
+        m.context[x, DEAD] = 1
+        emit(m, Event.EXIT, x, -1)
     _switch_out(m, x, (flags & codes.RUNNABLE) != 0, (flags & codes.STOPPER) != 0)
     emit(m, Event.THREAD_SWITCH, x, y)
     m.cpu[c, CURRENT] = y
@@ -181,8 +206,10 @@ def _switch(m: Known, c: int, x: int, y: int, flags: int) -> None:
 
 @inline
 def _sched_switch(m: Known, c: int, line: Line) -> None:
-    x = context_of(m, line.a, c)
+    x = _alive(m, c, context_of(m, line.a, c))
     y = context_of(m, line.b, c)
+    if m.context[y, DEAD]:
+        m.by_tid[line.b] = y = new_context(m, Kind.USER, line.b)
     if m.cpu[c, CURRENT] != x:
         _observe(m, c, x, codes.SWITCH)
     if line.other >= 0:
@@ -203,6 +230,7 @@ def _thread_switch(m: Known, c: int, x: int) -> None:
 def _sys_enter(m: Known, c: int, x: int, nr: int, what: int) -> None:
     m.facts[SYSCALLS] = 1
     m.context[x, USER] = 1
+    first_seen(m, x, ENTERED)
     if m.context[x, RUN]:
         end_run(m, x, not m.facts[EXITS])
     to_user(m, x)
@@ -220,6 +248,7 @@ def _sys_enter(m: Known, c: int, x: int, nr: int, what: int) -> None:
 def _sys_exit(m: Known, x: int, need_resched: bool) -> None:
     m.facts[SYSCALLS] = 1
     m.context[x, USER] = 1
+    first_seen(m, x, INSIDE)
     if m.context[x, RUN]:  # no kvm_userspace_exit: where those are recorded, the vCPU's mutex was not taken
         end_run(m, x, not m.facts[EXITS])
     m.context[x, CHILD] = -1
@@ -252,11 +281,11 @@ def _signal(m: Known, x: int, need_resched: bool) -> None:
 
 @inline
 def _exit(m: Known, x: int) -> None:
+    """sched_process_exit: `x` is not in user mode any more; it dies at its last switch, and may be preempted before."""
     if m.context[x, MODE] == PENDING and not _soon(m, x):
         to_user(m, x)
     if m.context[x, RUN]:
         end_run(m, x, False)
-    emit(m, Event.EXIT, x, -1)
     m.context[x, MODE] = KERNEL
 
 
@@ -264,6 +293,7 @@ def _exit(m: Known, x: int) -> None:
 def _fork_begins(m: Known, x: int) -> int:
     """Return the new context of a child of `x`, which has no thread id yet."""
     y = new_context(m, Kind.USER, -1)
+    first_seen(m, x, INSIDE)
     m.context[y, PARENT] = x
     m.context[y, NAME] = m.context[x, NAME]
     m.context[y, MODE] = KERNEL if m.context[x, TID] == KTHREADD or not m.facts[SYSCALLS] else OFF
@@ -287,6 +317,7 @@ def _forked(m: Known, x: int, tid: int, name: int) -> None:
 def _executed(m: Known, x: int, old_tid: int, name: int) -> None:
     """sched_process_exec: the registers were cleared at fpsimd_flush_thread, if that was seen."""
     m.context[x, USER] = 1
+    first_seen(m, x, INSIDE)
     if name >= 0:
         m.context[x, NAME] = name
     if old_tid != m.context[x, TID] and old_tid > 0:
@@ -299,6 +330,7 @@ def _executed(m: Known, x: int, old_tid: int, name: int) -> None:
 @inline
 def _flush_thread(m: Known, x: int) -> None:
     emit(m, Event.EXEC, x, -1)
+    first_seen(m, x, INSIDE)
     m.context[x, FLUSHED] = 1
     m.context[x, USER] = 1
 
@@ -306,14 +338,14 @@ def _flush_thread(m: Known, x: int) -> None:
 @inline
 def _neon(m: Known, x: int, begin: bool, flags: int) -> None:
     """kernel_neon_begin and _end; an interrupt may take the registers from a task in user mode."""
-    if m.context[x, MODE] == PENDING and not _soon(m, x):
+    if begin and m.context[x, MODE] == PENDING and not _soon(m, x):
         to_user(m, x)
         make_pending(m, x, 0)
     if not flags & codes.HAS_FLAGS:
         m.facts[PLAIN_NEON] += 1
     if begin and m.context[x, LOAD] == LOADED:
         m.context[x, FIRST] = 1
-    if flags & codes.INTERRUPT:
+    if flags & codes.INTERRUPT or m.context[x, KIND] == Kind.IDLE:
         emit(m, Event.SOFTIRQ_NEON_BEGIN if begin else Event.SOFTIRQ_NEON_END, x, -1)
     else:
         emit(m, Event.KERNEL_NEON_BEGIN if begin else Event.KERNEL_NEON_END, x, -1)
@@ -351,8 +383,15 @@ def _lost(m: Known, c: int) -> None:
 
 @inline
 def _sve_trap(m: Known, x: int, need_resched: bool) -> None:
-    """do_sve_acc: user mode used SVE and trapped; it will use it again, without a trap, once it is back there."""
-    to_user(m, x)
+    """do_sve_acc: user mode used SVE and trapped; it will use it again, without a trap, once it is back there.
+
+    The trap belongs to the stay in user mode before: if `x` was switched out since, on its way to the handler, it
+    had not been back there. In the trace it returns and traps at once, if that asks for no reload.
+    """
+    if not m.facts[USER_RUNS]:
+        to_user(m, x)
+    elif m.context[x, RESCHED] == 2:
+        emit(m, Event.RET_TO_USER, x, UNLESS_RELOADED)
     m.context[x, TRAP_ROW] = m.facts[ROWS]
     emit(m, Event.USER_SVE, x, -1)
     emit(m, SVE_ACCESS, x, -1)
@@ -370,6 +409,7 @@ def _sve_trap_goes_on(m: Known, x: int) -> None:
     r = m.context[x, TRAP_ROW]
     if m.context[x, SVE] and r + 1 < m.facts[ROWS] and m.rows[3, r] == x and m.rows[2, r + 1] == SVE_ACCESS:
         m.rows[2, r] = m.rows[2, r + 1] = Event.NONE
+        emit(m, Event.RET_TO_USER, x, UNLESS_RELOADED)
         emit(m, Event.USER_SVE, x, -1)
         emit(m, SVE_ACCESS, x, -1)
     make_pending(m, x, 0)
@@ -454,11 +494,13 @@ def _one_row(m: Known, line: Line) -> None:
     x = context_of(m, line.tid, c) if line.tid >= 0 else int(m.cpu[c, CURRENT])
     if x < 0:
         return
+    x = _alive(m, c, x)
     if m.context[x, NAME] < 0 or not line.flags & codes.UNNAMED:
         m.context[x, NAME] = line.comm
     if m.cpu[c, LEAVING] >= 0:
         decide_use(m, c, x, line.code == BIND)
-    _observe(m, c, x, line.code)
+    if line.code != codes.SWITCH:  # that names the thread itself
+        _observe(m, c, x, line.code)
     _often(m, c, x, line)
 
 

@@ -41,6 +41,7 @@ HAS_FLAGS = 4  # the line has a flags column
 RUNNABLE = 8  # sched_switch only: prev_state is exactly R
 UNNAMED = 16  # the comm is `<...>`, or cut short
 STOPPER = 32  # sched_switch only: the next thread is a CPU's stopper, migration/N
+DEAD = 64  # sched_switch only: prev_state is X or Z, the previous thread will never run again
 
 MAX_TRAPS = 8  # of one guest run; with more, more are not counted
 MAX_CPU = 4095

@@ -93,7 +93,10 @@ def _plain(a: int, b: int) -> Fields:
 
 
 @inline
-def _one_letter_r(b: Bytes, lo: int, hi: int) -> int:
+def _state(b: Bytes, lo: int, hi: int) -> int:
+    """Return what the state of the previous thread says: exactly R, or X or Z (x in old kernels), or neither."""
+    if b[lo] == 88 or b[lo] == 90 or b[lo] == 120:
+        return codes.DEAD
     return codes.RUNNABLE if hi - lo == 1 and b[lo] == 82 else 0
 
 
@@ -122,7 +125,7 @@ def _switch_long(b: Bytes, i: int, e: int) -> Fields:
     prev_tid, q = number_before(b, i, q - 1)
     if prev_tid < 0 or not at(b, q - len(PREV_PID) + 1, e, PREV_PID):
         return _bad()
-    return Fields(True, prev_tid, next_tid, _one_letter_r(b, s, arrow), arrow + len(NEXT_COMM), name_end)
+    return Fields(True, prev_tid, next_tid, _state(b, s, arrow), arrow + len(NEXT_COMM), name_end)
 
 
 @inline
@@ -146,7 +149,7 @@ def _switch_short(b: Bytes, i: int, e: int) -> Fields:
     prev_tid, q = number_before(b, i, q - 2)
     if prev_tid < 0 or b[q] != 58:
         return _bad()
-    return Fields(True, prev_tid, next_tid, _one_letter_r(b, s, arrow), arrow + len(ARROW), name_end)
+    return Fields(True, prev_tid, next_tid, _state(b, s, arrow), arrow + len(ARROW), name_end)
 
 
 @inline

@@ -107,12 +107,18 @@ def _time(b: Bytes, i: int, e: int) -> tuple[int, int, int]:
 
 @inline
 def flag_bits(b: Bytes, i: int, e: int) -> int:
-    """Return the bits of a flags column like `dNs2.`: irqs-off, need-resched, interrupt, depth."""
+    """Return the bits of a flags column like `dNs2.`: irqs-off, need-resched, interrupt, depth.
+
+    PREEMPT_RT kernels have a column more before `interrupt`, and others after it. Need-resched is always the second;
+    h, H, s, z and Z stand in no column but `interrupt` (trace_print_lat_fmt in kernel/trace/trace_output.c).
+    """
     bits = HAS_FLAGS
     if i + 1 < e and b[i + 1] != 46:
         bits |= NEED_RESCHED
-    if i + 2 < e and b[i + 2] != 46:
-        bits |= INTERRUPT
+    for k in range(i + 2, e):
+        c = b[k] | 32
+        if c == 104 or c == 122 or b[k] == 115:
+            bits |= INTERRUPT
     return bits
 
 

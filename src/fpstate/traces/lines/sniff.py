@@ -17,7 +17,7 @@ FTRACE, TRACE_CMD, PERF_SCRIPT = "ftrace", "trace-cmd report", "perf script"
 ACCEPTED = "text of ftrace, `trace-cmd report` or `perf script`, plain, gzip or zstd; a trace.dat; or a .parquet"
 _HEAD_BYTES = 1 << 18
 _OTHER_LINE = re.compile(rb"\s*$|#|version = |cpus=|CPU|\s*=>|trace-cmd:|\t")
-_KEY = re.compile(rb"^# fpstate: (kernel|mode|clock|observed)=(.*?)\s*$", re.M)
+_KEY = re.compile(rb"^# fpstate: (kernel|mode|clock|observed|missing)=(.*?)\s*$", re.M)
 _ENTRIES = re.compile(rb"^# entries-in-buffer/entries-written: (\d+)/(\d+)\s+#P:(\d+)", re.M)
 _CPUS = re.compile(rb"^(?:cpus=|# nrcpus online : )(\d+)", re.M)
 _X86 = (b"# arch : x86_64", b", rip 0x", b" rip 0x", b"kernel_fpu_begin", b"x86_fpu_")
@@ -30,7 +30,7 @@ class Beginning:
     layout: int
     format: str
     cpus: int = 0
-    facts: dict[str, str] = field(default_factory=dict)  # kernel, mode, clock, observed
+    facts: dict[str, str] = field(default_factory=dict)  # kernel, mode, clock, observed, missing
     lost: list[dict[str, Any]] = field(default_factory=list)
     syscalls: bool = False  # the first chunk has sys_enter or sys_exit
     marks: bool = False  # fpsimd_preserve_current_state is recorded
