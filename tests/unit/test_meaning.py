@@ -523,3 +523,14 @@ def test_ptrace_writes_registers(story: Story) -> None:
     story.say("a-7", "sys_enter: NR 116 (4205, 10, 2, ffff, 0, 0)")
     story.say("a-7", "sys_enter: NR 117 (7, fffffffffffffff0, 2, ffff, 0, 0)")
     assert [what for what in story.told() if "PTRACE" in what] == ["PTRACE_WRITE a-7 b-16"] * 2
+
+
+def test_exec_by_a_thread_that_does_not_lead(story: Story) -> None:
+    """It takes over the leader's id and is done with its own, which the next thread of that id begins without."""
+    story.say("sh-7", "sys_enter: NR 222 (0, 0, 0, 0, 0, 0)")
+    story.say("worker-8", "sys_enter: NR 221 (0, 0, 0, 0, 0, 0)")
+    story.say("load-7", "sched_process_exec: filename=/bin/load pid=7 old_pid=8")
+    story.say("other-8", "sys_enter: NR 222 (0, 0, 0, 0, 0, 0)")
+    trace = story.trace()
+    assert sorted(tid for tid in trace.contexts.tid.tolist() if tid) == [7, 8, 8]
+    assert trace.contexts.label(int(trace.subject[trace.event == Event.EXEC][0])) == "load-7"
