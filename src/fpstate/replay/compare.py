@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from fpstate.costs import OPERATIONS, Profile
 from fpstate.policies.base import Policy, with_features
 from fpstate.replay.bound import bound
@@ -252,7 +254,8 @@ def broken(trace: Trace, outcome: Outcome) -> Broken | None:
     what = IN_WORDS[outcome.verdict]
     if outcome.verdict == WRONG_VALUE:
         what += f" (found {owner_label(trace, owner_of(outcome.found))})"
-    place = int(trace.line[i]), int(trace.time[i]), int(trace.cpu[i])
+    line = int(trace.line[i + np.argmax(trace.line[i:] > 0)])  # what fills a hole has none: that of the line behind it
+    place = line, int(trace.time[i]), int(trace.cpu[i])
     return Broken(outcome.wrong, i, *place, who, what)
 
 
