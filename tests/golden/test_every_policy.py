@@ -15,6 +15,7 @@ from fpstate.policies.catalogue import find_policy, policies
 from fpstate.policies.host_deferred import DeferredHost
 from fpstate.policies.host_first_use import FirstUseHost
 from fpstate.policies.host_lazy import LazyHost
+from fpstate.policies.host_switched import WideSwitchedHost
 from fpstate.policies.powerpc import PowerPc, PowerPcHv, PowerPcPr
 from fpstate.policies.riscv_kvm import RiscvHost
 from fpstate.policies.sel4_flag import SeL4Flag
@@ -125,9 +126,22 @@ def test_a_lazy_host_is_right_on_one_cpu_only(host: type[Policy]) -> None:
     assert checked(named(host), "", TWO_CPUS).verdict == VIOLATED
 
 
+WIDE_HOSTS: dict[type[Policy], list[Scope]] = {
+    WideSwitchedHost: [Scope(1, 2, 0, 0, ("user_sve", "interrupt")), Scope(2, 1, 0, 0, ("user_sve", "interrupt"))],
+}
+"""The same, with SVE; they have no fork, exec, signals or kernel-mode FP."""
+
+
+@pytest.mark.parametrize("host", WIDE_HOSTS, ids=lambda host: host.__name__)
+def test_hosts_with_wide_registers_hold(host: type[Policy]) -> None:
+    """And so do those whose threads all have wide registers."""
+    for scope in WIDE_HOSTS[host]:
+        assert checked(named(host), "sve", scope).verdict == HOLDS
+
+
 def test_no_policy_is_left_out() -> None:
     """Each class of the package's policies is looked at here itself, or one that builds on it is."""
-    looked_at = (*policies().values(), *HOSTS)
+    looked_at = (*policies().values(), *HOSTS, *WIDE_HOSTS)
     for info in pkgutil.iter_modules(fpstate.policies.__path__):
         if info.ispkg:
             continue

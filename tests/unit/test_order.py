@@ -9,8 +9,7 @@ from fpstate.policies.base import with_features
 from fpstate.policies.catalogue import find_policy
 from fpstate.policies.host_deferred import DeferredHost
 from fpstate.rows.learn import Rows
-from fpstate.world.state import LATEST, ZEROS, Z
-from fpstate.world.wide import was_latest
+from fpstate.world.state import LATEST, ZEROS, Z, is_latest
 
 
 class Host(DeferredHost):
@@ -60,6 +59,6 @@ def test_what_a_debugger_writes_may_not_be_discarded() -> None:
     a = walk.names.index("A")
     go(walk, "thread_switch idle0->A", "ret_to_user A", "user_sve A", "ret_to_user A", "user_sve A", "syscall A")
     assert walk.world.context[a, LATEST + Z] != ZEROS
-    assert was_latest(walk.world, Z, a, ZEROS, 0)
+    assert is_latest(walk.world, Z, a, ZEROS)
     go(walk, "thread_switch A->B", "ptrace_sve B->A")
-    assert not was_latest(walk.world, Z, a, ZEROS, 0)
+    assert not is_latest(walk.world, Z, a, ZEROS)

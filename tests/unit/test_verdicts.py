@@ -12,6 +12,8 @@ from fpstate.errors import FpstateError
 from fpstate.machine.follow import follow_path
 from fpstate.paths.scope import Scope
 from fpstate.policies.base import Context, Policy, with_features
+from fpstate.policies.bugs.arm64 import offline_in_streaming_mode, vl_change_clears_debuggers_flag
+from fpstate.policies.bugs.small_kernels import reset_taken_for_a_wipe, upper_halves_not_switched
 from fpstate.policies.bugs.x86.owner_pointer_over_preemption import X86Host
 from fpstate.policies.bugs.x86.reloaded_by_notifier_only import Fixed as NotifierFixed
 from fpstate.policies.catalogue import find_policy
@@ -298,6 +300,7 @@ def test_a_swap_at_the_end_of_kvm_run_can_be_said() -> None:
         (("base", "user_sve"), (), "event 'user_sve' cannot happen .* feature 'sve'"),
         (("base", "guest_enter"), (), "event 'guest_enter' cannot happen .* a vCPU"),
         (("base", "cpu_down"), (), "event 'cpu_down' cannot happen .* a CPU that stays up"),
+        (("base", "guest_control"), (), "event 'guest_control' cannot happen .* feature 'aarch32'"),
         (("neon", "-kernel_neon_end"), (), "has kernel_neon_begin, and takes kernel_neon_end away"),
     ],
 )
@@ -342,25 +345,6 @@ def test_nothing_is_reset_that_the_policy_does_not_reset() -> None:
 # Zeros are nobody's.
 
 
-class Wipe(Policy):
-    """DragonFlyBSD's mend of LazyFP: what was saved is wiped, and loads stay lazy."""
-
-    name = "wipe"
-
-    class Cpu(Policy.Cpu):
-        user_fp_trap: bool = True
-
-    def thread_switch(self, cpu: Policy.Cpu, task: Policy.Task, next: Policy.Task) -> None:
-        if not cpu.user_fp_trap:
-            cpu.save(task)
-            cpu.clear(task)
-        cpu.user_fp_trap = True
-
-    def user_fp_trap(self, cpu: Policy.Cpu, task: Policy.Task) -> None:
-        cpu.user_fp_trap = False
-        cpu.load(task)
-
-
 class Blank(Policy):
     """A task that has never run is not loaded: its state is what a wipe has left."""
 
@@ -373,10 +357,13 @@ class Blank(Policy):
         mm: bool = True
         ran: bool = False
 
+    def wipe(self, cpu: Any, task: Any) -> None:
+        cpu.clear(task)
+
     def thread_switch(self, cpu: Any, task: Any, next: Any) -> None:
         if task.mm:
             cpu.save(task)
-            cpu.clear(task)
+            self.wipe(cpu, task)
             cpu.wiped = True
         if next.mm:
             if next.ran or not cpu.wiped:
@@ -390,15 +377,8 @@ class BlankUnwiped(Blank):
 
     name = "blank-unwiped"
 
-    def thread_switch(self, cpu: Any, task: Any, next: Any) -> None:
-        if task.mm:
-            cpu.save(task)
-            cpu.wiped = True
-        if next.mm:
-            if next.ran or not cpu.wiped:
-                cpu.load(next)
-            next.ran = True
-            cpu.wiped = False
+    def wipe(self, cpu: Any, task: Any) -> None:
+        pass
 
 
 class ExecUnused(Policy):
@@ -436,7 +416,12 @@ class ExecNever(ExecUnused):
 
 def test_zeros_are_right_for_whoever_is_to_have_them() -> None:
     two = Scope(1, 2, 0, 0, ("base",))
-    assert verdict(Wipe, two, properties=("integrity", "confidentiality", "transient-exposure")).verdict == HOLDS
+    assert (
+        verdict(
+            reset_taken_for_a_wipe.Fixed, two, properties=("integrity", "confidentiality", "transient-exposure")
+        ).verdict
+        == HOLDS
+    )
     assert verdict(Blank, two).verdict == HOLDS
     assert judged(verdict(BlankUnwiped, two))[:2] == (VIOLATED, "confidentiality")
     assert verdict(ExecUnused, Scope(1, 1, 0, 0, ("base", "exec"))).verdict == HOLDS
@@ -632,38 +617,34 @@ def test_reading_from_outside_is_a_use() -> None:
     assert verdict(LazyReadSaves, scope).verdict == HOLDS
 
 
-class SetsTraceesLength(FormatHost):
-    """A debugger sets the vector length of its tracee."""
+class ShowsOthers(LazyHost):
+    """What is shown is what the registers hold now, whoever they belong to."""
 
-    name = "sets-tracees-length"
+    name = "shows-others"
 
-    def ptrace_vl(self, cpu: Any, task: Any, tracee: Any) -> None:
-        self.sve_sync_to_fpsimd(cpu, tracee)
-        self.fpsimd_flush_task_state(tracee)
-        tracee.tif_sve = False
-        tracee.fp_type = Form.FPSIMD
-        cpu.free_sve(tracee)
-        if self.sme:
-            tracee.svcr_sm = tracee.svcr_za = tracee.tif_sme = False
-            cpu.free_za(tracee)
+    def ptrace_read(self, cpu: Any, task: Any, tracee: Any) -> None:
+        self.lift_trap(cpu)
+        cpu.save(tracee)
 
 
-class ClearsOwnFlag(SetsTraceesLength):
-    """e12310a0d30f: TIF_SME is cleared of the debugger."""
-
-    name = "clears-own-flag"
-
-    def ptrace_vl(self, cpu: Any, task: Any, tracee: Any) -> None:
-        before = tracee.tif_sme
-        super().ptrace_vl(cpu, task, tracee)
-        tracee.tif_sme, task.tif_sme = before, False
+def test_what_a_debugger_is_shown_is_told_of_its_tracee() -> None:
+    scope = Scope(1, 2, 0, 0, ("base", "ptrace_read"))
+    result = verdict(ShowsOthers, scope, properties=("confidentiality",))
+    assert judged(result)[:2] == (VIOLATED, "confidentiality")
+    assert result.path is not None
+    read = result.path.steps[-1]
+    assert (read.event, result.path.wrong) == (
+        "ptrace_read",
+        f"{read.other} is read from outside, and another's values are shown",
+    )
+    assert result.path.blame.startswith(f"step {read.number}, ")
 
 
 def test_a_debugger_may_set_a_vector_length() -> None:
     events = ("base", "interrupt", "user_sve", "user_smstart", "user_za", "ptrace_vl")
     scope = Scope(1, 2, 0, 0, events)
-    assert verdict(SetsTraceesLength, scope, "sme").verdict == HOLDS
-    assert judged(verdict(ClearsOwnFlag, scope, "sme"))[:2] == (VIOLATED, "memory-safety")
+    assert verdict(vl_change_clears_debuggers_flag.Fixed, scope, "sme").verdict == HOLDS
+    assert judged(verdict(vl_change_clears_debuggers_flag.Faulty, scope, "sme"))[:2] == (VIOLATED, "memory-safety")
 
 
 class Unbinds(Policy):
@@ -777,46 +758,16 @@ def test_hardware_notes_what_was_written() -> None:
     assert judged(verdict(DirtyBitKept, scope, "dirty-bit"))[:2] == (VIOLATED, "integrity")
 
 
-class Upper(Policy):
-    """XSAVE with all that is enabled: V and the upper halves."""
-
-    name = "upper"
-    supports = frozenset({"upper"})
-
-    class Task(Policy.Task):
-        mm: bool = True
-
-    def thread_switch(self, cpu: Any, task: Any, next: Any) -> None:
-        if task.mm:
-            cpu.save(task)
-            cpu.save_part("upper", task)
-        if next.mm:
-            cpu.load(next)
-            cpu.load_part("upper", next)
-
-
-class UpperLeft(Upper):
-    """FXSAVE and FXRSTOR leave the upper halves alone."""
-
-    name = "upper-left"
-
-    def thread_switch(self, cpu: Any, task: Any, next: Any) -> None:
-        if task.mm:
-            cpu.save(task)
-        if next.mm:
-            cpu.load(next)
-
-
 def test_upper_halves_that_live_apart_can_leak() -> None:
     scope = Scope(1, 2, 0, 0, ("base",), "initial")
-    assert verdict(Upper, scope, "upper").verdict == HOLDS
-    result = verdict(UpperLeft, scope, "upper")
+    assert verdict(upper_halves_not_switched.Fixed, scope, "upper").verdict == HOLDS
+    result = verdict(upper_halves_not_switched.Faulty, scope, "upper")
     assert judged(result)[:2] == (VIOLATED, "confidentiality")
     assert result.path is not None
     assert "reads upper halves that hold another's values" in result.path.wrong
 
 
-class StashesUpper(Upper):
+class StashesUpper(upper_halves_not_switched.Fixed):
     """The kernel's own use keeps the upper halves in the CPU's private copy meanwhile."""
 
     name = "stashes-upper"
@@ -885,22 +836,14 @@ def test_a_pointer_to_a_cpu_can_be_copied() -> None:
     assert verdict(CopiesCpu, Scope(2, 2, 0, 0, ("base", "fork", "exit"))).verdict in (HOLDS, VIOLATED)
 
 
-class StopsBeforeDown(FormatHost):
-    """Streaming mode is left before a CPU goes down ("Ensure that offlined CPUs are not using SME", 2024)."""
-
-    name = "stops-before-down"
-
-    def cpu_down(self, cpu: Any) -> None:
-        super().cpu_down(cpu)
-        if self.sme:
-            cpu.smstop()
-
-
 def test_a_cpu_may_have_to_go_down_out_of_streaming_mode() -> None:
     scope = Scope(2, 1, 0, 0, ("base", "user_smstart", "interrupt", "hotplug"))
     properties = ("down-mode",)
-    assert judged(verdict(SetsTraceesLength, scope, "sme", properties=properties))[:2] == (VIOLATED, "down-mode")
-    assert verdict(StopsBeforeDown, scope, "sme", properties=properties).verdict == HOLDS
+    assert judged(verdict(offline_in_streaming_mode.Faulty, scope, "sme", properties=properties))[:2] == (
+        VIOLATED,
+        "down-mode",
+    )
+    assert verdict(offline_in_streaming_mode.Fixed, scope, "sme", properties=properties).verdict == HOLDS
 
 
 def test_vcpus_may_lack_features_that_others_have() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 from fpstate.check.moves import Setting, with_bits
@@ -70,18 +71,19 @@ def check(
     """
     wanted = bits_of(properties)
     rows = Rows(policy, interruptible=True)
-    zeros = _clears(rows) or scope.boot == "initial"
-    search = search_for(rows, scope, wanted, fold=fold, cores=cores, zeros=zeros)
-    _refuse_without_flags(search.setting, policy)
-    search.compile()
-    began = time.perf_counter()
-    found = search.run(max_states, progress)
-    path = rebuild(search, found, scope, wanted) if found.violation else None
-    if found.violation and path is None:  # only since each context had zeros of its own
-        search = search_for(rows, scope, wanted, fold=fold, cores=cores, zeros=True)
+    seconds = 0.0
+    for zeros in (False, True):
+        if not zeros and (CLEAR in operations_of(policy) or scope.boot == "initial"):  # type: ignore[arg-type]
+            continue  # there are zeros from the start, or made by the policy: whose they are is likely to matter
+        search = search_for(rows, scope, wanted, fold=fold, cores=cores, zeros=zeros)
+        _refuse_without_flags(search.setting, policy)
+        search.compile()
+        began = time.perf_counter()
         found = search.run(max_states, progress)
         path = rebuild(search, found, scope, wanted) if found.violation else None
-    seconds = time.perf_counter() - began
+        seconds += time.perf_counter() - began
+        if path or not found.violation:
+            break  # else it went wrong only since each context had zeros of its own
     missing = () if path else _never_happened(found, scope, search.setting.bounds.events)
     verdict = VIOLATED if path else INCOMPLETE if not found.complete else NOT_REACHED if missing else HOLDS
     name = first_name(path.broken) if path else ""
@@ -141,23 +143,19 @@ def search_for(rows: Rows, scope: Scope, wanted: int, *, fold: bool, cores: int,
     return Search(rows, setting, build(scope, rows, zeros=zeros)[1], cores=cores)
 
 
-def _operations(rows: Rows) -> set[int]:
-    """Return the operations a policy may ask for."""
+@cache
+def operations_of(policy: type[Policy]) -> frozenset[int]:
+    """Return the operations a policy may ask for, in whole handlers, points or not."""
     try:
-        return {op for d in all_decisions(Rows(rows.policy)) for op, _, _ in d.ops}  # whole handlers, points or not
+        return frozenset(op for d in all_decisions(Rows(policy)) for op, _, _ in d.ops)
     except FpstateError:  # some view that never comes up asks for the impossible; then all may be asked for
-        return {CLEAR, FETCH}
-
-
-def _clears(rows: Rows) -> bool:
-    """Tell whether a policy makes zeros itself, so that whose they are is likely to matter."""
-    return CLEAR in _operations(rows)
+        return frozenset((CLEAR, FETCH))
 
 
 def setting_for(scope: Scope, rows: Rows, wanted: int, *, fold: bool, zeros: bool) -> Setting:
     """Return what a search of a policy in a scope is to look at."""
     layout = make_layout(scope, features=features_of(rows.policy), zeros=zeros, fold=fold)
-    crosses = int(FETCH in _operations(rows))
+    crosses = int(FETCH in operations_of(rows.policy))  # type: ignore[arg-type]
     return with_bits(Setting(layout, build(scope, rows)[0], wanted, crosses, 0, 0, 0), 16)
 
 

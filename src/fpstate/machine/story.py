@@ -83,13 +83,18 @@ def story(host: Host, wrong: Wrong) -> tuple[list[Step], str]:
 
 
 def _abridged(steps: list[Step], blame: str) -> tuple[list[Step], str]:
-    """Leave out the middle of a long story, but not the step that is to blame, and number what is left."""
-    found = re.match(r"step (\d+)", blame)
-    blamed = int(found[1]) if found else 0
-    kept = steps[:4] + [s for s in steps[4 : 4 - SHOWN] if s.number == blamed] + steps[max(4, len(steps) + 4 - SHOWN) :]
-    number = next((k for k, s in enumerate(kept, 1) if s.number == blamed), 0)
+    """Leave out the middle of a long story, but no step that is to blame, and number what is left."""
+    blamed = {int(number) for number in re.findall(r"step (\d+)", blame)}
+    kept = [
+        *steps[:4],
+        *(s for s in steps[4 : 4 - SHOWN] if s.number in blamed),
+        *steps[max(4, len(steps) + 4 - SHOWN) :],
+    ]
+    numbers = {s.number: k for k, s in enumerate(kept, 1)}
     told = [replace(s, number=k) for k, s in enumerate(kept, 1)]
-    return told, re.sub(r"^step \d+", f"step {number}", blame) if number else blame.partition(", ")[2]
+    if not blamed <= set(numbers):
+        return told, blame.partition(", ")[2]
+    return told, re.sub(r"step (\d+)", lambda found: f"step {numbers[int(found[1])]}", blame)
 
 
 def _step(teller: Teller, e: int, c: int, t: int, s: int) -> Step:

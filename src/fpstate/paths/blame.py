@@ -17,14 +17,13 @@ from fpstate.paths.order import (
     SWITCH,
     cpu_of,
     kind_of,
-    other_of,
-    other_participant,
 )
 from fpstate.paths.scope import KIND_NAMES
-from fpstate.paths.walk import Walk
+from fpstate.paths.walk import Walk, second_of
 from fpstate.world import verdicts, wide
 from fpstate.world.operations import N_COUNTS
 from fpstate.world.state import (
+    CLASSES_END,
     CURRENT,
     IMAGE,
     INITIAL,
@@ -32,7 +31,6 @@ from fpstate.world.state import (
     KERNEL_LATEST,
     LATEST,
     REGISTERS,
-    SECOND,
     STASH,
     SVE_IMAGE,
     V,
@@ -41,6 +39,10 @@ from fpstate.world.state import (
 )
 from fpstate.world.table import R_OPS, new_report
 
+OF_V = (
+    verdicts.WRONG_VALUE, verdicts.STALE_FRAME, verdicts.LEAKING_FRAME, verdicts.STALE_READ, verdicts.LEAKING_READ,
+)  # fmt: skip
+"""Verdicts on a value of V."""
 BRINGS_IN = (RET, RESUME, ENTER, LOAD, RUN_ENTER)
 """Steps that let a context run, beside traps: what they decide about registers is decided for it."""
 
@@ -94,10 +96,12 @@ def _wanted(walk: Walk, victim: int, verdict: int) -> Value | None:
     world = walk.worlds[-2]
     if verdict == verdicts.KERNEL_VALUE_LOST:
         return Value(victim, V, True, int(world.context[victim, KERNEL_LATEST]))
-    if verdict in (verdicts.WRONG_VALUE, verdicts.STALE_FRAME, verdicts.LEAKING_FRAME):
+    if verdict in OF_V:
         k = V
-    elif verdict >= verdicts.CLASS_WRONG:
-        k = verdict - (verdicts.CLASS_LEAKS if verdict >= verdicts.CLASS_LEAKS else verdicts.CLASS_WRONG)
+    elif verdicts.CLASS_WRONG <= verdict < verdicts.CLASS_LEAKS:
+        k = verdict - verdicts.CLASS_WRONG
+    elif verdicts.CLASS_LEAKS <= verdict < verdicts.CLASS_LEAKS + CLASSES_END:
+        k = verdict - verdicts.CLASS_LEAKS
     else:
         return None
     return Value(victim, k, False, int(world.context[victim, LATEST + k]))
@@ -107,20 +111,12 @@ def _where_destroyed(walk: Walk, value: Value, i: int) -> str:
     """Return which decision of step `i`, before which the last copy was there, overwrote it."""
     world, c = copy_of(walk.worlds[i]), int(cpu_of(walk.moves[i]))
     t = int(world.cpu[c, CURRENT])
-    s = _second(walk, i)
+    s = second_of(walk.worlds[i], walk.moves[i])
     for r in walk.used[i]:
         wide.run_row(world, walk.rows.table, new_report(N_COUNTS), r, c, t, s)
         if not value.kept(world):
             return f"step {i + 1}, {walk.rows.where[r]}"
     return _where(walk, i)  # the event did, after its first handler
-
-
-def _second(walk: Walk, i: int) -> int:
-    world, move = walk.worlds[i], walk.moves[i]
-    t = int(world.cpu[cpu_of(move), CURRENT])
-    if kind_of(move) == RESUME:
-        return int(world.context[t, SECOND]) - 1
-    return int(other_participant(world, kind_of(move), t, other_of(move)))
 
 
 def _made(walk: Walk, value: Value) -> int:
@@ -133,9 +129,9 @@ def _made(walk: Walk, value: Value) -> int:
 def _let_in(walk: Walk, value: Value) -> int:
     """Return the step that let the victim run without its value, or took it away after that."""
     last, cpu = len(walk.moves) - 1, cpu_of(walk.moves[-1])
-    if kind_of(walk.moves[last]) not in (GUEST_FP, GUEST_SVE) and walk.used[last]:
-        return last  # kernel code read it
     guest = kind_of(walk.moves[last]) in (GUEST_FP, GUEST_SVE)
+    if walk.used[last] and not guest:
+        return last  # kernel code read it
     entered = last
     for i in reversed(range(last)):
         if cpu_of(walk.moves[i]) != cpu:

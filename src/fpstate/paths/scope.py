@@ -11,21 +11,18 @@ from fpstate.errors import FpstateError, unknown_name
 from fpstate.paths import order
 from fpstate.paths.order import Bounds
 from fpstate.policies.base import Policy
-from fpstate.rows.learn import Rows, features_of
+from fpstate.rows.learn import FEATURE_BITS, Rows, features_of
 from fpstate.world.events import IF_HANDLED, Event
 from fpstate.world.state import (
     F_GUEST_SVE,
     F_SME,
     F_SVE,
-    PER_CLASS,
     PLAIN,
     REGISTERS,
-    ZCR,
     ZEROS,
-    V,
     World,
-    classes_end,
     new_world,
+    zeroed_classes,
 )
 
 KIND_NAMES = {k: "resume" if k == order.RESUME else Event(k).name.lower() for k in order.MOVES}
@@ -59,7 +56,6 @@ GROUPS: dict[str, tuple[int, ...]] = {
     "base": (order.SWITCH, order.RET, order.USER_FP, order.SYSCALL, order.RESUME),
 }
 """Names that stand for several events. "base" is always in."""
-FEATURE_NAMES = {F_SVE: "sve", F_GUEST_SVE: "guest-sve", F_SME: "sme"}
 
 ENDS = {
     order.NEON_BEGIN: (order.NEON_END,),
@@ -154,7 +150,8 @@ def _refuse_absent(scope: Scope, features: int) -> None:
     """Raise FpstateError for an event asked for by name that cannot happen in a scope."""
     of_vcpus = (*GROUPS["kvm"], *GROUPS["vcpu_writes"], *order.WIDE_MOVES[F_GUEST_SVE])
     for kind in named_kinds(scope.events):
-        needs = [FEATURE_NAMES[f] for f, kinds in order.WIDE_MOVES.items() if kind in kinds and not features & f]
+        lacking = [f for f, kinds in order.WIDE_MOVES.items() if kind in kinds and not features & f]
+        needs = [name for name, bit in FEATURE_BITS.items() if bit in lacking]
         lack = ""
         if needs:
             lack = f"feature '{needs[0]}', which this world has not: --features {needs[0]}"
@@ -199,7 +196,7 @@ def build(scope: Scope, rows: Rows, *, zeros: bool = True) -> tuple[Bounds, Worl
         world.context[plain, PLAIN] = 1
         rows.without_features(world, np.isin(x, plain))
     if scope.boot == "initial":
-        world.cpu[:, [REGISTERS + k for k in range(V, classes_end(world), PER_CLASS) if k != ZCR]] = ZEROS
+        world.cpu[:, [REGISTERS + k for k in zeroed_classes(world)]] = ZEROS
     rows.clear_mm(world, (x < first_task) | (x >= first_kthread) & (x < first_vcpu))
     order.start(world)
     return bounds, world

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fpstate.paths.blame import blame
-from fpstate.paths.order import GUEST_FP, USER_FP, cpu_of, kind_of
-from fpstate.paths.walk import Walk, participants
+from fpstate.paths.order import GETREG, GUEST_CONTROL, GUEST_FP, GUEST_SVE, PTRACE_READ, USER_FP, cpu_of, kind_of
+from fpstate.paths.walk import Walk, participants, second_of
 from fpstate.rows.session import op_text
 from fpstate.world.state import (
     BIRTH,
@@ -16,7 +16,6 @@ from fpstate.world.state import (
     OFF,
     POINTER,
     REGISTERS,
-    RUNS,
     SOFTIRQS,
     WORD,
     ZEROS,
@@ -26,6 +25,9 @@ from fpstate.world.state import (
 )
 from fpstate.world.table import ELSEWHERE, ITS_STASH, R_OPS, SECOND_KERNEL, SECOND_ONE, TASK, TASK_KERNEL
 from fpstate.world.verdicts import IN_WORDS, WRONG_VALUE
+
+OF_SECOND = (GUEST_FP, GUEST_SVE, PTRACE_READ, GETREG, GUEST_CONTROL)
+"""Moves in which the values of the second participant are read."""
 
 
 @dataclass(frozen=True)
@@ -156,5 +158,4 @@ def changes(walk: Walk, before: World, after: World) -> list[str]:
 def victim_of(walk: Walk) -> int:
     """Return the context that the last move did wrong to."""
     before, move = walk.worlds[-2], walk.moves[-1]
-    t = int(before.cpu[cpu_of(move), CURRENT])
-    return int(before.context[t, RUNS]) - 1 if kind_of(move) == GUEST_FP else t
+    return second_of(before, move) if kind_of(move) in OF_SECOND else int(before.cpu[cpu_of(move), CURRENT])

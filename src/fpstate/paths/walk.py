@@ -105,14 +105,17 @@ def label(walk: Walk, move: int) -> str:
     return f"{kind} {who}{'->' + other if other else ''} on CPU {cpu}"
 
 
+def second_of(before: World, move: int) -> int:
+    """Return the second participant of a move in a world, as a context; what lies outside them is nobody."""
+    t = int(before.cpu[cpu_of(move), CURRENT])
+    if kind_of(move) == RESUME:
+        return int(before.context[t, SECOND]) - 1
+    return int(other_participant(before, kind_of(move), t, other_of(move)))
+
+
 def participants(walk: Walk, before: World, move: int) -> tuple[str, int, str, str]:
     """Return kind, CPU, thread and second participant of a move in a world, by name."""
     kind, c = kind_of(move), int(cpu_of(move))
-    t, n = int(before.cpu[c, CURRENT]), len(walk.names)
-    x = (
-        int(before.context[t, SECOND]) - 1
-        if kind == RESUME
-        else int(other_participant(before, kind, t, other_of(move)))
-    )
+    t, n, x = int(before.cpu[c, CURRENT]), len(walk.names), second_of(before, move)
     thread = "" if KIND_NAMES[kind] in ("cpu_down", "cpu_up") else walk.names[t]
     return KIND_NAMES[kind], c, thread, walk.names[x] if 0 <= x < n else ""

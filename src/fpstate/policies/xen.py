@@ -6,24 +6,16 @@ Each is switched when the vCPU is, not at entries and exits.
 from __future__ import annotations
 
 from fpstate.policies.base import Policy
+from fpstate.policies.host_switched import SwitchedHost
 
 
-class XenEager(Policy):
-    """Xen on Arm, and on x86 since 4.11: save at switch-out, load at switch-in; firmware and emulation give back."""
+class XenEager(SwitchedHost):
+    """Xen on Arm, and on x86 since 4.11 (vcpu_save_fpu, vcpu_restore_fpu_eager); firmware and emulation give back."""
 
-    class Task(Policy.Task):
-        mm: bool = True  # not the idle vCPU
-
-    def thread_switch(self, cpu: Policy.Cpu, task: Task, next: Task) -> None:
-        if task.mm:
-            cpu.save(task)  # vcpu_save_fpu
-        if next.mm:
-            cpu.load(next)  # vcpu_restore_fpu_eager
-
-    def kernel_neon_begin(self, cpu: Policy.Cpu, task: Task) -> None:
+    def kernel_neon_begin(self, cpu: Policy.Cpu, task: SwitchedHost.Task) -> None:
         if task.mm:
             cpu.save(task)
 
-    def kernel_neon_end(self, cpu: Policy.Cpu, task: Task) -> None:
+    def kernel_neon_end(self, cpu: Policy.Cpu, task: SwitchedHost.Task) -> None:
         if task.mm:
             cpu.load(task)

@@ -86,10 +86,15 @@ def _time_limit() -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+FEATURE_BITS = {
+    "sve": F_SVE, "guest-sve": F_GUEST_SVE, "sme": F_SME, "fpmr": F_FPMR, "upper": F_FPMR, "aarch32": F_AARCH32,
+}  # fmt: skip
+"""Features that give a world more registers, as its bits."""
+
+
 def features_of(policy: type[Policy]) -> int:
     """Return the features of the world a policy is for, as the world's bits."""
-    bits = {"sve": F_SVE, "guest-sve": F_GUEST_SVE, "sme": F_SME, "fpmr": F_FPMR, "upper": F_FPMR, "aarch32": F_AARCH32}
-    return sum(bits.get(feature, 0) for feature in policy.features)
+    return sum(FEATURE_BITS.get(feature, 0) for feature in policy.features)
 
 
 class Rows:

@@ -62,9 +62,7 @@ class Header:
     unobserved: list[str] = field(default_factory=list)  # sentences: what could not be seen, and what follows
     ignored: dict[str, int] = field(default_factory=dict)  # event name -> lines that mean nothing here
     lost: list[dict[str, Any]] = field(default_factory=list)  # {"cpu", "events" (0: unknown), "line"}
-    holes: list[dict[str, Any]] = field(
-        default_factory=list
-    )  # {"kind" (of `holes.HOLES`), "times", "line" of the first}
+    holes: list[dict[str, Any]] = field(default_factory=list)  # {"kind" (`holes.HOLES`), "times", "line": the first}
     missing: list[str] = field(default_factory=list)  # what the recorder could not record, as the recording says
     sorted: bool = False  # time ran backwards across CPUs and lines were put in order
 

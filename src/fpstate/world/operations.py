@@ -15,13 +15,11 @@ from fpstate.world.state import (
     INITIAL,
     IS_VCPU,
     KERNEL_IMAGE,
-    LATEST,
     MODE,
     NOBODYS,
     POINTER,
     REGISTERS,
     STASH,
-    VERSION,
     WORD,
     ZEROS,
     V,
@@ -29,6 +27,7 @@ from fpstate.world.state import (
     context_of,
     latest_label,
     own,
+    was_latest,
 )
 from fpstate.world.table import (
     R_CPU,
@@ -50,10 +49,10 @@ OVERWRITE: Final = 4  # the target's image becomes its new latest value (exec, s
 EDIT: Final = 5  # the same for a change of part of it: the image must be up to date before
 OOPS: Final = 6  # kernel code followed a pointer to nobody
 FETCH: Final = 7  # interrupt the CPU the target names: it saves the target if its record names it, and forgets it
-# 8 to 28: world.wide
-NEW_PLACE: Final = 31  # the image is at another place from now on, which holds rubbish
-BUILD_FRAME: Final = 30  # the signal frame is built, and the handler begins with the initial state
+# 8 to 28, and BUILD_FRAME: world.wide
 BEHIND_TRAP: Final = 29  # kernel code touches the registers behind a trap that stops it, too
+BUILD_FRAME: Final = 30  # the signal frame is built, and the handler begins with the initial state
+NEW_PLACE: Final = 31  # the image is at another place from now on, which holds rubbish
 
 # Counters in `Report.counts`. Host: a task's image or the stash; guest: a vCPU's image; kernel: kernel-mode state.
 N_SAVE_HOST: Final = 0
@@ -122,13 +121,6 @@ def fetch(w: World, x: int, c: int, report: Report) -> None:
 
 
 @inline
-def was_up_to_date(w: World, x: int, label: int) -> bool:
-    """Tell whether `label` was the value of context `x` before the latest one."""
-    before = w.context[x, LATEST] - VERSION
-    return bool(label == before or (label == ZEROS and w.context[x, INITIAL] == before))
-
-
-@inline
 def carry_out(w: World, code: int, c: int, t: int, s: int, report: Report) -> int:
     """Carry out one operation of a row (as in `R_OPS`) on CPU `c`; return what went wrong."""
     op = code & 255
@@ -154,7 +146,7 @@ def carry_out(w: World, code: int, c: int, t: int, s: int, report: Report) -> in
         write_place(w, owner, c, NOBODYS)
     elif op == FETCH:
         fetch(w, x, c, report)
-    elif op == OVERWRITE or was_up_to_date(w, x, read_place(w, owner, c)):
+    elif op == OVERWRITE or was_latest(w, V, x, read_place(w, owner, c), 1):
         write_place(w, owner, c, latest_label(w, V, x))
     return OK
 

@@ -147,11 +147,32 @@ def classes_end(w: World) -> int:
     return CLASSES_END if w.features else PER_CLASS
 
 
+def zeroed_classes(w: World) -> list[int]:
+    """Return the register classes whose initial value is zeros: all but the vector length."""
+    return [k for k in range(V, classes_end(w), PER_CLASS) if k != ZCR]
+
+
+@inline
+def is_anothers(w: World, k: int, x: int, label: int) -> bool:
+    """Tell whether `label` is a value of class `k` that somebody else has had: to show it to context `x` is a leak."""
+    return owner_of(label) != 0 and not is_own(w, k, x, label)
+
+
+@inline
+def was_latest(w: World, k: int, x: int, label: int, behind: int) -> bool:
+    """Tell whether `label` is the value context `x` had `behind` versions of class `k` ago, by zeros too if it was.
+
+    Where a system call has made Z discardable, zeros are right for it as well.
+    """
+    version = w.context[x, LATEST + k] - behind * VERSION
+    zeros = w.context[x, INITIAL + k] == version or (k == Z and w.context[x, DISCARDABLE] == 1)
+    return bool(label == version or (label == ZEROS and zeros))
+
+
 @inline
 def is_latest(w: World, k: int, x: int, label: int) -> bool:
-    """Tell whether `label` is the latest value of class `k` of context `x`; zeros are if that value is zeros."""
-    latest = w.context[x, LATEST + k]
-    return bool(label == latest or (label == ZEROS and w.context[x, INITIAL + k] == latest))
+    """Tell whether `label` is the latest value of class `k` of context `x`, as in `was_latest`."""
+    return was_latest(w, k, x, label, 0)
 
 
 @inline
@@ -192,7 +213,7 @@ def new_world(
         x[:, IMAGE + k] = x[:, LATEST + k] = x[:, INITIAL + k] = first
         x[:, BIRTH + k] = first - VERSION
     if zeros:
-        x[:, [IMAGE + k for k in range(V, classes_end(w), PER_CLASS) if k != ZCR]] = ZEROS
+        x[:, [IMAGE + k for k in zeroed_classes(w)]] = ZEROS
     if features:
         x[:, IMAGE + Z] = ZEROS
         x[:, IN_SYSCALL] = ~is_vcpu

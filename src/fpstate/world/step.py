@@ -33,11 +33,11 @@ from fpstate.world.state import (
     WORD,
     V,
     World,
+    is_anothers,
     is_latest,
     is_own,
     latest_label,
     own,
-    owner_of,
 )
 from fpstate.world.table import A_ROW, H_BASE, NO_HANDLER, NOT_HANDLED, NOT_LEARNED, Report, Table, find_row
 from fpstate.world.verdicts import (
@@ -124,22 +124,24 @@ def before_row(w: World, e: int, c: int, t: int, s: int) -> int:
 
 
 @inline
+def image_verdict(w: World, x: int, label: int, stale: int, leaking: int) -> int:
+    """Return what is wrong with showing `label` as V of context `x`: `stale`, or `leaking` if it is another's."""
+    if is_latest(w, V, x, label):
+        return OK
+    return leaking if is_anothers(w, V, x, label) else stale
+
+
+@inline
 def frame_verdict(w: World, t: int) -> int:
     """Return what is wrong with a signal frame built now from the image of task `t`."""
-    label = w.context[t, IMAGE]
-    if is_latest(w, V, t, label):
-        return OK
-    return STALE_FRAME if owner_of(label) == 0 or is_own(w, V, t, label) else LEAKING_FRAME
+    return image_verdict(w, t, w.context[t, IMAGE], STALE_FRAME, LEAKING_FRAME)
 
 
 @inline
 def read_verdict(w: World, x: int) -> int:
     """Return what is wrong with reading V of context `x` from outside, now: from its image."""
     form = SVE_IMAGE if w.features & F_GUEST_SVE and w.context[x, IS_VCPU] and not w.context[x, PLAIN] else IMAGE
-    label = w.context[x, form]
-    if is_latest(w, V, x, label):
-        return OK
-    return STALE_READ if owner_of(label) == 0 or is_own(w, V, x, label) else LEAKING_READ
+    return image_verdict(w, x, w.context[x, form], STALE_READ, LEAKING_READ)
 
 
 @inline

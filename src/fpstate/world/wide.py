@@ -82,10 +82,11 @@ from fpstate.world.state import (
     World,
     Z,
     context_of,
-    is_own,
+    is_anothers,
+    is_latest,
     kernel_of,
     latest_label,
-    owner_of,
+    was_latest,
 )
 from fpstate.world.step import MIND_AFTER, MIND_BEFORE, after_row, before_row, copy_of_parent, frame_verdict
 from fpstate.world.table import A_ROW, NOT_LEARNED, R_OPS, Report, Table, find_row, named
@@ -176,22 +177,21 @@ USES: Final = sum(1 << e for e in (_USER_FP, _GUEST_FP, _USER_SVE, _GUEST_SVE, _
 
 
 @inline
-def was_latest(w: World, k: int, x: int, label: int, behind: int) -> bool:
-    """Tell whether `label` is the value context `x` had `behind` versions of class `k` ago, by zeros too if it was.
-
-    Where a system call has made Z discardable, zeros are right for it as well.
-    """
-    version = w.context[x, LATEST + k] - behind * VERSION
-    zeros = w.context[x, INITIAL + k] == version or (k == Z and w.context[x, DISCARDABLE] == 1)
-    return label == version or (label == ZEROS and zeros)
-
-
-@inline
 def renew(w: World, k: int, x: int, zeros: bool) -> None:
     """Give context `x` a new value of class `k` from outside; all copies are stale. `zeros`: the value is zeros."""
     w.context[x, LATEST + k] += VERSION
     if zeros:
         w.context[x, INITIAL + k] = w.context[x, LATEST + k]
+
+
+@inline
+def class_verdict(w: World, k: int, x: int, label: int) -> int:
+    """Return what is wrong with context `x` reading `label` as its value of class `k`."""
+    if is_latest(w, k, x, label):
+        return OK
+    if k == V:
+        return WRONG_VALUE
+    return CLASS_LEAKS + k if is_anothers(w, k, x, label) else CLASS_WRONG + k
 
 
 @inline
@@ -329,7 +329,7 @@ def frame_lacks(w: World, t: int) -> int:
     """Return what is wrong with the SVE record of a signal frame just built, or with its absence."""
     if w.context[t, SVE_FRAME]:
         w.context[t, SVE_FRAME] = 0
-        right = was_latest(w, V, t, w.context[t, SVE_IMAGE], 0) and was_latest(w, Z, t, w.context[t, IMAGE + Z], 0)
+        right = is_latest(w, V, t, w.context[t, SVE_IMAGE]) and is_latest(w, Z, t, w.context[t, IMAGE + Z])
         return OK if right else CLASS_WRONG + Z
     return OK if w.context[t, DISCARDABLE] or w.context[t, INITIAL + Z] == w.context[t, LATEST + Z] else CLASS_WRONG + Z
 
@@ -502,7 +502,7 @@ def fork_classes(w: World, t: int, s: int) -> None:
     w.context[s, SVE_FRAME] = w.context[t, SVE_FRAME]
     if w.features & F_FPMR:
         renew(w, FPMR, s, w.zeros == 1 and w.context[t, INITIAL + FPMR] == w.context[t, LATEST + FPMR])
-        right = was_latest(w, FPMR, t, w.context[t, IMAGE + FPMR], 0)
+        right = is_latest(w, FPMR, t, w.context[t, IMAGE + FPMR])
         w.context[s, IMAGE + FPMR] = latest_label(w, FPMR, s) if right else w.context[s, LATEST + FPMR] - VERSION
 
 
@@ -517,10 +517,7 @@ def change_length(w: World, x: int) -> None:
 @inline
 def emulate(w: World, v: int) -> int:
     """Do on the image what the guest of `v` asked of its control register; return what is wrong with its reading."""
-    label, verdict = w.context[v, IMAGE + FPEXC], OK
-    if not was_latest(w, FPEXC, v, label, 0):
-        mine = owner_of(label) == 0 or is_own(w, FPEXC, v, label)
-        verdict = CLASS_WRONG + FPEXC if mine else CLASS_LEAKS + FPEXC
+    verdict = class_verdict(w, FPEXC, v, w.context[v, IMAGE + FPEXC])
     renew(w, FPEXC, v, False)
     w.context[v, IMAGE + FPEXC] = w.context[v, LATEST + FPEXC]
     return verdict
@@ -561,7 +558,7 @@ def wide_after(w: World, e: int, c: int, t: int, s: int) -> int:
     elif e == _GUEST_CONTROL:
         return emulate(w, s)
     elif e == _VCPU_GETREG and w.features & F_GUEST_SVE and not w.context[s, PLAIN]:
-        right = was_latest(w, Z, s, w.context[s, IMAGE + Z], 0)
+        right = is_latest(w, Z, s, w.context[s, IMAGE + Z])
         return OK if right else CLASS_WRONG + Z
     elif e == _FORK:
         fork_classes(w, t, s)
@@ -635,11 +632,7 @@ def count_trap(report: Report, trap: int) -> None:
 @inline
 def touch_class(w: World, k: int, x: int, c: int) -> int:
     """Let context `x` read and write class `k` on CPU `c`; return what is wrong with what it reads."""
-    label = w.cpu[c, REGISTERS + k]
-    verdict = OK
-    if not was_latest(w, k, x, label, 0):
-        mine = owner_of(label) == 0 or is_own(w, k, x, label)
-        verdict = WRONG_VALUE if k == V else CLASS_WRONG + k if mine else CLASS_LEAKS + k
+    verdict = class_verdict(w, k, x, w.cpu[c, REGISTERS + k])
     w.context[x, LATEST + k] += VERSION
     w.cpu[c, REGISTERS + k] = w.context[x, LATEST + k]
     return verdict

@@ -25,9 +25,9 @@ class ById(MetaPathFinder, Loader):
         package, _, name = fullname.rpartition(".")
         if package != __name__ or name.startswith("_"):
             return None
-        wanted = f'BUG=Bug("{name.upper().replace("_", "-")}",'
+        wanted = f'BUG=BUG("{name.upper().replace("_", "-")}",'
         for file in sorted(Path(__file__).parent.glob("*/*.py")):
-            if wanted in "".join(file.read_text(encoding="utf-8").upper().split()).replace("BUG=BUG(", "BUG=Bug("):
+            if wanted in "".join(file.read_text(encoding="utf-8").upper().split()):
                 return spec_from_loader(fullname, self, origin=f"{__name__}.{file.parent.name}.{file.stem}")
         return None
 

@@ -20,26 +20,23 @@ from fpstate.traces.events.known import (
     LOADED,
     MODE,
     NOT_LOADED,
-    OWNER,
     PENDING,
     PUT,
     RUN,
     SEEN,
     SYNCS,
     SYSCALLS,
-    TID,
     UNKNOWN_USE,
     USER,
     VCPU,
     Known,
     emit,
     first_seen,
-    new_context,
     to_user,
+    vcpu_of,
 )
 from fpstate.traces.events.known import KERNEL as IN_KERNEL
 from fpstate.traces.lines import codes
-from fpstate.traces.trace import Kind
 from fpstate.world.events import Event, Truth
 
 TRAP: Final = int(Truth.GUEST_FP_TRAP)
@@ -65,11 +62,7 @@ def put(m: Known, x: int) -> None:
 @inline
 def begin_run(m: Known, x: int) -> None:
     """Begin KVM_RUN; loading waits for a line that shows it, since the vCPU's mutex may be held by another."""
-    if m.context[x, VCPU] < 0:
-        v = new_context(m, Kind.VCPU, m.context[x, TID])
-        m.context[v, OWNER] = x
-        m.context[x, VCPU] = v
-    emit(m, Event.RUN_ENTER, x, m.context[x, VCPU])
+    emit(m, Event.RUN_ENTER, x, vcpu_of(m, x))
     m.context[x, RUN] = 1
     m.context[x, USER] = 1
     m.context[x, LOAD] = NOT_LOADED

@@ -173,6 +173,16 @@ def new_context(m: Known, kind: int, tid: int) -> int:
 
 
 @inline
+def vcpu_of(m: Known, x: int) -> int:
+    """Return the vCPU of thread `x`, a new one if it has none."""
+    if m.context[x, VCPU] < 0:
+        v = new_context(m, Kind.VCPU, m.context[x, TID])
+        m.context[v, OWNER] = x
+        m.context[x, VCPU] = v
+    return int(m.context[x, VCPU])
+
+
+@inline
 def context_of(m: Known, tid: int, cpu: int) -> int:
     """Return the context of a thread id; thread 0 is the idle thread of the CPU."""
     if tid == 0:

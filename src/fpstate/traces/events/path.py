@@ -23,7 +23,6 @@ from fpstate.traces.events.known import (
     LINE,
     MAYBE_USER,
     NEVER,
-    OWNER,
     PLACE,
     ROWS,
     SECTION,
@@ -31,13 +30,11 @@ from fpstate.traces.events.known import (
     STATE,
     STEP_ROOM,
     STEPS,
-    TID,
     TIME,
     USER,
-    VCPU,
     Known,
     context_of,
-    new_context,
+    vcpu_of,
 )
 from fpstate.traces.events.rules import AT_START, USED_SVE
 from fpstate.traces.trace import UNLESS_RELOADED, Kind
@@ -99,16 +96,6 @@ def _kind_of_hole(filler: int) -> int:
 
 
 @inline
-def _vcpu(m: Known, x: int) -> int:
-    """Return the vCPU of thread `x`, a new one if it has none."""
-    if m.context[x, VCPU] < 0:
-        v = new_context(m, Kind.VCPU, m.context[x, TID])
-        m.context[v, OWNER] = x
-        m.context[x, VCPU] = v
-    return int(m.context[x, VCPU])
-
-
-@inline
 def _fill(m: Known, c: int, x: int, e: int) -> bool:
     """Put in what must have happened on CPU `c` before `x` can do `e`; return whether it can then.
 
@@ -127,7 +114,7 @@ def _fill(m: Known, c: int, x: int, e: int) -> bool:
         may_have_trapped = may_have_trapped and filler == _INTERRUPT
         if filler != _INTERRUPT and not back and hole < 0:
             hole = _kind_of_hole(filler)
-        obj = UNLESS_RELOADED if back else _vcpu(m, x) if _RUN_ENTER <= filler <= _RUN_EXIT else -1
+        obj = UNLESS_RELOADED if back else vcpu_of(m, x) if _RUN_ENTER <= filler <= _RUN_EXIT else -1
         _add(m, c, filler, x, obj, m.facts[LINE] if filler == _INTERRUPT or back else 0)
         m.context[x, STATE] = m.rules.after[state, filler]
         m.context[x, MAYBE_USER] = 0

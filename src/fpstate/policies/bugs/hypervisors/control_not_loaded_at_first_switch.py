@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-from fpstate.policies.base import Policy
 from fpstate.policies.bugs.bug import Bug
+from fpstate.policies.host_switched import WideSwitchedHost
 
 
-class Fixed(Policy):
+class Fixed(WideSwitchedHost):
     """The control register (XSS; here the vector length) goes with the thread of a vCPU from its first switch on."""
 
     name = "b10-fixed"
-    supports = frozenset({"sve"})
 
-    class Cpu(Policy.Cpu):
-        user_sve_trap: bool = False
-
-    class Task(Policy.Task):
-        mm: bool = True
-        made: bool = False
+    class Task(WideSwitchedHost.Task):
         launched: bool = False
 
-    def load_control(self, cpu: Cpu, next: Task) -> None:
+    def load_control(self, cpu: WideSwitchedHost.Cpu, next: Task) -> None:
         cpu.set_vl(next)
 
-    def ret_to_user(self, cpu: Cpu, task: Task) -> None:
+    def ret_to_user(self, cpu: WideSwitchedHost.Cpu, task: Task) -> None:
         task.launched = True
 
-    def thread_switch(self, cpu: Cpu, task: Task, next: Task) -> None:
+    def thread_switch(self, cpu: WideSwitchedHost.Cpu, task: Task, next: Task) -> None:
         if task.mm and task.launched:
             cpu.save_sve(task)
         if next.mm:
-            if not next.made:
-                cpu.alloc_sve(next)
-                cpu.widen(next)
-                next.made = True
+            self.make_area(cpu, next)
             self.load_control(cpu, next)
             if next.launched:
                 cpu.load_sve(next)
@@ -47,7 +38,7 @@ class Faulty(Fixed):
 
     name = "b10-faulty"
 
-    def load_control(self, cpu: Fixed.Cpu, next: Fixed.Task) -> None:
+    def load_control(self, cpu: WideSwitchedHost.Cpu, next: Fixed.Task) -> None:
         if next.launched:
             cpu.set_vl(next)
 

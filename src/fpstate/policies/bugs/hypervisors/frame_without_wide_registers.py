@@ -2,48 +2,28 @@
 
 from __future__ import annotations
 
-from fpstate.policies.base import Policy
 from fpstate.policies.bugs.bug import Bug
+from fpstate.policies.host_switched import WideSwitchedHost
 
 
-class Fixed(Policy):
-    """What stops a task puts both forms into the frame."""
-
-    name = "b11-fixed"
-    supports = frozenset({"sve"})
-
-    class Cpu(Policy.Cpu):
-        user_sve_trap: bool = False
-
-    class Task(Policy.Task):
-        mm: bool = True
-        made: bool = False
-
-    def thread_switch(self, cpu: Cpu, task: Task, next: Task) -> None:
-        if task.mm:
-            cpu.save_sve(task)
-        if next.mm:
-            if not next.made:
-                cpu.alloc_sve(next)
-                cpu.widen(next)
-                next.made = True
-            cpu.set_vl(next)
-            cpu.load_sve(next)
-
-    def signal(self, cpu: Cpu, task: Task) -> None:
-        cpu.save_sve(task)
-        cpu.narrow(task)
-        cpu.frame_sve(task)
-
-
-class Faulty(Fixed):
-    """The copy is of the FPSIMD form alone."""
+class Faulty(WideSwitchedHost):
+    """What stops a task copies the FPSIMD form alone."""
 
     name = "b11-faulty"
 
-    def signal(self, cpu: Fixed.Cpu, task: Fixed.Task) -> None:
+    def signal(self, cpu: WideSwitchedHost.Cpu, task: WideSwitchedHost.Task) -> None:
         cpu.save_sve(task)
         cpu.narrow(task)
+
+
+class Fixed(Faulty):
+    """Both forms are put into the frame."""
+
+    name = "b11-fixed"
+
+    def signal(self, cpu: WideSwitchedHost.Cpu, task: WideSwitchedHost.Task) -> None:
+        super().signal(cpu, task)
+        cpu.frame_sve(task)
 
 
 BUG = Bug(

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from fpstate.policies.base import Policy
 from fpstate.policies.bugs.bug import Bug
+from fpstate.policies.host_switched import SwitchedHost
 
 
-class Fixed(Policy):
+class Fixed(SwitchedHost):
     """Every entry and exit swaps."""
 
     name = "b26-fixed"
-
-    class Task(Policy.Task):
-        mm: bool = True
 
     class Vcpu(Policy.Vcpu):
         uses_fpu: bool = False
@@ -20,18 +18,12 @@ class Fixed(Policy):
     def swaps(self, vcpu: Vcpu) -> bool:
         return True
 
-    def thread_switch(self, cpu: Policy.Cpu, task: Task, next: Task) -> None:
-        if task.mm:
-            cpu.save(task)
-        if next.mm:
-            cpu.load(next)
-
-    def guest_enter(self, cpu: Policy.Cpu, task: Task, vcpu: Vcpu) -> None:
+    def guest_enter(self, cpu: Policy.Cpu, task: SwitchedHost.Task, vcpu: Vcpu) -> None:
         if self.swaps(vcpu):
             cpu.stash_host()
             cpu.load(vcpu)
 
-    def guest_exit(self, cpu: Policy.Cpu, task: Task, vcpu: Vcpu) -> None:
+    def guest_exit(self, cpu: Policy.Cpu, task: SwitchedHost.Task, vcpu: Vcpu) -> None:
         if self.swaps(vcpu):
             cpu.save(vcpu)
             cpu.load_stash()

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from fpstate.policies.bugs.bug import Bug
-from fpstate.policies.bugs.hypervisors.frame_without_wide_registers import Fixed as Wide
+from fpstate.policies.host_switched import WideSwitchedHost
 
 
-class Fixed(Wide):
+class Fixed(WideSwitchedHost):
     """The size is that of what is written."""
 
     name = "b36-fixed"
 
 
-class Faulty(Wide):
+class Faulty(WideSwitchedHost):
     """The compacted size has no room for the wide registers, and the standard format is written."""
 
     name = "b36-faulty"
 
-    def thread_switch(self, cpu: Wide.Cpu, task: Wide.Task, next: Wide.Task) -> None:
-        if task.mm:
-            cpu.save_sve(task)
-        if next.mm:
-            cpu.set_vl(next)
-            cpu.load(next)
+    def make_area(self, cpu: WideSwitchedHost.Cpu, next: WideSwitchedHost.Task) -> None:
+        pass
 
 
 BUG = Bug(

@@ -4,40 +4,36 @@ from __future__ import annotations
 
 from fpstate.policies.base import Policy
 from fpstate.policies.bugs.bug import Bug
+from fpstate.policies.host_switched import SwitchedHost
 
 
-class Fixed(Policy):
-    """exec resets registers and control words. FPMR stands for the control words."""
-
-    name = "b30-fixed"
-    supports = frozenset({"fpmr"})
-
-    class Task(Policy.Task):
-        mm: bool = True
-
-    def thread_switch(self, cpu: Policy.Cpu, task: Task, next: Task) -> None:
-        if task.mm:
-            cpu.save(task)
-            cpu.save_part("fpmr", task)
-        if next.mm:
-            cpu.load(next)
-            cpu.load_part("fpmr", next)
-
-    def exec(self, cpu: Policy.Cpu, task: Task) -> None:
-        cpu.overwrite(task)
-        cpu.load(task)
-        cpu.overwrite_part("fpmr", task)
-        cpu.load_part("fpmr", task)
-
-
-class Faulty(Fixed):
-    """Only the registers are."""
+class Faulty(SwitchedHost):
+    """exec resets the registers alone. FPMR stands for the control words, which a switch saves and loads."""
 
     name = "b30-faulty"
+    supports = frozenset({"fpmr"})
 
-    def exec(self, cpu: Policy.Cpu, task: Fixed.Task) -> None:
+    def thread_switch(self, cpu: Policy.Cpu, task: SwitchedHost.Task, next: SwitchedHost.Task) -> None:
+        super().thread_switch(cpu, task, next)
+        if task.mm:
+            cpu.save_part("fpmr", task)
+        if next.mm:
+            cpu.load_part("fpmr", next)
+
+    def exec(self, cpu: Policy.Cpu, task: SwitchedHost.Task) -> None:
         cpu.overwrite(task)
         cpu.load(task)
+
+
+class Fixed(Faulty):
+    """The control words as well."""
+
+    name = "b30-fixed"
+
+    def exec(self, cpu: Policy.Cpu, task: SwitchedHost.Task) -> None:
+        super().exec(cpu, task)
+        cpu.overwrite_part("fpmr", task)
+        cpu.load_part("fpmr", task)
 
 
 BUG = Bug(

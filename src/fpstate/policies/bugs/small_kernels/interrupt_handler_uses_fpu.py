@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from fpstate.policies.base import Policy
 from fpstate.policies.bugs.bug import Bug
+from fpstate.policies.host_switched import SwitchedHost
 
 
-class Faulty(Policy):
+class Faulty(SwitchedHost):
     """A switch saves and loads; interrupts know nothing of FP registers."""
 
     name = "b15-faulty"
-
-    class Task(Policy.Task):
-        mm: bool = True
-
-    def thread_switch(self, cpu: Policy.Cpu, task: Task, next: Task) -> None:
-        if task.mm:
-            cpu.save(task)
-        if next.mm:
-            cpu.load(next)
 
 
 class Fixed(Faulty):
@@ -26,10 +18,10 @@ class Fixed(Faulty):
 
     name = "b15-fixed"
 
-    def softirq_neon_begin(self, cpu: Policy.Cpu, task: Faulty.Task) -> None:
+    def softirq_neon_begin(self, cpu: Policy.Cpu, task: SwitchedHost.Task) -> None:
         cpu.stash_host()
 
-    def softirq_neon_end(self, cpu: Policy.Cpu, task: Faulty.Task) -> None:
+    def softirq_neon_end(self, cpu: Policy.Cpu, task: SwitchedHost.Task) -> None:
         cpu.load_stash()
 
 

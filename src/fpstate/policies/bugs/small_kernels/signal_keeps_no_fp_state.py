@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from fpstate.policies.base import Policy
 from fpstate.policies.bugs.bug import Bug
+from fpstate.policies.host_switched import SwitchedHost
 
 
-class Fixed(Policy):
+class Fixed(SwitchedHost):
     """FP state goes to the frame and comes back from it."""
 
     name = "b3-fixed"
 
-    class Task(Policy.Task):
-        mm: bool = True
-
-    def thread_switch(self, cpu: Policy.Cpu, task: Task, next: Task) -> None:
-        if task.mm:
-            cpu.save(task)
-        if next.mm:
-            cpu.load(next)
-
-    def signal(self, cpu: Policy.Cpu, task: Task) -> None:
+    def signal(self, cpu: Policy.Cpu, task: SwitchedHost.Task) -> None:
         cpu.save(task)
 
-    def sigreturn(self, cpu: Policy.Cpu, task: Task) -> None:
+    def sigreturn(self, cpu: Policy.Cpu, task: SwitchedHost.Task) -> None:
         cpu.overwrite(task)
         cpu.load(task)
 
@@ -33,10 +25,10 @@ class Faulty(Fixed):
 
     name = "b3-faulty"
 
-    def signal(self, cpu: Policy.Cpu, task: Fixed.Task) -> None:
+    def signal(self, cpu: Policy.Cpu, task: SwitchedHost.Task) -> None:
         pass
 
-    def sigreturn(self, cpu: Policy.Cpu, task: Fixed.Task) -> None:
+    def sigreturn(self, cpu: Policy.Cpu, task: SwitchedHost.Task) -> None:
         pass
 
 

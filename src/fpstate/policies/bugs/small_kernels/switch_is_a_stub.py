@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from fpstate.policies.base import Policy
 from fpstate.policies.bugs.bug import Bug
+from fpstate.policies.host_switched import SwitchedHost
 
 
-class Fixed(Policy):
+class Fixed(SwitchedHost):
     """A switch saves and loads."""
 
     name = "b5-fixed"
-
-    class Task(Policy.Task):
-        mm: bool = True
-
-    def thread_switch(self, cpu: Policy.Cpu, task: Task, next: Task) -> None:
-        if task.mm:
-            cpu.save(task)
-        if next.mm:
-            cpu.load(next)
 
 
 class Faulty(Policy):

@@ -4,36 +4,27 @@ from __future__ import annotations
 
 from fpstate.policies.base import Policy
 from fpstate.policies.bugs.bug import Bug
+from fpstate.policies.host_switched import SwitchedHost
 
 
-class Fixed(Policy):
-    """XSAVE and XRSTOR with the mask read from XCR0."""
-
-    name = "b2-fixed"
-    supports = frozenset({"upper"})
-
-    class Task(Policy.Task):
-        mm: bool = True
-
-    def thread_switch(self, cpu: Policy.Cpu, task: Task, next: Task) -> None:
-        if task.mm:
-            cpu.save(task)
-            cpu.save_part("upper", task)
-        if next.mm:
-            cpu.load(next)
-            cpu.load_part("upper", next)
-
-
-class Faulty(Fixed):
+class Faulty(SwitchedHost):
     """FXSAVE and FXRSTOR leave the upper halves alone."""
 
     name = "b2-faulty"
+    supports = frozenset({"upper"})
 
-    def thread_switch(self, cpu: Policy.Cpu, task: Fixed.Task, next: Fixed.Task) -> None:
+
+class Fixed(Faulty):
+    """XSAVE and XRSTOR with the mask read from XCR0."""
+
+    name = "b2-fixed"
+
+    def thread_switch(self, cpu: Policy.Cpu, task: SwitchedHost.Task, next: SwitchedHost.Task) -> None:
+        super().thread_switch(cpu, task, next)
         if task.mm:
-            cpu.save(task)
+            cpu.save_part("upper", task)
         if next.mm:
-            cpu.load(next)
+            cpu.load_part("upper", next)
 
 
 BUG = Bug(

@@ -4,32 +4,27 @@ from __future__ import annotations
 
 from fpstate.policies.base import Policy
 from fpstate.policies.bugs.bug import Bug
+from fpstate.policies.host_switched import WideSwitchedHost
 
 
-class Fixed(Policy):
+class Fixed(WideSwitchedHost):
     """Emulation of the guest's write leaves the note, which puts the host's XCR0 back later. XCR0 is a length here."""
 
     name = "b18-fixed"
     supports = frozenset({"sve", "guest-sve"})
 
-    class Cpu(Policy.Cpu):
-        user_sve_trap: bool = False
+    class Cpu(WideSwitchedHost.Cpu):
         guest_sve_trap: bool = False
         guest_xcr0: bool = False  # guest_xcr0_loaded
 
-    class Task(Policy.Task):
-        mm: bool = True
-        made: bool = False
+    class Task(WideSwitchedHost.Task):
         in_run: bool = False
 
     def thread_switch(self, cpu: Cpu, task: Task, next: Task) -> None:
         if task.mm and not task.in_run:
             cpu.save_sve(task)
-        if next.mm and not next.made:
-            cpu.alloc_sve(next)
-            cpu.widen(next)
-            next.made = True
         if next.mm:
+            self.make_area(cpu, next)
             cpu.set_vl(next)
             cpu.load_sve(next)
 
