@@ -2,12 +2,13 @@
 
 PYTHON ?= python3
 BENCH_FLAGS ?=
+MUTANTS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet
 
-.PHONY: help demo test lint damage bench docs programs payload clean
+.PHONY: help demo test lint damage mutants bench docs programs payload clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +16,7 @@ help:
 	@echo "make test   run all tests"
 	@echo "make lint   check style, formatting and types"
 	@echo "make damage a thousand damaged recordings of each kind: no correct policy may be blamed (15 minutes)"
+	@echo "make mutants a hundred random changes of the program: does a test fail for each? (hours; MUTANTS='--count 10 --seed 2')"
 	@echo "make bench  run all benchmarks in full (BENCH_FLAGS=--short for a quick look)"
 	@echo "make docs   rewrite the generated tables in the documents"
 	@echo "make programs  build the machine's programs; needs gcc-aarch64-linux-gnu"
@@ -34,6 +36,9 @@ lint: .venv/stamp-dev
 
 damage: .venv/stamp-dev
 	$(BIN)/python -m tests.damage
+
+mutants: .venv/stamp-mutants
+	$(BIN)/python -m tests.mutants $(MUTANTS)
 
 bench: .venv/stamp-bench
 	@set -e; for script in benchmarks/bench_*.py; do \
@@ -76,4 +81,8 @@ clean:
 
 .venv/stamp-bench: .venv/stamp-dev
 	$(PIP_INSTALL) -e '.[dev,bench]'
+	@touch $@
+
+.venv/stamp-mutants: .venv/stamp-dev
+	$(PIP_INSTALL) -e '.[dev,mutants]'
 	@touch $@

@@ -14,7 +14,7 @@ from fpstate.errors import FpstateError
 from fpstate.lab.capture import checked, write_trace
 from fpstate.lab.capture import lost_events as lost
 from fpstate.lab.initramfs import initramfs
-from fpstate.lab.kernel import Kernel, Symbols, calls, decisions, depends, read_kernel, recipe_for
+from fpstate.lab.kernel import Kernel, Symbols, calls, decisions, depends, read_kernel, recipe_for, with_dependencies
 from fpstate.lab.payload import FOLDER, payload
 from fpstate.lab.qemu import Machine, Message, Run, mode_of
 from fpstate.lab.recipe import EVENTS, FUNCTIONS, commands
@@ -291,3 +291,13 @@ def test_a_trace_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(FpstateError, match="cannot write"):
         write_trace("text\n", tmp_path / "none" / "c.txt")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.gz", "b.txt"]
+
+
+def test_modules_come_with_what_they_depend_on_before_them(tmp_path: Path) -> None:
+    """A module's own list says what it needs; names may be written with either dash."""
+    for name, needs in {"a_b": "", "c": "a_b", "d": "c,a_b"}.items():
+        content = b"\x7fELF\0depends=" + needs.encode() + b"\0"
+        (tmp_path / f"{name}.ko.gz").write_bytes(gzip.compress(content))
+    kernel = Kernel(b"", "6.1", "", tmp_path)
+    assert list(with_dependencies(kernel, ("d", "built-in"))) == ["a-b.ko", "c.ko", "d.ko"]
+    assert with_dependencies(Kernel(b"", "6.1", "", None), ("d",)) == {}

@@ -162,3 +162,14 @@ def test_bugs_by_name() -> None:
     data = json.loads(run("bugs", "A1", "--json"))
     assert [(b["id"], b["faulty"], b["fixed"]) for b in data["bugs"]] == [("A1", "violated", "holds")]
     assert "did you mean" in run("bugs", "A11x", code=2)
+
+
+def test_the_printed_test_passes_as_it_is(tmp_path: Path) -> None:
+    """What --pytest prints is a test of the same scope, vCPUs and kernel threads in their places."""
+    scope = ["--cpus", "1", "--tasks", "1", "--vcpus", "1", "--kthreads", "0", "--events", "base,kvm,neon"]
+    text = run("check", "defer-to-put", *scope, "--pytest", code=1)
+    (tmp_path / "test_it.py").write_text(text)
+    assert "Scope(1, 1, 1, 0, " in text
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_it.py"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "1 passed" in done.stdout

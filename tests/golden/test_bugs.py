@@ -6,9 +6,11 @@ from dataclasses import replace
 from types import ModuleType
 
 import pytest
+from typer.testing import CliRunner
 
 from fpstate.check.gallery import bugs, enter, left_out, show
 from fpstate.check.run import HOLDS, VIOLATED, replay_path
+from fpstate.cli.main import app
 from fpstate.errors import FpstateError
 from fpstate.policies.base import with_features
 
@@ -72,3 +74,16 @@ def test_nothing_is_in_the_gallery_and_left_out_at_once() -> None:
     assert not out & set(bugs())
     assert len(bugs()) >= 70
     assert all(b.reason for b in left_out())
+
+
+def test_a_bug_that_is_not_as_it_must_be_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of the three: the faulty one not caught, caught later than recorded, the fixed one violated; exit code 1."""
+    bug = bugs()["A1"]
+    caught = show(bug)
+    assert caught.ok
+    late = replace(bug, steps=caught.faulty.depth - 1)
+    worse = {"not caught": replace(bug, faulty=bug.fixed), "late": late, "not fixed": replace(bug, fixed=bug.faulty)}
+    for made in worse.values():
+        assert not show(made).ok
+    monkeypatch.setattr("fpstate.check.gallery.bugs", lambda: {"A1": late})
+    assert CliRunner().invoke(app, ["bugs", "A1"]).exit_code == 1

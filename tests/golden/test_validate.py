@@ -83,6 +83,8 @@ def test_another_policy_differs_and_the_first_difference_is_shown() -> None:
     assert result.missed["fpsimd_save_and_flush_cpu_state"] == 20
     assert result.first is not None
     assert result.first.observed[0].startswith("fpsimd_save_and_flush_cpu_state")
+    flushes = np.flatnonzero(trace.event == Truth.FPSIMD_SAVE_AND_FLUSH_CPU_STATE)
+    assert result.first.at == flushes[0]
     assert any(line.startswith(">") for line in around(trace, result.first))
 
 

@@ -227,3 +227,10 @@ def test_the_commands_json_holds_the_same_as_the_file() -> None:
     for name, given in tomllib.loads(path.read_text(encoding="utf-8"))["operations"].items():
         assert profile["operations"][name] == {"basis": "", "note": ""} | given
     assert len(json.loads(run("--json"))["profiles"]) == len(profile_names())
+
+
+def test_a_file_in_the_current_folder_needs_no_slash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that ends in .toml is a file, not a bundled profile."""
+    written(tmp_path, GOOD)
+    monkeypatch.chdir(tmp_path)
+    assert load_profile("mine.toml").title == "My board"

@@ -22,7 +22,7 @@ from fpstate.machine.record import as_trace
 from fpstate.machine.run import Laboratory, Result, all_bundled, handles_guests
 from fpstate.machine.twin import Difference
 from fpstate.paths.scope import Scope
-from fpstate.policies.base import kernel_function, with_features
+from fpstate.policies.base import Policy, kernel_function, with_features
 from fpstate.policies.catalogue import find_policy, policies
 from fpstate.policies.linux_4_18 import Linux418
 from fpstate.replay.compare import compare
@@ -33,7 +33,7 @@ from fpstate.traces.describe import describe
 from fpstate.traces.parquet import read_parquet, write_parquet
 from fpstate.traces.trace import Trace
 from fpstate.world.operations import N_CLEAR, N_LOAD_HOST, N_SAVE_SVE, N_SVE_TRAP, N_USER_TRAP
-from fpstate.world.verdicts import IN_WORDS, WRONG_VALUE
+from fpstate.world.verdicts import IN_WORDS, KERNEL_VALUE_LOST, WRONG_VALUE
 
 CORRECT = sorted(set(policies()) - {"defer-to-put", "riscv-kvm-6.8"})
 PROGRAMS = all_bundled()
@@ -114,6 +114,22 @@ def test_historical_bugs_give_wrong_results_and_their_fixes_do_not(laboratory: L
         result, _ = laboratory.run(Rows(policy), settings, PROGRAMS, guests)
         assert all(p.identical for p in result.programs) is good
         assert result.ok is good
+
+
+def test_kernel_values_that_are_lost_are_told_and_the_machine_goes_on(laboratory: Laboratory) -> None:
+    """A softirq takes the registers of a kernel NEON section: the section then finds others."""
+    right = find_policy("linux-6.14")
+
+    class Forgets(right):  # type: ignore[misc, valid-type]
+        name = "forgets"
+
+        def softirq_neon_end(self, cpu: Policy.Cpu, task: Policy.Task) -> None:
+            """Not load the kernel's state again."""
+
+    result, _ = laboratory.run(Rows(Forgets), Settings(1, 300, 1, 0.9), PROGRAMS, [])
+    assert set(result.verdicts) == {IN_WORDS[KERNEL_VALUE_LOST]}
+    assert result.verdicts[IN_WORDS[KERNEL_VALUE_LOST]] > 10
+    assert not result.ok
 
 
 def test_a_lost_load_is_a_difference(laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:

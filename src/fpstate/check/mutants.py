@@ -1,9 +1,9 @@
-"""The checker's own test: single changes to the rows of a correct policy must be found, or do no harm.
+"""The checker's own test: single changes to the rows of a correct policy must be found, or be shown to do no harm.
 
 A mutant drops one operation, swaps two, or keeps an old flag or pointer, in one row that a search of the correct policy
-used. It is *found* when the search is violated, *equal* when it reaches only states the correct policy reaches as well.
-The others are searched again in a larger scope: found there, or *harmless*: every order of events there holds, so the
-mutant is a correct policy itself (one side of a two-sided test, or a reload nobody needed). Those are listed.
+used. It is *found* when a search is violated. One that is not is compared with the correct policy in lockstep, over all
+orders of events: it asks for the *same operations* in each, so nobody ever acts upon what was changed; or it has the
+*same values* everywhere a use finds them, by other work, and that is counted.
 """
 
 from __future__ import annotations
@@ -13,33 +13,54 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fpstate.check.lockstep import Comparison, compare_policies
 from fpstate.check.moves import with_bits
 from fpstate.check.parts import Parts
 from fpstate.check.run import rebuild, setting_for
 from fpstate.check.search import Found, Search
-from fpstate.paths.properties import DEFAULT, bits_of
+from fpstate.paths.properties import DEFAULT, bits_of, first_name
 from fpstate.paths.scope import Scope, build
 from fpstate.policies.base import Policy
 from fpstate.rows.learn import Rows
 from fpstate.rows.session import OP_NAMES
 from fpstate.world.events import PARTICIPANTS, Event
+from fpstate.world.operations import (
+    N_CLEAR,
+    N_GUEST_TRAP,
+    N_IPI,
+    N_LOAD_HOST,
+    N_LOAD_SVE,
+    N_PARTS,
+    N_SAVE_HOST,
+    N_SAVE_SVE,
+    N_SVE_TRAP,
+    N_USER_TRAP,
+)
 from fpstate.world.state import Ints
 from fpstate.world.table import R_CPU, R_OPS, R_POINTERS, R_SECOND, R_TASK
 
-FOUND, EQUAL, HARMLESS, OPEN = "found", "equal", "harmless", "open"
+FOUND, SAME_OPERATIONS, SAME_VALUES, OPEN = "found", "same operations", "same values", "open"
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """One changed row: what was changed, and what came of it."""
+    """One changed row: what was changed, what came of it, and of one that does no harm by how much it works otherwise."""
 
     row: int
     what: str
     outcome: str
-    property: int = 0
+    reason: str = ""
 
 
-State = tuple[int, ...]
+WORK = {
+    "saves": (*range(N_SAVE_HOST, N_LOAD_HOST), N_SAVE_SVE, N_SAVE_SVE + 1),
+    "loads": (*range(N_LOAD_HOST, N_CLEAR), N_LOAD_SVE, N_LOAD_SVE + 1),
+    "clears": (N_CLEAR,),
+    "traps": (N_USER_TRAP, N_GUEST_TRAP, *range(N_SVE_TRAP, N_PARTS)),
+    "moves of single classes": tuple(range(N_PARTS, N_IPI)),
+    "interrupts": (N_IPI,),
+}
+"""Kinds of operations, and where they are counted."""
 _BITS: int = 20  # of the number of a part, in all searches: so a state is the same words in each
 
 
@@ -107,20 +128,22 @@ def _kept_words(rows: Rows, r: int, event: Event, role: str, column: int) -> Ite
             yield f"keep {role}.{f.name}", changed
 
 
-def try_mutants(policy: type[Policy], small: Scope, large: Scope, *, seed: int, count: int) -> list[Mutant]:
-    """Try `count` mutants, drawn at random by `seed`, of the rows a search of `small` uses."""
+def try_mutants(policy: type[Policy], scopes: list[Scope], *, seed: int, count: int) -> list[Mutant]:
+    """Try `count` mutants, drawn at random by `seed`, of the rows that a search of the first of `scopes` uses.
+
+    Each is searched for in all scopes; one that is not found is compared with the policy in the first.
+    """
     rows = Rows(policy)
-    near, far = Ground(rows, small), Ground(rows, large)
-    right = near.search(rows)
+    grounds = [Ground(rows, scope) for scope in scopes]
+    right = grounds[0].search(rows)
     assert right.complete
     assert right.violation is None
-    reached = _states(right)
     every = [(r, what, changed) for r in _in_order(rows) for what, changed in mutations(rows, r)]
     chosen = np.random.default_rng(seed).permutation(len(every))[:count]
     tried = []
     for r, what, changed in (every[i] for i in sorted(chosen.tolist())):
         event = Event(rows.names[r][0]).name.lower()
-        tried.append(Mutant(r, f"{event}: {what}", *_fate(_mutated(rows, r, changed), near, far, reached)))
+        tried.append(Mutant(r, f"{event}: {what}", *_fate(rows, _mutated(rows, r, changed), grounds)))
     return tried
 
 
@@ -138,18 +161,23 @@ def _mutated(rows: Rows, r: int, changed: Ints) -> Rows:
     return other
 
 
-def _fate(rows: Rows, near: Ground, far: Ground, reached: set[State]) -> tuple[str, int]:
-    """Return what comes of a mutant, and the properties it breaks."""
-    found = near.search(rows)
-    if found.violation:
-        return FOUND, found.violation[2]
-    if _states(found) <= reached:
-        return EQUAL, 0
-    found = far.search(rows)
-    if found.violation:
-        return FOUND, found.violation[2]
-    return (HARMLESS if found.complete else OPEN), 0
+def _fate(rows: Rows, mutated: Rows, grounds: list[Ground]) -> tuple[str, str]:
+    """Return what comes of a mutant, and the reason."""
+    searches = (ground.search(mutated) for ground in grounds)
+    violated = next((found.violation for found in searches if found.violation), None)
+    if violated:
+        return FOUND, first_name(violated[2])
+    compared = compare_policies(rows, mutated, grounds[0].scope)
+    if compared.apart or not compared.complete:
+        return OPEN, "other events may follow" if compared.apart else "too many pairs of worlds"
+    same = not compared.operations and not compared.traps
+    return (SAME_OPERATIONS, "") if same else (SAME_VALUES, work_of(compared))
 
 
-def _states(found: Found) -> set[State]:
-    return {shard.store.words_of(i) for shard in found.shards for i in range(shard.store.total)}
+def work_of(compared: Comparison) -> str:
+    """Say which operations the second of two policies carries out more or less often than the first, by kind."""
+    parts = []
+    for name, numbers in WORK.items():
+        more, fewer = (sum(counts[i] for i in numbers) for counts in (compared.more, compared.fewer))
+        parts += [f"{name} {'more and fewer' if more and fewer else 'more' if more else 'fewer'}"] * bool(more or fewer)
+    return ", ".join(parts) or "the same operations on other places"
