@@ -8,12 +8,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet
 
-.PHONY: help demo test lint damage mutants bench docs programs payload clean
+.PHONY: help demo test test-long lint damage mutants bench docs programs payload clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   compare policies on a bundled trace; ends with the table"
-	@echo "make test   run all tests"
+	@echo "make test   run the tests"
+	@echo "make test-long  run the few that take long: captures of a real kernel in QEMU, mutants of policies, all bugs of a page"
 	@echo "make lint   check style, formatting and types"
 	@echo "make damage a thousand damaged recordings of each kind: no correct policy may be blamed (15 minutes)"
 	@echo "make mutants a hundred random changes of the program: does a test fail for each? (hours; MUTANTS='--count 10 --seed 2')"
@@ -27,7 +28,10 @@ demo: .venv/stamp-core
 	$(BIN)/fpstate compare
 
 test: .venv/stamp-dev
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -m "not long"
+
+test-long: .venv/stamp-dev
+	$(BIN)/python -m pytest -n 2 -m long
 
 lint: .venv/stamp-dev
 	$(BIN)/ruff check

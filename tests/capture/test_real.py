@@ -53,7 +53,7 @@ def captured(path: Path, *words: str) -> dict[str, Any]:
     return result
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("model", "mode"), [("neoverse-n1", "vhe"), ("cortex-a57", "nvhe")])
 def test_a_fresh_capture_is_predicted_exactly(tmp_path: Path, model: str, mode: str) -> None:
     """Every deed of the kernel and every trap of its hypervisor, in order; and nothing is left unknown."""
@@ -73,7 +73,7 @@ def test_a_fresh_capture_is_predicted_exactly(tmp_path: Path, model: str, mode: 
     assert result.observed["hw_save"] > 40
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_without_the_emulators_help_fp_use_stays_unknown(tmp_path: Path) -> None:
     """--no-emulator records what a kernel alone can show."""
     path = tmp_path / "plain.txt"
@@ -83,7 +83,7 @@ def test_without_the_emulators_help_fp_use_stays_unknown(tmp_path: Path) -> None
     assert np.isin(read_trace(path).event, list(MAYBE)).any()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_fails_in_the_machine_is_said(tmp_path: Path) -> None:
     """A 32-bit guest on a CPU without 32-bit EL1, and a mode the CPU does not have; no file is left."""
     out = tmp_path / "x.txt"

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 PAGES = [
     "docs/tutorial.md",
-    "docs/check.md",
+    pytest.param("docs/check.md", marks=pytest.mark.long),
     "docs/run.md",
     "docs/capture.md",
     "docs/registers.md",

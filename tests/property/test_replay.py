@@ -87,7 +87,7 @@ for seed in range(4):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_compiled_and_interpreted_agree() -> None:
     """The same source, compiled and run by the interpreter, uses the same row at every event and counts the same."""
     printed = []

@@ -53,7 +53,15 @@ def test_the_result_does_not_depend_on_threads(cores: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["eager", "trap-per-entry", "save-on-entry", "mark-foreign", "linux-4.18", "first-class"]
+    "name",
+    [
+        "eager",
+        pytest.param("trap-per-entry", marks=pytest.mark.long),
+        "save-on-entry",
+        "mark-foreign",
+        "linux-4.18",
+        "first-class",
+    ],
 )
 def test_the_policies_hold_with_all_events(name: str) -> None:
     """Every order of all events at 2 CPUs, 2 tasks, 1 vCPU: nothing corrupts, leaks or traps in vain."""
@@ -150,7 +158,7 @@ for name, scope in (("defer-to-put", Scope(1, 1, 1)), ("linux-6.14", Scope(1, 1,
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_compiled_and_interpreted_searches_agree() -> None:
     """The same source, compiled and by the interpreter, finds the same states and the same path."""
     printed = []
