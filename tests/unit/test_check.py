@@ -149,12 +149,15 @@ def test_transient_exposure_is_a_property_lazy_policies_give_up() -> None:
 
 
 SCRIPT = """
+from fpstate.check.lockstep import compare_policies
 from fpstate.check.run import check
 from fpstate.paths.scope import Scope
 from fpstate.policies.catalogue import find_policy
+from fpstate.rows.learn import Rows
 for name, scope in (("defer-to-put", Scope(1, 1, 1)), ("linux-6.14", Scope(1, 1, 1)), ("first-class", Scope(1, 1, 0))):
     r = check(find_policy(name), scope, cores=1)
     print(name, r.verdict, r.property, r.states, r.moves, r.depth, r.path.code if r.path else "")
+print(compare_policies(Rows(find_policy("eager")), Rows(find_policy("linux-4.18")), Scope(1, 1, 0)))
 """
 
 

@@ -103,22 +103,22 @@ def compare_policies(a: Rows, b: Rows, scope: Scope, *, max_pairs: int = 20_000_
     layout = make_layout(scope, features=first.features, zeros=True, fold=False)
     entities, columns = layout.matters.shape
     width = 2 * entities * columns + 1
-    rows = np.zeros((1, columns), np.int64), np.zeros((1, columns), np.int64)
+    parts = np.zeros((1, columns), np.int64), np.zeros((1, columns), np.int64)
     waiting, seen = np.zeros((1 << 12, width), np.int64), np.zeros((1 << 16, 2), np.uint64)
     counts = np.zeros(N_COUNTS, np.int64), np.zeros(N_COUNTS, np.int64)
     room = np.zeros(MOVES_AT_MOST, np.int64), np.zeros(MOVES_AT_MOST, np.int64)
     side_a, side_b = _side_of(a, first), _side_of(b, build(scope, b)[1])
-    pair = Pair(side_a, side_b, bounds, layout, *rows, waiting, seen, *room, np.zeros(S_COLUMNS, np.int64), *counts)
+    pair = Pair(side_a, side_b, bounds, layout, *parts, waiting, seen, *room, np.zeros(S_COLUMNS, np.int64), *counts)
     begin(pair)
     answer = NEED_ROOM
     while answer not in (DONE, APART) and pair.state[S_SEEN] <= max_pairs:
         answer = int(advance(pair))
         if answer == NEED_ROOM:
             pair = with_room(pair)
-        elif answer == NEED_A:
-            pair = pair.but(a=_with_row(pair.a, a))
-        elif answer == NEED_B:
-            pair = pair.but(b=_with_row(pair.b, b))
+        elif answer in (NEED_A, NEED_B):
+            rows, asked = (a, pair.a.report.asked) if answer == NEED_A else (b, pair.b.report.asked)
+            rows.learn(int(asked[A_EVENT]), int(asked[A_KEY]))
+            pair = pair.but(a=pair.a.but(table=a.table), b=pair.b.but(table=b.table))
     _, pairs, operations, traps = pair.state.tolist()
     changes = tuple(pair.more.tolist()), tuple(pair.fewer.tolist())
     return Comparison(answer in (DONE, APART), answer == APART, pairs, operations, traps, *changes)
@@ -126,12 +126,6 @@ def compare_policies(a: Rows, b: Rows, scope: Scope, *, max_pairs: int = 20_000_
 
 def _side_of(rows: Rows, world: World) -> Side:
     return Side(copy_of(world), copy_of(world), rows.table, new_report(N_COUNTS))
-
-
-def _with_row(side: Side, rows: Rows) -> Side:
-    """Return a side with the row it asked for."""
-    rows.learn(int(side.report.asked[A_EVENT]), int(side.report.asked[A_KEY]))
-    return side.but(table=rows.table)
 
 
 def with_room(pair: Pair) -> Pair:
@@ -285,9 +279,10 @@ def advance(pair: Pair) -> int:
         for i in range(first, count):
             answer = make_both(pair, pair.moves[i]) if pair.moves[i] == pair.others[i] else APART
             if answer == NEED_A or answer == NEED_B:
-                write_down(pair, pair.a.before, pair.b.before, r)
-                pair.waiting[r, -1] = i
-                pair.state[S_WAITING] = r + 1
+                last = pair.state[S_WAITING]
+                write_down(pair, pair.a.before, pair.b.before, last)
+                pair.waiting[last, -1] = i
+                pair.state[S_WAITING] = last + 1
             if answer != DONE:
                 return answer
     return DONE

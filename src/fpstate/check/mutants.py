@@ -26,15 +26,12 @@ from fpstate.rows.session import OP_NAMES
 from fpstate.world.events import PARTICIPANTS, Event
 from fpstate.world.operations import (
     N_CLEAR,
-    N_GUEST_TRAP,
     N_IPI,
     N_LOAD_HOST,
     N_LOAD_SVE,
     N_PARTS,
     N_SAVE_HOST,
     N_SAVE_SVE,
-    N_SVE_TRAP,
-    N_USER_TRAP,
 )
 from fpstate.world.state import Ints
 from fpstate.world.table import R_CPU, R_OPS, R_POINTERS, R_SECOND, R_TASK
@@ -44,7 +41,7 @@ FOUND, SAME_OPERATIONS, SAME_VALUES, OPEN = "found", "same operations", "same va
 
 @dataclass(frozen=True)
 class Mutant:
-    """One changed row: what was changed, what came of it, and of one that does no harm by how much it works otherwise."""
+    """One changed row: what was changed, what came of it, and how one that does no harm works otherwise."""
 
     row: int
     what: str
@@ -56,7 +53,6 @@ WORK = {
     "saves": (*range(N_SAVE_HOST, N_LOAD_HOST), N_SAVE_SVE, N_SAVE_SVE + 1),
     "loads": (*range(N_LOAD_HOST, N_CLEAR), N_LOAD_SVE, N_LOAD_SVE + 1),
     "clears": (N_CLEAR,),
-    "traps": (N_USER_TRAP, N_GUEST_TRAP, *range(N_SVE_TRAP, N_PARTS)),
     "moves of single classes": tuple(range(N_PARTS, N_IPI)),
     "interrupts": (N_IPI,),
 }
@@ -180,4 +176,5 @@ def work_of(compared: Comparison) -> str:
     for name, numbers in WORK.items():
         more, fewer = (sum(counts[i] for i in numbers) for counts in (compared.more, compared.fewer))
         parts += [f"{name} {'more and fewer' if more and fewer else 'more' if more else 'fewer'}"] * bool(more or fewer)
+    parts += ["traps on other uses"] * bool(compared.traps)
     return ", ".join(parts) or "the same operations on other places"
