@@ -82,7 +82,8 @@ def rows_of_walk(walker: Walker, rng: np.random.Generator, steps: int) -> list[t
     rows: list[tuple[int, int, int, int]] = []
     called = list(range(len(walker.names) + 1))
     for _ in range(steps):
-        move = int(rng.choice(walker.enabled()))
+        weights = np.array([0.05 if order.kind_of(m) == order.EXIT else 1.0 for m in walker.enabled()])
+        move = int(rng.choice(walker.enabled(), p=weights / weights.sum()))  # deaths are rare, or nobody is left
         kind, c = order.kind_of(move), order.cpu_of(move)
         before = walker.world
         t = int(before.cpu[c, CURRENT])

@@ -257,7 +257,7 @@ def add_task_moves(w: World, bounds: Bounds, moves: Ints, k: int, c: int) -> int
     if w.features:
         k = add(moves, k, bounds, SIGNAL, c, 0)
         if not w.context[t, IN_SYSCALL]:
-            return k
+            return add(moves, k, bounds, EXIT, c, 0)  # it dies of a signal
         k = add(moves, k, bounds, VL_CHANGE, c, 0)
         k = add(moves, k, bounds, SMCCC, c, 0)
         for kind in (SIGRETURN, SIGRETURN_SVE, SIGRETURN_ZA):  # a task can make up a frame without any signal

@@ -102,9 +102,6 @@ def _ask(rules: Rules, idle: int, mode: int, in_syscall: int) -> None:
     """Write down what may happen in one state."""
     w = _world(bool(idle), mode, in_syscall, _FEATURES)
     moves = _moves(w)
-    # A task may die of a signal after an interrupt; the order has that in worlds with V alone, where all is one.
-    if mode == order.KERNEL and order.EXIT in _moves(_world(bool(idle), mode, in_syscall, 0)):
-        moves.setdefault(order.EXIT, order.EXIT << 12)
     state = mode | in_syscall * SYSCALL_BIT
     for kind, move in moves.items():
         if kind >= N_EVENTS:
