@@ -45,7 +45,7 @@ def command(
     from fpstate.traces.parquet import import_parquet
 
     compiling_notice("importer")
-    target = output or trace.with_name(trace.name + ".parquet")
+    target = output or trace.parent / f"{trace.name}.parquet"
     with _progress() as progress:
         header = import_parquet(trace, target, progress=progress, allow_lost=not refuse_lost)
     if json:

@@ -85,8 +85,12 @@ def import_parquet(
 
 def _write(path: Path, chunks: Iterable[Rows], end: Callable[[], tuple[Found, Header]]) -> Header:
     """Write chunks to a temporary file beside `path`, then give it that name; `end` is called after the last one."""
-    if path.exists() and not path.is_file():
+    if not path.name or (path.exists() and not path.is_file()):
         raise FpstateError(f"'{path}' is not a regular file", expected="the name of a file to write")
+    if path.exists() and path.stat().st_size and kind_of(path) != PARQUET:
+        hint = "remove it first if it is not needed any more"
+        raise FpstateError(f"'{path}' is there and is no trace of ours", expected="another name", hint=hint)
+    path = path.resolve() if path.is_symlink() else path  # a link stays one, and what it names is written
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     except OSError as error:
