@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fpstate.cli import complete
-from fpstate.cli.options import one_policy, refuse, takes, words
+from fpstate.cli.options import chosen, one_policy, refuse, takes, words
 
 if TYPE_CHECKING:
     from fpstate.check.run import Result
@@ -106,14 +106,14 @@ def command(given: Given) -> None:
     """
     from fpstate.cli.output import print_json
     from fpstate.policies.base import with_features
-    from fpstate.policies.catalogue import find_bug, find_policy
+    from fpstate.policies.catalogue import find_bug
 
     if _listed(given):
         return
     name = one_policy(given.policy, given.named, "fpstate check defer-to-put")
     _refuse_combinations(given)
     asked = words(given.features)
-    policy = find_policy(name)
+    policy = chosen(name)
     policy = with_features(policy, asked) if asked else policy
     default = default_scope(name, policy)
     scope = scope_of(default, given)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fpstate.cli import complete
-from fpstate.cli.options import words
+from fpstate.cli.options import chosen, words
 from fpstate.errors import FpstateError
 
 if TYPE_CHECKING:
@@ -64,20 +64,20 @@ def command(
     from fpstate.cli.output import print_json
     from fpstate.cli.progress import compiling, stage, steps
     from fpstate.costs import load_profile
-    from fpstate.policies.catalogue import find_policy, policies
+    from fpstate.policies.catalogue import policies
     from fpstate.replay.compare import compare
     from fpstate.traces.samples import DEFAULT_SAMPLE, open_trace
 
     if vl % 16:
         raise FpstateError(f"a vector length of {vl} bytes is impossible", expected="a multiple of 16 from 16 to 256")
     profile = load_profile(costs)
-    chosen = [find_policy(name) for name in words(policy)] if policy else list(policies().values())
+    asked = [chosen(name) for name in words(policy)] if policy else list(policies().values())
     new = compiling("the importer", "the replay")
     with stage(f"compiling {new}, and reading" if new else "reading"):
         read = [open_trace(name) for name in traces or [DEFAULT_SAMPLE]]
     results: list[tuple[Trace, Comparison]] = []
-    with steps("comparing", len(read) * len(chosen)) as done:
-        results += [(trace, compare(trace, chosen, profile, done, vl=vl)) for trace in read]
+    with steps("comparing", len(read) * len(asked)) as done:
+        results += [(trace, compare(trace, asked, profile, done, vl=vl)) for trace in read]
     if json:
         every = {"costs": profile.name, "traces": [_trace_json(t, c) for t, c in results]}
         print_json("fpstate.compare/1", every | _flat(results))

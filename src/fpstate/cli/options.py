@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from fpstate.errors import FpstateError
+
+if TYPE_CHECKING:
+    from fpstate.policies.base import Policy
 
 Given = TypeVar("Given")
 
@@ -39,7 +44,8 @@ def words(given: list[str] | None) -> list[str]:
     """
     found = []
     for text in given or []:
-        names = [text] if Path(text.rpartition(":")[0]).is_file() else text.split(",")
+        path, _, last = text.rpartition(":")
+        names = [text] if "," not in last and Path(path).is_file() else text.split(",")
         found += [name.strip() for name in names if name.strip()]
     return found
 
@@ -53,6 +59,18 @@ def one_policy(argument: str | None, option: str | None, example: str) -> str:
         hint = "`fpstate policies` lists them"
         raise FpstateError("no policy given", expected=f"its name, like `{example}`", hint=hint)
     return name
+
+
+def chosen(name: str) -> type[Policy]:
+    """Return the policy of that name; a method of it that nothing ever calls is told on stderr."""
+    from fpstate.policies.catalogue import find_policy
+    from fpstate.rows.handlers import never_called
+
+    policy = find_policy(name)
+    for method, where in never_called(policy):
+        about = f"nothing calls method '{method}' of policy '{policy.name}', and no event has that name"
+        sys.stderr.write(f"fpstate: note: {os.path.relpath(where)}: {about}; docs/policies.md lists the events\n")
+    return policy
 
 
 SPELT = {
@@ -73,4 +91,6 @@ def refuse(given: Any, because: str, *names: str) -> None:
         value = getattr(given, field.name)
         if field.name in names and value != field.default and value not in (None, [], ""):
             option = SPELT.get(field.name, f"--{field.name.strip('_').replace('_', '-')}")
-            raise FpstateError(f"{option} has no effect {because}", expected="one without the other")
+            raise FpstateError(
+                f"{option} has no effect {because}", expected="both" if because.startswith("without") else "one of them"
+            )

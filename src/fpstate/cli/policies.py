@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fpstate.cli import complete
-from fpstate.cli.options import one_policy
+from fpstate.cli.options import chosen, one_policy
 
 
 def command(
@@ -57,10 +57,10 @@ def _all(json: bool) -> None:
 
 def _one(name: str, json: bool) -> None:
     from fpstate.cli.output import print_json, say, show_table
-    from fpstate.policies.catalogue import about, find_policy
+    from fpstate.policies.catalogue import about
     from fpstate.rows.decisions import decision_table
 
-    policy = find_policy(name)
+    policy = chosen(name)
     rules = decision_table(policy)
     if json:
         print_json("fpstate.policies/1", {"policies": [about(policy)], "rules": [vars(r) for r in rules]})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fpstate.cli import complete
-from fpstate.cli.options import refuse, takes, words
+from fpstate.cli.options import chosen, refuse, takes, words
 from fpstate.errors import FpstateError
 
 if TYPE_CHECKING:
@@ -111,12 +111,10 @@ def command(given: Given) -> None:
 
     Example: fpstate run --policy defer-to-put --slice 3000
     """
-    from fpstate.policies.catalogue import find_policy
-
     if given.vl is not None and given.vl_before is not None:
         raise FpstateError("--vl and --vector-length are the same", expected="--vl alone")
     given = replace(given, vl=given.vl if given.vl_before is None else given.vl_before, vl_before=None)
-    policy = find_policy(given.policy)
+    policy = chosen(given.policy)
     good = _run(policy, given) if given.path is None else _follow(policy, given.path, given)
     raise typer.Exit(0 if good else 1)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fpstate.cli import complete
+from fpstate.cli.options import chosen
 
 if TYPE_CHECKING:
     from fpstate.replay.validate import Validation
@@ -47,19 +48,19 @@ def command(
     from fpstate.replay.validate import policy_of_kernel, validate
     from fpstate.traces.samples import open_trace
 
-    asked = find_policy(policy) if policy is not None else None
+    asked = chosen(policy) if policy is not None else None
     new = compiling("the importer", "the replay")
     with stage(f"compiling {new}, and reading" if new else "reading") as tell:
         read = open_trace(trace)
         tell("predicting")
-        chosen = asked or find_policy(policy_of_kernel(read))
-        result = validate(read, chosen)
+        held = asked or find_policy(policy_of_kernel(read))
+        result = validate(read, held)
     if json:
         header = read.header
         about = {"source": header.source, "unobserved": header.unobserved, "lost": header.lost, "holes": header.holes}
-        print_json("fpstate.validate/1", {"trace": about, "policy": chosen.name, **result.to_json()})
+        print_json("fpstate.validate/1", {"trace": about, "policy": held.name, **result.to_json()})
     else:
-        _show(read, chosen.name, result)
+        _show(read, held.name, result)
     if not result.exact:
         raise typer.Exit(1)
     if read.header.lost:
