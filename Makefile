@@ -27,6 +27,12 @@ help:
 
 demo: .venv/stamp-core
 	$(BIN)/fpstate compare
+	@echo
+	@echo "To go on (docs/tutorial.md writes a policy of one's own):"
+	@echo "  . .venv/bin/activate"
+	@echo "  fpstate check defer-to-put --cpus 1 --tasks 1 --vcpus 1"
+	@echo "  fpstate run rounding nbody --policy defer-to-put --cpus 1 --slice 1000"
+	@echo "  fpstate validate kneon.vhe"
 
 test: .venv/stamp-dev
 	$(BIN)/python -m pytest -n 2 -m "not long"
@@ -80,7 +86,7 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/stamp-core: pyproject.toml | .venv/bin/pip
-	$(PIP_INSTALL) -e .
+	$(PIP_INSTALL) -e '.[run]'
 	@touch $@
 
 .venv/stamp-dev: .venv/stamp-core

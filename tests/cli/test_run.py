@@ -62,7 +62,7 @@ def test_a_path_is_shown_in_hex() -> None:
         (["--slice", "1"], "--slice 1 is impossible"),
         (["--tasks", "0", "--vcpus", "0"], "nothing to run"),
         (["--kthreads", "1"], "without --path"),
-        (["--path", "0", "matrix"], "--path alone"),
+        (["--path", "0", "matrix"], "a program has no effect with --path"),
         (["--path", "77", "--cpus", "1", "--tasks", "1", "--vcpus", "0"], "the path's step 1 is '77'"),
         (["--policy", "N2", "--vcpus", "2"], "handles no guests"),
         (["/etc/hostname"], "is not an ELF file"),

@@ -8,11 +8,12 @@ from types import ModuleType
 import pytest
 from typer.testing import CliRunner
 
-from fpstate.check.gallery import bugs, enter, left_out, show
+from fpstate.check.gallery import left_out, show
 from fpstate.check.run import HOLDS, VIOLATED, replay_path
 from fpstate.cli.main import app
 from fpstate.errors import FpstateError
 from fpstate.policies.base import with_features
+from fpstate.policies.catalogue import bugs, enter
 
 SYSTEMS = {
     "arm64", "kvm_arm64", "x86", "powerpc", "riscv", "mips", "sel4", "xen", "small_kernels", "hypervisors",

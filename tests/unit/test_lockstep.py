@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from fpstate.check.gallery import bugs
 from fpstate.check.lockstep import Comparison, compare_policies
 from fpstate.check.mutants import work_of
 from fpstate.check.run import search_for
 from fpstate.paths.properties import DEFAULT, bits_of
 from fpstate.paths.scope import Scope
 from fpstate.policies.base import Policy, with_features
-from fpstate.policies.catalogue import find_policy
+from fpstate.policies.catalogue import bugs, find_policy
 from fpstate.rows.learn import Rows
 from fpstate.world.operations import N_LOAD_GUEST, N_LOAD_HOST
 

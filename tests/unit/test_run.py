@@ -10,7 +10,6 @@ import pytest
 pytest.importorskip("unicorn")
 pytest.importorskip("elftools")
 
-from fpstate.check.gallery import bugs
 from fpstate.check.run import check
 from fpstate.costs import load_profile
 from fpstate.errors import FpstateError
@@ -23,7 +22,7 @@ from fpstate.machine.run import Laboratory, Result, all_bundled, handles_guests
 from fpstate.machine.twin import Difference
 from fpstate.paths.scope import Scope
 from fpstate.policies.base import Policy, kernel_function, with_features
-from fpstate.policies.catalogue import find_policy, policies
+from fpstate.policies.catalogue import bugs, find_policy, policies
 from fpstate.policies.linux_4_18 import Linux418
 from fpstate.replay.compare import compare
 from fpstate.replay.engine import replay

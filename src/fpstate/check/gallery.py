@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from types import ModuleType
 from typing import Any
 
-import fpstate.policies.bugs
 from fpstate.check.run import HOLDS, VIOLATED, Result, check
-from fpstate.errors import FpstateError, unknown_name
+from fpstate.errors import unknown_name
 from fpstate.paths.properties import DEFAULT
 from fpstate.paths.scope import Scope
 from fpstate.policies.base import with_features
 from fpstate.policies.bugs.bug import Bug, LeftOut
-
-
-def bugs() -> dict[str, Bug]:
-    """Return all bugs of the package by id, in order. Raise FpstateError if two of them have the same id."""
-    found: dict[str, Bug] = {}
-    for info in pkgutil.walk_packages(fpstate.policies.bugs.__path__, "fpstate.policies.bugs."):
-        enter(found, importlib.import_module(info.name))
-    return dict(sorted(found.items(), key=lambda item: _order(item[0])))
-
-
-def enter(found: dict[str, Bug], module: ModuleType) -> None:
-    """Enter the bugs that a module describes into `found`."""
-    for bug in vars(module).values():
-        if isinstance(bug, Bug) and found.setdefault(bug.id, bug) is not bug:
-            given = f"'{bug.title}' and '{found[bug.id].title}' are both called {bug.id}"
-            raise FpstateError(given, expected="an id of its own for each bug", where=str(module.__file__))
+from fpstate.policies.catalogue import bugs
 
 
 def left_out() -> list[LeftOut]:
@@ -40,11 +20,6 @@ def left_out() -> list[LeftOut]:
     from fpstate.policies.bugs import left_out as module
 
     return list(module.LEFT_OUT)
-
-
-def _order(name: str) -> tuple[str, int, str]:
-    letters, digits = re.match(r"(\D*)(\d*)", name).groups()  # type: ignore[union-attr]
-    return letters, int(digits or 0), name
 
 
 @dataclass(frozen=True)

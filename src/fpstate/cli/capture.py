@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fpstate.cli.options import takes
+from fpstate.cli import complete
+from fpstate.cli.options import refuse, takes
 
 if TYPE_CHECKING:
     from fpstate.lab.capture import Capture
@@ -24,23 +23,51 @@ if TYPE_CHECKING:
 class Given:
     """What is given on the command line."""
 
-    scenario: Annotated[str | None, typer.Argument(help="What runs: a name from --list, or a TOML file.")] = None
+    scenario: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SCENARIO",
+            help="What runs: a name from --list, or a TOML file.",
+            autocompletion=complete.scenarios,
+            show_default=False,
+        ),
+    ] = None
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The trace to write; SCENARIO.MODE.trace.txt.gz if none.")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="The trace to write. [default: SCENARIO.MODE.trace.txt.gz]",
+            show_default=False,
+        ),
     ] = None
-    cpus: Annotated[int | None, typer.Option(help="CPUs of the machine, 1 to 8; the scenario's own if none.")] = None
-    cpu_model: Annotated[str | None, typer.Option(help="QEMU's CPU model: neoverse-n1, cortex-a57, max...")] = None
+    cpus: Annotated[
+        int | None, typer.Option(metavar="N", help="CPUs of the machine, 1 to 8. [default: the scenario's own]")
+    ] = None
+    cpu_model: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="QEMU's: neoverse-n1, cortex-a57, max... [default: the scenario's own]"),
+    ] = None
     mode: Annotated[
-        str | None, typer.Option(help="Where KVM runs: vhe, nvhe or hvhe; the kernel's choice if none.")
+        str | None,
+        typer.Option(metavar="MODE", help="Where KVM runs: vhe, nvhe or hvhe. [default: the kernel's choice]"),
     ] = None
-    kernel: Annotated[Path | None, typer.Option(help="An arm64 Image of your own; Debian's if none.")] = None
-    modules: Annotated[Path | None, typer.Option(help="Folder of that kernel's modules.")] = None
-    seconds: Annotated[float | None, typer.Option(help="Record for at most so long (emulated time).")] = None
+    kernel: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="An arm64 Image of your own. [default: Debian's]")
+    ] = None
+    modules: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of that kernel's modules.")] = None
+    seconds: Annotated[
+        float | None,
+        typer.Option(metavar="S", help="Record for at most so long (emulated time). [default: the scenario's own]"),
+    ] = None
     no_emulator: Annotated[
         bool, typer.Option("--no-emulator", help="Record only what the kernel itself can: FP use stays unknown.")
     ] = False
     allow_lost: Annotated[bool, typer.Option("--allow-lost", help="Keep a trace although events were lost.")] = False
-    keep: Annotated[Path | None, typer.Option(help="A folder for all that the run leaves, to look into.")] = None
+    keep: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A folder for all that the run leaves, to look into.")
+    ] = None
     list_: Annotated[bool, typer.Option("--list", help="List the scenarios.")] = False
     doctor: Annotated[bool, typer.Option("--doctor", help="Say what is missing here, and how to install it.")] = False
     print_commands: Annotated[
@@ -55,8 +82,11 @@ def command(given: Given) -> None:
 
     The emulator tells which runs used FP, so that nothing of that is left unknown.
 
+    Exit codes: 0 good, 1 something is missing (--doctor), 2 bad input, 3 events were lost.
+
     Example: fpstate capture contended -o contended.trace.txt.gz
     """
+    _refuse_combinations(given)
     if given.doctor:
         _doctor(given.json)
     elif given.list_:
@@ -67,7 +97,21 @@ def command(given: Given) -> None:
         _capture(given)
 
 
+RUNS = ("scenario", "output", "cpus", "cpu_model", "mode", "no_emulator", "allow_lost", "keep")
+"""Options of a run."""
+
+
+def _refuse_combinations(given: Given) -> None:
+    if given.doctor:
+        refuse(given, "with --doctor", *RUNS, "kernel", "modules", "seconds", "list_", "print_commands")
+    elif given.list_:
+        refuse(given, "with --list", *RUNS, "kernel", "modules", "seconds", "print_commands")
+    elif given.print_commands:
+        refuse(given, "with --print-commands", *RUNS)
+
+
 def _capture(given: Given) -> None:
+    from fpstate.cli.progress import stage
     from fpstate.errors import FpstateError
     from fpstate.lab.apt import fetch_kernel
     from fpstate.lab.capture import Wishes, capture, write_trace
@@ -84,10 +128,12 @@ def _capture(given: Given) -> None:
     check_seconds(scenario.seconds if given.seconds is None else given.seconds)
     if given.output is not None and not given.output.parent.is_dir():
         raise FpstateError("there is no such folder", expected="a file in a folder", where=str(given.output))
+    if given.output is not None and given.output.is_dir():
+        raise FpstateError("this is a folder", expected="a file to write", where=str(given.output))
     own = _own_kernel(given.kernel, given.modules)
     check_machine(machine)
     wishes = Wishes(given.seconds, not given.no_emulator, given.allow_lost, given.keep)
-    with _telling() as tell:
+    with stage("getting a kernel") as tell:
         made = capture(scenario, own or read_kernel(fetch_kernel(tell)), machine, wishes, tell=tell)
     target = given.output or Path(f"{scenario.name}.{made.mode}.trace.txt.gz")
     write_trace(made.trace, target)
@@ -107,20 +153,8 @@ def _own_kernel(image: Path | None, modules: Path | None) -> Kernel | None:
     return read_kernel(image, modules) if image else None
 
 
-@contextmanager
-def _telling() -> Iterator[Callable[[str], None]]:
-    """Show what is being done on stderr, if that is a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status("capture") as status:
-        yield status.update
-
-
 def _show(scenario: Scenario, machine: Machine, made: Capture, target: Path, *, json: bool) -> None:
-    from fpstate.cli.output import console, print_json
+    from fpstate.cli.output import print_json, say
 
     lines = sum(not line.startswith("#") for line in made.trace.splitlines())
     if json:
@@ -141,28 +175,26 @@ def _show(scenario: Scenario, machine: Machine, made: Capture, target: Path, *, 
         }
         print_json("fpstate.capture/1", content)
         return
-    out = console()
     of = f"{machine.cpus} CPUs ({machine.cpu_model})"
-    out.print(f"{target}: {lines:,} lines, Linux {made.kernel}, {made.mode}, {of}", highlight=False)
+    say(f"{target}: {lines:,} lines, Linux {made.kernel}, {made.mode}, {of}")
     if made.observed:
-        out.print(
+        say(
             f"seen by the emulator: {made.user_runs:,} runs of user mode, {made.guest_runs:,} of guests; "
-            f"{made.fp_traps:,} FP and {made.sve_traps:,} SVE traps of guests",
-            highlight=False,
+            f"{made.fp_traps:,} FP and {made.sve_traps:,} SVE traps of guests"
         )
     else:
-        out.print("the emulator was not asked: FP use in user mode and guests is unknown", style="yellow")
+        say("the emulator was not asked: FP use in user mode and guests is unknown", "yellow")
     if made.missing:
-        out.print(f"not in this kernel: {', '.join(made.missing)}", style="yellow", highlight=False)
+        say(f"not in this kernel: {', '.join(made.missing)}", "yellow")
     if made.unfinished:
-        out.print("time was up before all actors were done; --seconds gives them longer", style="yellow")
+        say("time was up before all actors were done; --seconds gives them longer", "yellow")
     if made.lost:
-        out.print(f"the recorder lost {made.lost:,} events", style="bold red")
-    out.print(f"next: fpstate validate {target}", style="dim", highlight=False)
+        say(f"the recorder lost {made.lost:,} events", "bold red")
+    say(f"next: fpstate validate {shlex.quote(str(target))}", "dim", whole=True)
 
 
 def _list(json: bool) -> None:
-    from fpstate.cli.output import console, print_json
+    from fpstate.cli.output import Column, print_json, show_table
     from fpstate.lab.scenario import find_scenario, scenario_names
 
     scenarios = [find_scenario(name) for name in scenario_names()]
@@ -170,43 +202,37 @@ def _list(json: bool) -> None:
         rows = [{"name": s.name, "title": s.title, "cpus": s.cpus, "cpu_model": s.cpu_model} for s in scenarios]
         print_json("fpstate.capture/1", {"scenarios": rows})
         return
-    from rich.table import Table
-
-    table = Table()
-    for column in ("scenario", "CPUs", "model", "what runs"):
-        table.add_column(column, no_wrap=column != "what runs")
-    for s in scenarios:
-        table.add_row(s.name, str(s.cpus), s.cpu_model, s.title)
-    console().print(table)
+    lines = [[s.name, str(s.cpus), s.cpu_model, s.title] for s in scenarios]
+    show_table(["scenario", Column("CPUs", number=True), "model", "what runs"], lines)
 
 
 def _doctor(json: bool) -> None:
-    from fpstate.cli.output import console, print_json
+    from fpstate.cli.output import print_json, say
     from fpstate.lab.doctor import examine
 
     found = examine()
     if json:
         print_json("fpstate.capture/1", {"checks": [vars(check) for check in found]})
     else:
-        out = console()
         for check in found:
             sign = "ok     " if check.ok else ("MISSING" if check.needed else "without")
-            out.print(f"{sign} {check.what}: {check.found}", highlight=False, style="" if check.ok else "yellow")
+            say(f"{sign} {check.what}: {check.found}", "" if check.ok else "yellow")
             if not check.ok:
-                out.print(f"        {check.hint}", highlight=False)
+                say(f"        {check.hint}", whole=True)
     if not all(check.ok for check in found if check.needed):
         raise typer.Exit(1)
 
 
 def _commands(given: Given) -> None:
     from fpstate.cli.output import print_json
+    from fpstate.cli.progress import stage
     from fpstate.lab.recipe import commands
 
     recipe = None
     if own := _own_kernel(given.kernel, given.modules):
         from fpstate.lab.capture import known
 
-        with _telling() as tell:
+        with stage("looking into the kernel") as tell:
             recipe = known(own, tell).recipe
     lines = commands(recipe, 10 if given.seconds is None else given.seconds)
     if given.json:

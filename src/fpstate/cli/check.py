@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fpstate.cli.options import takes
+from fpstate.cli import complete
+from fpstate.cli.options import chosen, one_policy, refuse, takes, words
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from fpstate.check.run import Result
     from fpstate.cli.run import Given as RunGiven
     from fpstate.paths.scope import Scope
@@ -30,32 +27,69 @@ EXIT_CODES = {"holds": 0, "violated": 1, "not reached": 3, "incomplete": 3}
 class Given:
     """What is given on the command line."""
 
-    policy: Annotated[str, typer.Argument(help="A policy by name, or FILE.py:CLASS.")]
-    cpus: Annotated[int | None, typer.Option(help="CPUs.  [default: 2]", show_default=False)] = None
-    tasks: Annotated[int | None, typer.Option(help="User tasks.  [default: 2]", show_default=False)] = None
-    vcpus: Annotated[
-        int | None, typer.Option(help="vCPUs.  [default: what finishes in seconds]", show_default=False)
+    policy: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="POLICY",
+            help="A policy by name, by the id of a bug, or as FILE.py:CLASS.",
+            autocompletion=complete.policies,
+            show_default=False,
+        ),
     ] = None
-    kthreads: Annotated[int, typer.Option(help="Kernel threads beside the idle ones.")] = 0
-    plain_vcpus: Annotated[int, typer.Option(help="So many of the vCPUs have V alone.")] = 0
-    boot: Annotated[str, typer.Option(help="Registers at the start: unknown, or initial.")] = "unknown"
-    events: Annotated[
+    named: Annotated[
         str | None,
         typer.Option(
-            help="Events or groups, by comma; '-name' takes one away; 'list' lists.  [default: all; sve: no ptrace]",
+            "--policy", "-p", metavar="POLICY", help="The same, as in other commands.", autocompletion=complete.policies
+        ),
+    ] = None
+    cpus: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="CPUs. [default: 2; with more registers than FPSIMD 1]", show_default=False),
+    ] = None
+    tasks: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="User tasks. [default: 2; 1 if guests use SVE or tasks SME]", show_default=False
+        ),
+    ] = None
+    vcpus: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="vCPUs. [default: 2; 1 where that would take minutes, 0 for a policy without guests]",
+            show_default=False,
+        ),
+    ] = None
+    kthreads: Annotated[int, typer.Option(metavar="N", help="Kernel threads beside the idle ones.")] = 0
+    plain_vcpus: Annotated[int, typer.Option(metavar="N", help="So many of the vCPUs have V alone.")] = 0
+    boot: Annotated[str, typer.Option(metavar="STATE", help="Registers at the start: unknown, or initial.")] = "unknown"
+    events: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="EVENT,...",
+            help="Events or groups; '-name' takes one away. [default: all; with SVE all but ptrace]",
             show_default=False,
         ),
     ] = None
     properties: Annotated[
-        list[str] | None, typer.Option("--property", help="A property; all end-to-end ones if none; 'list' lists them.")
+        list[str] | None,
+        typer.Option(
+            "--property", metavar="PROPERTY,...", help="Properties. [default: all end-to-end ones]", show_default=False
+        ),
     ] = None
     features: Annotated[
-        str, typer.Option(help="Registers beside FPSIMD, and nvhe, barriers; by comma; 'list' lists them.")
-    ] = ""
-    max_states: Annotated[int, typer.Option(help="Give up (incomplete) beyond this many states.", min=1)] = 100_000_000
-    cores: Annotated[int, typer.Option(help="1 or 2; the result is the same.", min=1, max=2)] = 2
+        list[str] | None,
+        typer.Option(metavar="FEATURE,...", help="Registers beside FPSIMD, and other features.", show_default=False),
+    ] = None
+    list_: Annotated[bool, typer.Option("--list", help="List events, properties and features, and do no more.")] = False
+    max_states: Annotated[
+        int, typer.Option(metavar="N", help="Give up (incomplete) beyond this many states.", min=1)
+    ] = 100_000_000
+    cores: Annotated[int, typer.Option(metavar="N", help="1 or 2; the result is the same.", min=1, max=2)] = 2
     fold: Annotated[bool, typer.Option(help="Treat worlds that differ only in names as one.")] = True
-    path: Annotated[str | None, typer.Option(help="Follow a path by its code instead of searching.")] = None
+    path: Annotated[
+        str | None, typer.Option(metavar="CODE", help="Follow a path by its code instead of searching.")
+    ] = None
     pytest: Annotated[bool, typer.Option("--pytest", help="Print the counterexample as a pytest function.")] = False
     json: Annotated[bool, typer.Option("--json", help="Print JSON (schema fpstate.check/1).")] = False
 
@@ -64,61 +98,80 @@ class Given:
 def command(given: Given) -> None:
     """Try every order of events in a scope: it holds, or the shortest path that breaks a property is shown.
 
-    Exit codes: 0 holds, 1 violated, 3 incomplete (a bound was reached) or not reached (nothing was shown).
+    A bug's id stands for its faulty policy, in the scope and with the property where the fault shows.
+
+    Exit codes: 0 holds, 1 violated, 2 bad input, 3 incomplete (a bound was reached) or not reached (nothing was shown).
 
     Example: fpstate check defer-to-put
     """
-    from fpstate.cli.output import compiling_notice, print_json
+    from fpstate.cli.output import print_json
     from fpstate.policies.base import with_features
-    from fpstate.policies.catalogue import find_policy
+    from fpstate.policies.catalogue import find_bug
 
-    if given.events == "list" or given.properties == ["list"]:
-        _list(given.events == "list", given.json)
+    if _listed(given):
         return
-    if given.features == "list":
-        _list_features(given.json)
-        return
-    policy = with_features(find_policy(given.policy), _words(given.features))
-    scope = scope_of(policy, given)
-    compiling_notice("checker")
-    result = _result_for(policy, scope, given)
+    name = one_policy(given.policy, given.named, "fpstate check defer-to-put")
+    _refuse_combinations(given)
+    asked = words(given.features)
+    policy = chosen(name)
+    policy = with_features(policy, asked) if asked else policy
+    default = default_scope(name, policy)
+    scope = scope_of(default, given)
+    bug = find_bug(name)
+    result = _result_for(policy, scope, given, bug.property if bug else "")
     if given.json:
         print_json("fpstate.check/1", result.to_json())
     elif given.pytest and result.path:
-        typer.echo(_as_pytest(given.policy, result))
+        typer.echo(_as_pytest(name, result))
     else:
-        _show(given.policy, result)
+        _show(name, result, default)
     raise typer.Exit(EXIT_CODES[result.verdict])
 
 
-def _words(given: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in given.split(",") if word.strip())
+def _refuse_combinations(given: Given) -> None:
+    if given.path is not None:
+        refuse(given, "with --path, which searches nothing", "max_states", "cores", "fold")
+    if given.pytest:
+        refuse(given, "with --pytest", "json")
 
 
-def scope_of(policy: type[Policy], given: Given | RunGiven) -> Scope:
-    """Return the scope the options name; what they leave open is the policy's default."""
+def default_scope(name: str, policy: type[Policy]) -> Scope:
+    """Return the scope of a policy if nothing is said of it: of a bug by its id, the one where its fault shows."""
     from fpstate.paths.scope import Scope, policy_scope
+    from fpstate.policies.catalogue import find_bug, policies
 
-    default = policy_scope(policy)
+    bug = None if name in policies() else find_bug(name)
+    return Scope(bug.cpus, bug.tasks, bug.vcpus, bug.kthreads, bug.events) if bug else policy_scope(policy)
+
+
+def scope_of(default: Scope, given: Given | RunGiven) -> Scope:
+    """Return the scope the options name; what they leave open is as in the default."""
+    from fpstate.paths.scope import Scope
+
     return Scope(
         default.cpus if given.cpus is None else given.cpus,
         default.tasks if given.tasks is None else given.tasks,
         default.vcpus if given.vcpus is None else given.vcpus,
-        given.kthreads,
-        default.events if given.events is None else _words(given.events),
+        given.kthreads or default.kthreads,
+        default.events if given.events is None else tuple(words(given.events)),
         given.boot,
         given.plain_vcpus,
     )
 
 
-def _result_for(policy: type[Policy], scope: Scope, given: Given) -> Result:
+def _result_for(policy: type[Policy], scope: Scope, given: Given, shows: str) -> Result:
+    """Search, or follow the path given; for the properties asked for, else all end-to-end ones and what `shows`."""
     from fpstate.check.run import check, replay_path
+    from fpstate.cli.progress import compiling, search
     from fpstate.paths.properties import DEFAULT
 
-    wanted = tuple(given.properties or DEFAULT)
+    wanted = tuple(words(given.properties)) or DEFAULT
+    if shows and not given.properties and shows not in DEFAULT:
+        wanted = (*DEFAULT, shows)
     if given.path is not None:
         return replay_path(policy, scope, given.path, properties=wanted)
-    with _progress() as progress:
+    new = compiling("the search")
+    with search(f"compiling {new}" if new else "searching") as progress:
         return check(
             policy,
             scope,
@@ -130,115 +183,84 @@ def _result_for(policy: type[Policy], scope: Scope, given: Given) -> Result:
         )
 
 
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int, int], None]]:
-    """Show states, rate, frontier and depth on stderr, if that is a terminal and it takes long."""
-    if not sys.stderr.isatty():
-        yield lambda *_: None
-        return
-    began = last = time.monotonic()
-
-    def show(states: int, waiting: int, depth: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last > 0.5:
-            last = now
-            rate = states / (now - began) / 1e6
-            sys.stderr.write(f"\r\x1b[K{states:,} states, {rate:.2f} M/s, {waiting:,} waiting, depth {depth}")
-            sys.stderr.flush()
-
-    yield show
-    sys.stderr.write("\r\x1b[K")
-
-
-def _list(events: bool, json: bool) -> None:
-    from rich.table import Table
-
-    from fpstate.cli.output import console, print_json
+def _listed(given: Given) -> bool:
+    """List what there is if that is asked for, by --list or as the one event, property or feature; return whether."""
+    from fpstate.cli.output import print_json, say, show_table
     from fpstate.paths.properties import PROPERTIES
     from fpstate.paths.scope import GROUPS, KIND_NAMES
-
-    if json:
-        groups = {name: [KIND_NAMES[k] for k in kinds] for name, kinds in GROUPS.items()}
-        about = {p.name: {"broken_when": p.broken_when, "end_to_end": p.end_to_end} for p in PROPERTIES.values()}
-        print_json("fpstate.check-list/1", {"groups": groups} if events else {"properties": about})
-        return
-
-    if events:
-        table = Table("group", "events")
-        for name, kinds in GROUPS.items():
-            table.add_row(name, ", ".join(KIND_NAMES[k] for k in kinds))
-    else:
-        table = Table("property", "broken when", "makes a policy wrong")
-        for p in PROPERTIES.values():
-            table.add_row(p.name, p.broken_when, "yes" if p.end_to_end else "no")
-    console().print(table)
-
-
-def _list_features(json: bool) -> None:
-    from rich.table import Table
-
-    from fpstate.cli.output import console, print_json
     from fpstate.policies.base import FEATURES
 
-    if json:
-        print_json("fpstate.check-list/1", {"features": FEATURES})
-        return
-    table = Table("feature", "the world then has")
-    for name, meaning in FEATURES.items():
-        table.add_row(name, meaning)
-    console().print(table)
+    asked = {"groups": given.events, "properties": given.properties, "features": given.features}
+    wanted = [what for what, names in asked.items() if given.list_ or names == ["list"]]
+    if not wanted:
+        return False
+    if given.list_:
+        others = ("policy", "named", "events", "properties", "features", "path", "pytest")
+        refuse(given, "with --list", *others)
+    groups = {name: [KIND_NAMES[k] for k in kinds] for name, kinds in GROUPS.items()}
+    if given.json:
+        about = {p.name: {"broken_when": p.broken_when, "end_to_end": p.end_to_end} for p in PROPERTIES.values()}
+        every: dict[str, object] = {"groups": groups, "properties": about, "features": FEATURES}
+        print_json("fpstate.check-list/1", {what: every[what] for what in wanted})
+        return True
+    for n, what in enumerate(wanted):
+        if n:
+            say("")
+        if what == "groups":
+            show_table(["group", "events"], [[name, ", ".join(events)] for name, events in groups.items()])
+        elif what == "properties":
+            rows = [[p.name, p.broken_when, "yes" if p.end_to_end else "no"] for p in PROPERTIES.values()]
+            show_table(["property", "broken when", "makes a policy wrong"], rows)
+        else:
+            show_table(["feature", "the world then has"], [[name, meaning] for name, meaning in FEATURES.items()])
+    return True
 
 
-def _show(policy: str, result: Result) -> None:
-    from fpstate.cli.output import console
+def _show(policy: str, result: Result, default: Scope) -> None:
+    from fpstate.cli.output import say
 
-    out = console()
     beyond = f"; features: {','.join(result.features)}" if result.features else ""
-    out.print(f"{result.policy}: {result.scope.describe()}{beyond}", highlight=False)
+    say(f"{result.policy}: {result.scope.describe()}{beyond}")
     if result.path:
         _show_path(policy, result.path, result)
     colour = {"holds": "bold green", "violated": "bold red"}.get(result.verdict, "bold yellow")
     what = f" {result.property}" if result.property else ""
+    what += f" at {result.scope.counted()}" if result.verdict == "holds" else ""
     numbers = f"{result.states:,} states, {result.moves:,} moves, depth {result.depth}, {result.seconds:.2f} s"
-    out.print(f"[{colour}]{result.verdict}[/{colour}]{what}: {numbers}", highlight=False)
+    say(f"{result.verdict}{what}: {numbers}", colour)
+    if result.verdict == "holds" and result.scope.smaller_than(default):
+        say(f"smaller than the default scope: {default.counted()}; what holds here may fail there", "yellow")
     if result.missing:
-        out.print(f"never happened: {', '.join(result.missing)}; a search without them shows nothing", highlight=False)
+        say(f"never happened: {', '.join(result.missing)}; a search without them shows nothing")
     if result.verdict == "incomplete":
-        out.print("the bound on states was reached; raise --max-states or narrow the scope", highlight=False)
+        say("the bound on states was reached; raise --max-states or narrow the scope")
 
 
-def path_table(title: str, steps: Sequence[Step], cpus: Sequence[int]) -> Table:
-    """Return a path as a table: each event, what the policy did about it, and where that left registers and fields."""
-    from rich.table import Table
+def show_path(title: str, steps: Sequence[Step], cpus: Sequence[int]) -> None:
+    """Print a path as a table: each event, what the policy did about it, and where that left registers and fields."""
+    from fpstate.cli.output import Column, say, show_table
 
-    table = Table(title=title, title_justify="left", show_lines=False)
-    table.add_column("", justify="right")
-    table.add_column("event", no_wrap=True)
-    table.add_column("the policy does")
-    for c in cpus:
-        table.add_column(f"CPU{c} registers")
-    table.add_column("fields after it")
+    rows = []
     for s in steps:
         who = f"{s.who}->{s.other}" if s.other else s.who
         event = f"{s.event} {who}" + (f" (CPU{s.cpu})" if len(cpus) > 1 else "")
         fields = "; ".join([*(f"CPU{c}: {text}" for c, text in enumerate(s.cpus) if text), *s.changed])
         registers = [s.registers[c] for c in cpus]
-        table.add_row(str(s.number), event, ", ".join(s.operations) or "-", *registers, fields)
-    return table
+        rows.append([str(s.number), event, ", ".join(s.operations) or "-", *registers, fields])
+    heads = ["event", "the policy does", *(f"CPU{c} registers" for c in cpus), "fields after it"]
+    say(title)
+    show_table([Column("", number=True), *heads], rows)
 
 
 def _show_path(policy: str, path: Path, result: Result) -> None:
-    from fpstate.cli.output import console
+    from fpstate.cli.output import say
 
-    table = path_table(f"path {path.code}", path.steps, range(result.scope.cpus))
-    out = console()
-    out.print(table)
+    show_path(f"path {path.code}", path.steps, range(result.scope.cpus))
     if path.wrong:
-        out.print(f"{path.wrong}\ndecided at {shortened(path.blame)}", highlight=False)
+        say(f"{path.wrong}\ndecided at {shortened(path.blame)}")
         if path.code:
-            again = f"again: fpstate check {policy} {_options(result)} --path {path.code}"
-            out.print(again, highlight=False, soft_wrap=True)
+            again = f"again: fpstate check {shlex.quote(policy)} {_options(result)} --path {path.code}"
+            say(again, whole=True)
 
 
 def shortened(where: str) -> str:
@@ -253,11 +275,15 @@ def shortened(where: str) -> str:
 
 
 def _options(result: Result) -> str:
+    from fpstate.paths.properties import DEFAULT
+
     s = result.scope
     numbers = f"--cpus {s.cpus} --tasks {s.tasks} --vcpus {s.vcpus} --kthreads {s.kthreads}"
     numbers += f" --plain-vcpus {s.plain_vcpus}" if s.plain_vcpus else ""
     numbers += f" --boot {s.boot}" if s.boot != "unknown" else ""
     numbers += f" --features {','.join(result.features)}" if result.features else ""
+    wanted = result.property not in DEFAULT and result.property
+    numbers += f" --property {wanted}" if wanted else ""
     return numbers if s.events == ("all",) else f"{numbers} --events {','.join(s.events)}"
 
 

@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fpstate.cli import complete
+from fpstate.cli.options import chosen, words
 from fpstate.errors import FpstateError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from fpstate.costs import Profile
     from fpstate.replay.compare import Broken, Compared, Comparison, Figures
     from fpstate.traces.trace import Trace
 
 WIDEST = 8
 """Characters of the widest figure: the table fits 80 columns."""
+RELEASE = re.compile(r"linux-\d+\.\d+")
+"""Policies of Linux releases, which have an order; those of stable branches, which fork off it, end in .y."""
 
 
 def command(
     traces: Annotated[
-        list[str] | None, typer.Argument(metavar="[TRACE]...", help="Traces; a bundled one if none.")
+        list[str] | None,
+        typer.Argument(
+            metavar="TRACE",
+            help="Traces; a bundled one if none.",
+            autocompletion=complete.samples,
+            show_default=False,
+        ),
     ] = None,
     policy: Annotated[
-        list[str] | None, typer.Option("--policy", "-p", help="A policy by name, or FILE.py:CLASS; all if none.")
+        list[str] | None,
+        typer.Option(
+            "--policy",
+            "-p",
+            metavar="POLICY,...",
+            help="Policies by name, by the id of a bug, or as FILE.py:CLASS; all if none.",
+            autocompletion=complete.policies,
+            show_default=False,
+        ),
     ] = None,
-    costs: Annotated[str, typer.Option(help="Cost profile by name, or a TOML file.")] = "altra-vhe",
-    vl: Annotated[int, typer.Option(help="Bytes of one SVE register, 16 to 256.", min=16, max=256)] = 64,
+    costs: Annotated[
+        str,
+        typer.Option(metavar="PROFILE", help="Cost profile by name, or a TOML file.", autocompletion=complete.profiles),
+    ] = "altra-vhe",
+    vl: Annotated[int, typer.Option(metavar="BYTES", help="Bytes of one SVE register.", min=16, max=256)] = 64,
     json: Annotated[bool, typer.Option("--json", help="Print JSON (schema fpstate.compare/1).")] = False,
 ) -> None:
     """Show what each way of switching FP state would have cost on a trace: saves, loads, traps, cycles.
@@ -35,25 +55,29 @@ def command(
     Where the trace does not show whether FP was used, figures are low-high: none of it happened, or all. kcycles has
     each operation at its point in the cost profile; range, and x bound, have all costs within their ranges. place is
     counted from the cheapest, first-last where the order hangs on costs within their ranges. (bound) is what no policy
-    can do less than, even with foresight.
+    can do less than, even with foresight. Policies that do the same share a row.
 
-    Example: fpstate compare contended.vhe --policy linux-4.18 --policy linux-6.14
+    Exit codes: 0 no policy corrupts registers on the trace, 1 one does, 2 bad input.
+
+    Example: fpstate compare contended.vhe --policy linux-4.18,linux-6.14
     """
-    from fpstate.cli.output import compiling_notice, print_json, steps
+    from fpstate.cli.output import print_json
+    from fpstate.cli.progress import compiling, stage, steps
     from fpstate.costs import load_profile
-    from fpstate.policies.catalogue import find_policy, policies
+    from fpstate.policies.catalogue import policies
     from fpstate.replay.compare import compare
     from fpstate.traces.samples import DEFAULT_SAMPLE, open_trace
 
     if vl % 16:
         raise FpstateError(f"a vector length of {vl} bytes is impossible", expected="a multiple of 16 from 16 to 256")
     profile = load_profile(costs)
-    chosen = [find_policy(name) for name in policy] if policy else list(policies().values())
-    compiling_notice("importer", "replay")
-    read = [open_trace(name) for name in traces or [DEFAULT_SAMPLE]]
+    asked = [chosen(name) for name in words(policy)] if policy else list(policies().values())
+    new = compiling("the importer", "the replay")
+    with stage(f"compiling {new}, and reading" if new else "reading"):
+        read = [open_trace(name) for name in traces or [DEFAULT_SAMPLE]]
     results: list[tuple[Trace, Comparison]] = []
-    with steps("comparing", len(read) * len(chosen)) as done:
-        results += [(trace, compare(trace, chosen, profile, done, vl=vl)) for trace in read]
+    with steps("comparing", len(read) * len(asked)) as done:
+        results += [(trace, compare(trace, asked, profile, done, vl=vl)) for trace in read]
     if json:
         every = {"costs": profile.name, "traces": [_trace_json(t, c) for t, c in results]}
         print_json("fpstate.compare/1", every | _flat(results))
@@ -78,99 +102,123 @@ def _flat(results: list[tuple[Trace, Comparison]]) -> dict[str, object]:
 
 def show(trace: Trace, comparison: Comparison, profile: Profile, vl: int) -> None:
     """Print the comparison; what bears on the order of policies comes before their table."""
-    from fpstate.cli.output import console
+    from fpstate.cli.output import Column, say, show_table
     from fpstate.traces.holes import sentences
 
-    out = console()
-    out.print(f"{trace.header.source}: {len(trace):,} events, costs {profile.name}", highlight=False)
+    say(f"{trace.header.source}: {len(trace):,} events, costs {profile.name}")
     for sentence in sentences(trace.header.holes):
-        out.print(sentence, highlight=False, markup=False)
-    weak = {sentence.partition(":")[0]: sentence for sentence in profile.weak}
-    leave_open = _say_what_is_open(comparison, profile)
-    for name in leave_open:
-        if name in weak:
-            out.print(f"note: {weak[name]}", highlight=False, style="dim")
-    table = _table(("saves", "loads", "traps", "kcycles", "range", "x bound", "place"))
+        say(sentence)
+    together = alike(comparison.policies)
+    _say_what_is_open(comparison, profile, together)
+    figures = [Column(name, number=True) for name in ("saves", "loads", "traps", "kcycles")]
+    spare = [Column(name, number=True, spare=True) for name in ("range", "x bound")]
     low, high = comparison.bound_low, comparison.bound_high
-    table.add_row(
-        "(bound)", *_counts((low.saves, high.saves), (low.loads, high.loads), (0, 0)), *_kcycles(low, high), "1"
-    )
-    for p in sorted(comparison.policies, key=lambda p: (p.high.cycles, p.name)):
-        table.add_row(p.name, *_row(p), style="red" if p.broken else "")
-    out.print(table)
+    rows = [["-", "(bound)", *_counts((low.saves, high.saves), (low.loads, high.loads), (0, 0)), *_kcycles(low, high)]]
+    rows[0].append("1")
+    rows += [[_place(same[0]), names_of(same), *_row(same[0])] for same in together]
+    red = {i: "red" for i, same in enumerate(together, 1) if same[0].broken}
+    show_table([Column("place", number=True), "policy", *figures, *spare], rows, styles=red)
     for p in comparison.policies:
         if p.broken:
-            out.print(f"{p.name} corrupts registers on this trace: {_where(p.broken)}", highlight=False)
+            say(f"{p.name} corrupts registers on this trace: {_where(p.broken)}")
     _show_classes(comparison, vl)
     used = {op for p in comparison.policies for op, times in p.high.charged.items() if times}
-    rest = [sentence for name, sentence in weak.items() if name in used and name not in leave_open]
-    for sentence in [*trace.header.unobserved, *rest]:
-        out.print(f"note: {sentence}", highlight=False, style="dim")
+    weak = [sentence for sentence in profile.weak if sentence.partition(":")[0] in used]
+    for sentence in [*trace.header.unobserved, *weak]:
+        say(f"note: {sentence}", "dim")
 
 
-def _say_what_is_open(comparison: Comparison, profile: Profile) -> list[str]:
-    """Say whose order the ranges of the costs leave open; return the operations that do."""
-    from fpstate.cli.output import console
+def alike(policies: list[Compared]) -> list[list[Compared]]:
+    """Return the policies from the cheapest, those together that did exactly the same and corrupt nothing."""
+    together: list[list[Compared]] = []
+    for p in sorted(policies, key=lambda p: (p.high.cycles, p.low.cycles, p.name)):
+        last = together[-1][0] if together else None
+        same = last and not p.broken and not last.broken
+        if same and (p.low, p.high, p.features) == (last.low, last.high, last.features):  # type: ignore[union-attr]
+            together[-1].append(p)
+        else:
+            together.append([p])
+    return together
+
+
+def names_of(same: list[Compared], known: tuple[str, ...] = ()) -> str:
+    """Return the names of policies in one row; three or more Linux releases in a row are first to last."""
+    from fpstate.policies.catalogue import policies
+
+    releases = sorted((n for n in known or policies() if RELEASE.fullmatch(n)), key=_release)
+    here = {p.name for p in same}
+    names: list[str] = []
+    run: list[str] = []
+    for name in [*releases, ""]:
+        if name in here:
+            run.append(name)
+        else:
+            names += [f"{run[0]} to {run[-1]}"] if len(run) > 2 else run
+            run = []
+    return ", ".join([*names, *sorted(here - set(releases))])
+
+
+def _release(name: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in name.removeprefix("linux-").split("."))
+
+
+def _say_what_is_open(comparison: Comparison, profile: Profile, together: list[list[Compared]]) -> None:
+    """Say in one sentence whose order the ranges of the costs leave open, and which costs decide it."""
+    from fpstate.cli.output import say
     from fpstate.replay.compare import deciding
 
-    out = console()
     leave_open = deciding(comparison.policies)
-    changing = sum(bool(p.undecided) for p in comparison.policies)
     if leave_open:
         costs = ", ".join(f"{op} {profile.operations[op].low:g}-{profile.operations[op].high:g}" for op in leave_open)
-        out.print(
-            f"undecided: {changing} of {len(comparison.policies)} policies may change places, by costs within their "
-            f"ranges: {costs}",
-            highlight=False,
-        )
+        say(f"Decided by costs within their ranges ({costs}): {_sides(together)}. The other orders hold for all costs.")
     wide = [p for p in comparison.policies if p.features]
     if wide and len(comparison.policies) > 1:
-        out.print(
-            "note: moving SVE images is charged by bytes at the rate of FPSIMD; no figure is published, and orders "
-            "may depend on it",
-            style="dim",
-        )
-    return leave_open
+        text = "moving SVE images is charged by bytes at the rate of FPSIMD; no figure is published, and orders may "
+        say(f"note: {text}depend on it", "dim")
 
 
-def _table(columns: tuple[str, ...]) -> Table:
-    """Return a table whose first column gives way where room is short."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0)
-    table.add_column("policy", overflow="fold")
-    for name in columns:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
+def _sides(together: list[list[Compared]]) -> str:
+    """Return who may change places with whom: one side against the other if there are two, else how many may."""
+    open_ = {same[0].name: set(same[0].undecided) for same in together if same[0].undecided}
+    names = {same[0].name: names_of(same) for same in together}
+    one = next(iter(open_))
+    right = open_[one] & set(open_)
+    left = set(open_) - right
+    if all(open_[a] & set(open_) == (right if a in left else left) for a in open_):
+        few, many = sorted((left, right), key=len)
+        rest = [p.name for same in together for p in same if same[0].name in many]
+        return f"{', '.join(names[n] for n in names if n in few)} against the other {len(rest)}"
+    return f"the places of {sum(bool(p.undecided) for same in together for p in same)} policies"
 
 
 def _show_classes(comparison: Comparison, vl: int) -> None:
     """Show what was moved by register class, if any policy moved more than FPSIMD."""
-    from fpstate.cli.output import console
+    from fpstate.cli.output import Column, say, show_table
 
     wide = [p for p in comparison.policies if p.features]
     if not wide:
         return
-    table = _table(("SVE saves", "SVE loads", "SVE traps", "FPSIMD kB", "SVE kB"))
-    for p in sorted(wide, key=lambda p: (p.high.cycles, p.name)):
-        a, b = p.low, p.high
+    rows = []
+    for same in alike(wide):
+        a, b = same[0].low, same[0].high
         counts = _counts((a.saves_sve, b.saves_sve), (a.loads_sve, b.loads_sve), (a.traps_sve, b.traps_sve))
         sizes = [_kilo(a.bytes - a.bytes_sve, b.bytes - b.bytes_sve), _kilo(a.bytes_sve, b.bytes_sve)]
-        table.add_row(p.name, *counts, *sizes)
-    out = console()
-    out.print(f"\nby register class, SVE at {vl} bytes", highlight=False)
-    out.print(table)
+        rows.append([names_of(same), *counts, *sizes])
+    say(f"\nby register class, SVE at {vl} bytes")
+    figures = ("SVE saves", "SVE loads", "SVE traps", "FPSIMD kB", "SVE kB")
+    show_table(["policy", *(Column(name, number=True) for name in figures)], rows)
     narrow = [p.name for p in comparison.policies if not p.features]
     if narrow:
-        out.print(f"note: FPSIMD registers only: {', '.join(narrow)}; an SVE use counts as one of V", style="dim")
+        say(f"note: FPSIMD registers only: {', '.join(narrow)}; an SVE use counts as one of V", "dim")
 
 
 def _row(p: Compared) -> list[str]:
     counts = _counts((p.low.saves, p.high.saves), (p.low.loads, p.high.loads), (p.low.traps, p.high.traps))
-    ratio = span(*p.ratio_range) if p.ratio_range else "-"
-    place = "-".join(dict.fromkeys(map(str, p.place))) if p.place else "corrupts"
-    return [*counts, *_kcycles(p.low, p.high), ratio, place]
+    return [*counts, *_kcycles(p.low, p.high), span(*p.ratio_range) if p.ratio_range else "-"]
+
+
+def _place(p: Compared) -> str:
+    return "-".join(dict.fromkeys(map(str, p.place))) if p.place else "CORRUPTS"
 
 
 def _kcycles(low: Figures, high: Figures) -> list[str]:

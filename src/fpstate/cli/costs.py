@@ -6,17 +6,29 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fpstate.cli import complete
+
 if TYPE_CHECKING:
     from fpstate.costs import Profile
 
 
 def command(
-    profile: Annotated[str | None, typer.Argument(help="A bundled profile, or the path of your own TOML file.")] = None,
+    profile: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="PROFILE",
+            help="A bundled profile, or a TOML file of your own; all bundled ones if none.",
+            autocompletion=complete.profiles,
+            show_default=False,
+        ),
+    ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print JSON (schema fpstate.costs/1) instead of a table.")
     ] = False,
 ) -> None:
     """List the cost profiles, or show the costs of one: cycles, honest range, status and source.
+
+    Exit codes: 0 good, 2 bad input.
 
     Example: fpstate costs altra-vhe
     """
@@ -35,40 +47,27 @@ def command(
 
 
 def _print_list(profiles: list[Profile]) -> None:
-    from rich.table import Table
+    from fpstate.cli.output import show_table
 
-    from fpstate.cli.output import console
-
-    table = Table("profile", "what it is", "CPU")
-    for profile in profiles:
-        table.add_row(profile.name, profile.title, profile.cpu)
-    console().print(table)
+    show_table(["profile", "what it is", "CPU"], [[p.name, p.title, p.cpu] for p in profiles])
 
 
 def _print_profile(profile: Profile) -> None:
-    from rich.table import Table
+    from fpstate.cli.output import Column, say, show_table
 
-    from fpstate.cli.output import console
-
-    table = Table()
-    table.add_column("operation", no_wrap=True)
-    table.add_column("cycles", justify="right", no_wrap=True)
-    table.add_column("low-high", justify="right", no_wrap=True)
-    table.add_column("status", no_wrap=True)
-    table.add_column("source", overflow="fold")
-    above = ""
+    rows, above = [], ""
     for name, op in profile.operations.items():
         status = f"{op.status} ({op.basis})" if op.basis else op.status
         source = "as above" if op.source == above else op.source
-        table.add_row(name, f"{op.cycles:g}", f"{op.low:g}-{op.high:g}", status, source)
+        rows.append([name, f"{op.cycles:g}", f"{op.low:g}-{op.high:g}", status, source])
         above = op.source
-    out = console()
-    out.print(f"{profile.name}: {profile.title}", markup=False, highlight=False)
-    out.print(f"{profile.cpu}, {profile.clock_ghz:g} GHz ({profile.clock_source})", markup=False, highlight=False)
-    out.print(table)
+    say(f"{profile.name}: {profile.title}")
+    say(f"{profile.cpu}, {profile.clock_ghz:g} GHz ({profile.clock_source})")
+    figures = [Column("cycles", number=True), Column("low-high", number=True)]
+    show_table(["operation", *figures, "status", "source"], rows)
     for text in (profile.notes, *(f"{name}: {op.note}" for name, op in profile.operations.items() if op.note)):
-        out.print(text, markup=False, highlight=False)
+        say(text)
     if profile.weak:
-        out.print("\nWeak figures:", markup=False, highlight=False)
+        say("\nWeak figures:")
     for sentence in profile.weak:
-        out.print(sentence, markup=False, highlight=False)
+        say(sentence)

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from fpstate.cli import complete
 
 
 def command(
-    trace: Annotated[str, typer.Argument(metavar="TRACE", help="A recording, a .parquet, or a bundled name.")],
+    trace: Annotated[
+        str,
+        typer.Argument(
+            metavar="TRACE", help="A recording, a .parquet, or a bundled name.", autocompletion=complete.samples
+        ),
+    ],
     json: Annotated[
         bool, typer.Option("--json", help="Print JSON (schema fpstate.describe/1) instead of tables.")
     ] = False,
 ) -> None:
     """Show what a trace holds: events, tasks and vCPUs, and what the recording could not show.
 
+    Exit codes: 0 good, 2 bad input.
+
     Example: fpstate describe contended.vhe
     """
-    from fpstate.cli.output import compiling_notice, print_json
+    from fpstate.cli.output import print_json
+    from fpstate.cli.progress import compiling, stage
     from fpstate.traces.describe import describe
     from fpstate.traces.samples import open_trace
 
-    compiling_notice("importer")
-    summary = describe(open_trace(trace))
+    new = compiling("the importer")
+    with stage(f"compiling {new}, and reading" if new else "reading"):
+        summary = describe(open_trace(trace))
     if json:
         print_json(summary.pop("schema"), summary)
     else:
@@ -33,19 +41,22 @@ def command(
 
 
 def _print(summary: dict[str, Any]) -> None:
-    from fpstate.cli.output import console as output
+    from fpstate.cli.output import Column, say, show_table
     from fpstate.traces.holes import sentences
 
-    console = output()
-    console.print(_machine(summary), markup=False)
-    console.print(_counts("event", summary["events"]))
+    figures = Column("rows", number=True)
+    say(_machine(summary))
+    show_table(["event", figures], [[name, f"{n:,}"] for name, n in summary["events"].items()])
     if summary["truths"]:
-        console.print(_counts("what the kernel did", summary["truths"]))
-    console.print(_contexts(summary["contexts"]))
+        say("")
+        show_table(["what the kernel did", figures], [[name, f"{n:,}"] for name, n in summary["truths"].items()])
+    say("")
+    rows = [[c["name"], c["kind"], f"{c['events']:,}"] for c in summary["contexts"]]
+    show_table(["task or vCPU", "kind", Column("events", number=True)], rows)
     for sentence in [*sentences(summary["holes"]), *summary["unobserved"]]:
-        console.print(f"- {sentence}", markup=False)
+        say(f"note: {sentence}", "dim")
     if summary["ignored"]:
-        console.print(f"Lines without a meaning here: {_listed(summary['ignored'])}", markup=False)
+        say(f"Lines without a meaning here: {_listed(summary['ignored'])}")
 
 
 def _machine(summary: dict[str, Any]) -> str:
@@ -54,8 +65,8 @@ def _machine(summary: dict[str, Any]) -> str:
         " ".join(filter(None, (summary["kernel"], summary["mode"]))),
         f"{summary['cpus']} CPUs",
         f"{summary['duration_ns'] / 1e9:.3f} s" + (f" ({summary['clock']})" if summary["clock"] else ""),
-        f"{summary['lines']} lines",
-        f"{summary['rows']} rows",
+        f"{summary['lines']:,} lines",
+        f"{summary['rows']:,} rows",
         "put in order of time" if summary["sorted"] else "",
     ]
     return ", ".join(filter(None, parts))
@@ -65,25 +76,3 @@ def _listed(counts: dict[str, int], most: int = 12) -> str:
     order = sorted(counts.items(), key=lambda item: -item[1])
     more = f", and {len(order) - most} more names" if len(order) > most else ""
     return ", ".join(f"{name} ({count})" for name, count in order[:most]) + more
-
-
-def _counts(title: str, counts: dict[str, int]) -> Table:
-    from rich.table import Table
-
-    table = Table()
-    table.add_column(title, no_wrap=True)
-    table.add_column("rows", justify="right")
-    for name, count in counts.items():
-        table.add_row(name, str(count))
-    return table
-
-
-def _contexts(contexts: list[dict[str, Any]]) -> Table:
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table("task or vCPU", "kind")
-    table.add_column("events", justify="right")
-    for context in contexts:
-        table.add_row(escape(context["name"]), context["kind"], str(context["events"]))
-    return table

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from fpstate.traces.importer import Progress
     from fpstate.traces.trace import Header
 
 
@@ -18,13 +15,19 @@ def command(
     trace: Annotated[
         Path,
         typer.Argument(
-            metavar="TRACE",
+            metavar="FILE",
             help="Text of ftrace, `trace-cmd report` or `perf script` (plain, gzip, zstd), or a trace.dat.",
         ),
     ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="The file to write; by default the trace's name with .parquet added."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="The file to write, in place of any that is there. [default: the trace's name with .parquet added]",
+            show_default=False,
+        ),
     ] = None,
     refuse_lost: Annotated[
         bool, typer.Option("--refuse-lost", help="Refuse a recording that lost events, instead of noting it.")
@@ -37,16 +40,19 @@ def command(
 
     Reads in bounded memory. What the recording could not show is said and kept in the file.
 
+    Exit codes: 0 good, 2 bad input.
+
     Example: fpstate import trace.txt.gz -o trace.parquet
     """
     from dataclasses import asdict
 
-    from fpstate.cli.output import compiling_notice, print_json
+    from fpstate.cli.output import print_json
+    from fpstate.cli.progress import compiling, portion
     from fpstate.traces.parquet import import_parquet
 
-    compiling_notice("importer")
     target = output or trace.parent / f"{trace.name}.parquet"
-    with _progress() as progress:
+    new = compiling("the importer")
+    with portion(f"compiling {new}, and reading" if new else "reading") as progress:
         header = import_parquet(trace, target, progress=progress, allow_lost=not refuse_lost)
     if json:
         print_json("fpstate.import/1", {"output": str(target), "header": asdict(header)})
@@ -54,24 +60,10 @@ def command(
         _print_text(target, header)
 
 
-@contextmanager
-def _progress() -> Iterator[Progress | None]:
-    """Show a bar on stderr, if that is a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    with Bar(console=console, transient=True) as bar:
-        task = bar.add_task("reading", total=None)
-        yield lambda done, total: bar.update(task, completed=min(done, total), total=total)
-
-
 def _print_text(target: Path, header: Header) -> None:
+    from fpstate.cli.output import say
     from fpstate.traces.holes import sentences
 
-    typer.echo(f"{target}: {header.lines} lines of {header.format}, {header.cpus} CPUs")
+    say(f"{target}: {header.lines:,} lines of {header.format}, {header.cpus} CPUs")
     for sentence in [*sentences(header.holes), *header.unobserved]:
-        typer.echo(f"- {sentence}")
+        say(f"note: {sentence}", "dim")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated, NoReturn
 
 import typer
@@ -21,20 +22,28 @@ app = typer.Typer(
     "Exit codes: 0 good, 1 a finding (corrupts, differs), 2 bad input or usage, 3 incomplete; 70 an error of fpstate "
     "itself, 71 not enough memory: then nothing is said about what was asked.",
     no_args_is_help=True,
-    add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("compare")(compare.command)
-app.command("check")(check.command)
-app.command("run")(run.command)
-app.command("bugs")(bugs.command)
-app.command("validate")(validate.command)
-app.command("capture")(capture.command)
-app.command("describe")(describe.command)
-app.command("import")(import_.command)
-app.command("policies")(policies.command)
-app.command("costs")(costs.command)
+COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
+    "compare": (
+        compare.command,
+        "Saves, loads, traps and cycles of each policy on a trace, beside the fewest possible.",
+    ),
+    "check": (check.command, "Try every order of events: it holds, or the shortest path that corrupts or leaks."),
+    "run": (run.command, "Real AArch64 programs on a machine whose registers a policy shares out."),
+    "bugs": (bugs.command, "Historical bugs as pairs of policies: each fault is caught, each fix holds."),
+    "validate": (validate.command, "Predict what the kernel did about FP state, and hold it against what it did."),
+    "describe": (describe.command, "What a trace holds, and what its recorder could not see."),
+    "import": (import_.command, "Read a recording once; every command takes the result."),
+    "policies": (policies.command, "All policies with their sources, or one as a decision table."),
+    "capture": (capture.command, "Record a trace of a real Linux/KVM on an emulated machine."),
+    "costs": (costs.command, "Cycle costs, with the source and standing of each figure."),
+}
+"""What each command does, and in one sentence."""
+for name, (function, sentence) in COMMANDS.items():
+    app.command(name, short_help=sentence)(function)
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,11 +1,20 @@
-"""Commands with many options: the options are a dataclass, and the command a function of one."""
+"""What options of several commands have in common, and commands with many: a function of a dataclass of options."""
 
 from __future__ import annotations
 
 import functools
 import inspect
+import os
+import sys
 from collections.abc import Callable
-from typing import Any, TypeVar, get_type_hints
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+
+from fpstate.errors import FpstateError
+
+if TYPE_CHECKING:
+    from fpstate.policies.base import Policy
 
 Given = TypeVar("Given")
 
@@ -26,3 +35,62 @@ def takes(options: type[Given]) -> Callable[[Callable[[Given], None]], Callable[
         return command
 
     return command_of
+
+
+def words(given: list[str] | None) -> list[str]:
+    """Return the names in an option that takes several: by comma, by repeating it, or both.
+
+    FILE.py:CLASS is one name, whatever commas the path has.
+    """
+    found = []
+    for text in given or []:
+        path, _, last = text.rpartition(":")
+        names = [text] if "," not in last and Path(path).is_file() else text.split(",")
+        found += [name.strip() for name in names if name.strip()]
+    return found
+
+
+def one_policy(argument: str | None, option: str | None, example: str) -> str:
+    """Return the policy that is named as an argument or by -p; FpstateError if it is named twice or not at all."""
+    if argument is not None and option is not None:
+        raise FpstateError(f"two policies, '{argument}' and '{option}'", expected="one, as an argument or by -p")
+    name = option if argument is None else argument
+    if name is None:
+        hint = "`fpstate policies` lists them"
+        raise FpstateError("no policy given", expected=f"its name, like `{example}`", hint=hint)
+    return name
+
+
+def chosen(name: str) -> type[Policy]:
+    """Return the policy of that name; a method of it that nothing ever calls is told on stderr."""
+    from fpstate.policies.catalogue import find_policy
+    from fpstate.rows.handlers import never_called
+
+    policy = find_policy(name)
+    for method, where in never_called(policy):
+        about = f"nothing calls method '{method}' of policy '{policy.name}', and no event has that name"
+        sys.stderr.write(f"fpstate: note: {os.path.relpath(where)}: {about}; docs/policies.md lists the events\n")
+    return policy
+
+
+SPELT = {
+    "policy": "a policy",
+    "named": "--policy",
+    "scenario": "a scenario",
+    "programs": "a program",
+    "properties": "--property",
+    "fold": "--no-fold",
+    "vl_before": "--vector-length",
+}
+"""How fields of options are spelt that are not named like their option."""
+
+
+def refuse(given: Any, because: str, *names: str) -> None:
+    """Raise FpstateError if one of these fields of the options has been given: it would be ignored, `because`."""
+    for field in fields(given):
+        value = getattr(given, field.name)
+        if field.name in names and value != field.default and value not in (None, [], ""):
+            option = SPELT.get(field.name, f"--{field.name.strip('_').replace('_', '-')}")
+            raise FpstateError(
+                f"{option} has no effect {because}", expected="both" if because.startswith("without") else "one of them"
+            )

@@ -6,60 +6,72 @@ from typing import Annotated
 
 import typer
 
+from fpstate.cli import complete
+from fpstate.cli.options import chosen, one_policy
+
 
 def command(
-    name: Annotated[str | None, typer.Argument(help="A policy by name, or FILE.py:CLASS; all if none.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="POLICY",
+            help="A policy by name, by the id of a bug, or as FILE.py:CLASS; all if none.",
+            autocompletion=complete.policies,
+            show_default=False,
+        ),
+    ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            "--policy", "-p", metavar="POLICY", help="The same, as in other commands.", autocompletion=complete.policies
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON (schema fpstate.policies/1).")] = False,
 ) -> None:
     """List the policies, or print one as a decision table: what it does at each event, by what it can see.
 
+    Exit codes: 0 good, 2 bad input.
+
     Example: fpstate policies linux-4.18
     """
-    if name is None:
+    if name is None and policy is None:
         _all(json)
     else:
-        _one(name, json)
+        _one(one_policy(name, policy, "fpstate policies linux-4.18"), json)
 
 
 def _all(json: bool) -> None:
-    from rich.table import Table
-
-    from fpstate.cli.output import console, print_json
+    from fpstate.cli.output import print_json, show_table
     from fpstate.policies.catalogue import about, policies
 
     known = [about(p) for p in policies().values()]
     if json:
         print_json("fpstate.policies/1", {"policies": known})
         return
-    table = Table("policy", "what it does", "source", "gives up", "beside FPSIMD")
-    for p in known:
-        table.add_row(
-            p["name"], p["title"], p["source"], ", ".join(p["gives_up"]) or "-", ", ".join(p["supports"]) or "-"
-        )
-    console().print(table)
+    rows = [
+        [p["name"], p["title"], p["source"], ", ".join(p["gives_up"]) or "-", ", ".join(p["supports"]) or "-"]
+        for p in known
+    ]
+    show_table(["policy", "what it does", "source", "gives up", "beside FPSIMD"], rows)
 
 
 def _one(name: str, json: bool) -> None:
-    from rich.table import Table
-
-    from fpstate.cli.output import console, print_json
-    from fpstate.policies.catalogue import about, find_policy
+    from fpstate.cli.output import print_json, say, show_table
+    from fpstate.policies.catalogue import about
     from fpstate.rows.decisions import decision_table
 
-    policy = find_policy(name)
+    policy = chosen(name)
     rules = decision_table(policy)
     if json:
         print_json("fpstate.policies/1", {"policies": [about(policy)], "rules": [vars(r) for r in rules]})
         return
     p = about(policy)
-    out = console()
-    out.print(f"{p['name']}: {p['title']}\nsource: {p['source']}", highlight=False)
-    out.print(f"gives up: {', '.join(p['gives_up']) or '-'}", highlight=False)
-    table = Table("event", "when", "then", show_lines=False)
-    last = ""
+    say(": ".join(filter(None, (p["name"], p["title"]))))
+    if p["source"]:
+        say(f"source: {p['source']}")
+    say(f"gives up: {', '.join(p['gives_up']) or 'nothing'}")
+    rows, last = [], ""
     for r in rules:
-        if r.event != last and last:
-            table.add_section()
-        table.add_row("" if r.event == last else r.event, ", ".join(r.when) or "always", ", ".join(r.then) or "-")
+        rows.append(["" if r.event == last else r.event, ", ".join(r.when) or "always", ", ".join(r.then) or "-"])
         last = r.event
-    out.print(table)
+    show_table(["event", "when", "then"], rows, sections=True)

@@ -38,6 +38,9 @@ class Stop(IntEnum):
     TRAPPED = 6  # FP was used and the trap handler left the trap armed
 
 
+INSTALL = "in the folder of fpstate's source: make demo, or pip install -e '.[run]'"
+
+
 def unicorn() -> Any:
     """Return the unicorn package. Raise FpstateError, with what to do, when it is not installed."""
     try:
@@ -45,11 +48,9 @@ def unicorn() -> Any:
         import unicorn
     except ImportError:
         given = "this command needs unicorn and pyelftools, which are not installed"
-        raise FpstateError(given, hint="pip install 'fpstate[run]'") from None
+        raise FpstateError(given, hint=INSTALL) from None
     if not unicorn.__version__.startswith("2.1.") or unicorn.__version__ < "2.1.4":
-        raise FpstateError(
-            f"unicorn {unicorn.__version__} is installed", expected="2.1.4", hint="pip install 'fpstate[run]'"
-        )
+        raise FpstateError(f"unicorn {unicorn.__version__} is installed", expected="2.1.4", hint=INSTALL)
     return unicorn
 
 

@@ -109,6 +109,19 @@ class Scope:
         plain = f", {self.plain_vcpus} of them plain" if self.plain_vcpus else ""
         return f"{what}{plain}; events: {','.join(self.events)}{boot}"
 
+    def counted(self) -> str:
+        """Return what there is, and what may happen, in words: "2 CPUs, 1 task, 1 vCPU, all events"."""
+        names = {"cpus": "CPU", "tasks": "task", "kthreads": "kernel thread", "vcpus": "vCPU"}
+        counts = [(getattr(self, field), name) for field, name in names.items()]
+        what = ", ".join(f"{n} {name}{'' if n == 1 else 's'}" for n, name in counts if n)
+        events = "all events" if self.events == ("all",) else f"events {','.join(self.events)}"
+        return f"{what}, {events}"
+
+    def smaller_than(self, other: Scope) -> bool:
+        """Tell whether `other` has more of anything, or events that cannot happen here."""
+        fewer = any(getattr(self, name) < getattr(other, name) for name in LIMITS)
+        return fewer or bool(kinds_of(other.events) & ~kinds_of(self.events))
+
 
 def kinds_of(events: Iterable[str]) -> int:
     """Return the set of kinds of moves that names stand for, as bits, with what must follow them.

@@ -1,4 +1,4 @@
-"""Finding policies: those of this package by name, a user's own as FILE.py:CLASS."""
+"""Finding policies: those of this package by name, the faulty one of a bug by its id, a user's own as FILE.py:CLASS."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from types import ModuleType
 from typing import Any
 
 import fpstate.policies
+import fpstate.policies.bugs
 from fpstate.errors import FpstateError, unknown_name
-from fpstate.policies.base import Policy
+from fpstate.policies.base import Policy, with_features
+from fpstate.policies.bugs.bug import Bug
 from fpstate.policies.own import own_policy
 
 
@@ -25,8 +27,37 @@ def policies() -> dict[str, type[Policy]]:
     return dict(sorted(found.items()))
 
 
+def bugs() -> dict[str, Bug]:
+    """Return all bugs of the package by id, in order. Raise FpstateError if two of them have the same id."""
+    found: dict[str, Bug] = {}
+    for info in pkgutil.walk_packages(fpstate.policies.bugs.__path__, "fpstate.policies.bugs."):
+        enter(found, importlib.import_module(info.name))
+    return dict(sorted(found.items(), key=lambda item: _order(item[0])))
+
+
+def enter(found: dict[str, Bug], module: ModuleType) -> None:
+    """Enter the bugs that a module describes into `found`."""
+    for bug in vars(module).values():
+        if isinstance(bug, Bug) and found.setdefault(bug.id, bug) is not bug:
+            given = f"'{bug.title}' and '{found[bug.id].title}' are both called {bug.id}"
+            raise FpstateError(given, expected="an id of its own for each bug", where=str(module.__file__))
+
+
+def _order(name: str) -> tuple[str, int, str]:
+    letters, digits = re.match(r"(\D*)(\d*)", name).groups()  # type: ignore[union-attr]
+    return letters, int(digits or 0), name
+
+
+def find_bug(name: str) -> Bug | None:
+    """Return the bug whose id is `name`, in any case of letters; None if there is none."""
+    return {bug_id.lower(): bug for bug_id, bug in bugs().items()}.get(name.lower())
+
+
 def find_policy(name: str) -> type[Policy]:
-    """Return the policy called `name`, or the class of a user's own file when `name` is FILE.py:CLASS."""
+    """Return the policy called `name`, the faulty one of a bug by its id, or the class that FILE.py:CLASS names.
+
+    A bug's policy has the features that the bug needs. Raise FpstateError if there is none of that name.
+    """
     path, colon, class_name = name.rpartition(":")
     if colon and path.endswith(".py"):
         found = own_policy(Path(path), class_name)
@@ -44,6 +75,8 @@ def find_policy(name: str) -> type[Policy]:
         raise FpstateError(f"'{name}' names a file but no class", expected=expected)
     known = policies()
     if name not in known:
+        if bug := find_bug(name):
+            return with_features(bug.faulty, bug.features)
         if colon:
             raise FpstateError(f"'{name}' names no policy", expected="a policy's name, or FILE.py:CLASS")
         raise unknown_name("policy", name, known)

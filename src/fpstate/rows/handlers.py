@@ -60,6 +60,26 @@ def _refuse_name(policy: type[Policy], name: str, method: Callable[..., Any]) ->
         raise FpstateError(given, where=defined(method), hint=hint)
 
 
+def never_called(policy: type[Policy]) -> Iterator[tuple[str, str]]:
+    """Yield name and place of each method of a user's file that is no event, and that nothing in the policy names.
+
+    It is most likely meant as a handler, and called like a function of another kernel.
+    """
+    functions = [f for cls in policy.__mro__ for f in vars(cls).values() if inspect.isroutine(f)]
+    modules = {inspect.getmodule(cls) for cls in policy.__mro__}
+    functions += [f for module in modules if module for f in vars(module).values() if inspect.isfunction(f)]
+    codes = [code for f in functions if (code := getattr(inspect.unwrap(f), "__code__", None))]
+    named: set[str] = set()
+    while codes:
+        code = codes.pop()
+        named |= {*code.co_names, *(c for c in code.co_consts if isinstance(c, str))}
+        codes += [c for c in code.co_consts if inspect.iscode(c)]
+    for name, method in inspect.getmembers(policy, inspect.isfunction):
+        ours = method.__module__.startswith("fpstate.")
+        if not ours and not name.startswith("_") and name not in EVENTS and name not in named:
+            yield name, defined(method)
+
+
 def _dropped(policy: type[Policy], points: set[str]) -> Iterator[tuple[str, str]]:
     """Yield name and place of each call of a method with points whose result is thrown away."""
     for depth, cls in enumerate(policy.__mro__):

@@ -27,8 +27,8 @@ def sample_path(name: str) -> Path:
     return _folder() / f"{name}{_SUFFIX}"
 
 
-DEFAULT_SAMPLE = "contended.vhe"
-"""The recording commands use when none is named: two VMs, an FP task and an integer task preempting each other."""
+DEFAULT_SAMPLE = "smp4-mixed.vhe"
+"""The recording commands use when none is named: two VMs, tasks with FP and without on four CPUs, every use seen."""
 
 
 def open_trace(name: str) -> Trace:
