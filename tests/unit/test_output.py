@@ -52,7 +52,7 @@ def test_a_table_without_room_becomes_paragraphs(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Columns that can be spared go first, and that is said; then each row is a paragraph, with every figure in it."""
-    columns = ["name", Column("a", number=True), Column("b", number=True, spare=True), "about"]
+    columns: list[Column | str] = ["name", Column("a", number=True), Column("b", number=True, spare=True), "about"]
     rows = [["linux-6.14", "123,456", "789,012", "something_long_and_whole"]]
     monkeypatch.setenv("COLUMNS", "48")
     show_table(columns, rows)
