@@ -25,7 +25,7 @@ def output_of(command: str) -> str:
     )
     if done.returncode not in (0, 1):
         sys.exit(f"{command}: {done.stderr}")
-    timeless = re.sub(r", \d+\.\d\d s$", "", done.stdout, flags=re.MULTILINE)
+    timeless = re.sub(r",\s\d+\.\d\d s$", "", done.stdout, flags=re.MULTILINE)
     lines = [line.rstrip() for line in timeless.splitlines()]
     return "```\n$ " + command + "\n" + "\n".join(lines) + "\n```\n"
 
