@@ -42,7 +42,7 @@ def printed(command: str, width: int) -> str:
     output.console.cache_clear()
     done = CliRunner().invoke(app, command.split(), env={"COLUMNS": str(width)})
     assert done.exit_code in (0, 1), done.output
-    return re.sub(r", \d+\.\d\d s$", "", done.stdout, flags=re.MULTILINE)
+    return re.sub(r",\s\d+\.\d\d s$", "", done.stdout, flags=re.MULTILINE)
 
 
 @pytest.fixture(scope="module")

@@ -86,5 +86,5 @@ def compiling(*engines: str) -> str:
     new = [engine for engine in engines if shown() and first_use(engine)]
     if new:
         seconds = sum(ENGINES[engine][1] for engine in new)
-        sys.stderr.write(f"compiling {' and '.join(new)}, once: about {seconds} s\n")
+        sys.stderr.write(f"compiling {' and '.join(new)}, once: about {seconds} s on an idle core\n")
     return " and ".join(new)

@@ -203,7 +203,8 @@ def _show(result: Result, trace: str | None) -> None:
     for p in result.programs:
         numbers = [f"{n:,}" for n in (p.saves, p.loads, p.traps, p.instructions)]
         rows.append([_verdict(p), p.name, _cut(p.result or p.stopped), *numbers])
-    say(f"{result.policy}: {s.cpus} CPUs, slices of {s.slice:,} instructions, seed {s.seed}")
+    cpus = "1 CPU" if s.cpus == 1 else f"{s.cpus} CPUs"
+    say(f"{result.policy}: {cpus}, slices of {s.slice:,} instructions, seed {s.seed}")
     figures = [Column(name, number=True) for name in ("saves", "loads", "traps", "instructions")]
     red = {i: "red" for i, p in enumerate(result.programs) if not p.ok}
     show_table(["as alone", "program", "result", *figures], rows, styles=red)

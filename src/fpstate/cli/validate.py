@@ -57,7 +57,8 @@ def command(
         result = validate(read, held)
     if json:
         header = read.header
-        about = {"source": header.source, "unobserved": header.unobserved, "lost": header.lost, "holes": header.holes}
+        about = {"source": header.source, "events": len(read), "unobserved": header.unobserved}
+        about |= {"lost": header.lost, "holes": header.holes}
         print_json("fpstate.validate/1", {"trace": about, "policy": held.name, **result.to_json()})
     else:
         _show(read, held.name, result)
