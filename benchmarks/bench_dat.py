@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+from tests.unit.make_dat import make_dat
+
 from bench_import import best_of, write_text
 from fpstate.traces.dat.reader import DatReader
 from fpstate.traces.importer import iter_events
-from tests.unit.make_dat import make_dat
 
 
 def imported(path: Path) -> int:

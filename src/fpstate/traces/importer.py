@@ -97,6 +97,7 @@ class Import:
                 yield raw
                 if self._progress:
                     self._progress(reader.position(), reader.size)
+            self._add_losses(reader.unflagged())
 
     def _scanned(self, source: Source) -> Iterator[Raw]:
         """Yield raw rows of all chunks. The columns are used again for the next ones."""
@@ -164,6 +165,10 @@ class Import:
         for r in np.flatnonzero(raw.fields[:, scan.CODE] == codes.LOST).tolist():
             loss = {"cpu": int(raw.fields[r, scan.CPU]), "events": int(raw.fields[r, scan.A]), "line": int(raw.line[r])}
             self._lost.append(loss)
+        self._add_losses([])
+
+    def _add_losses(self, more: list[dict[str, int]]) -> None:
+        self._lost += more
         if self._lost and not self._allow_lost:
             first = self._lost[0]
             raise FpstateError(

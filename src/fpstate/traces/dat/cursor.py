@@ -27,6 +27,11 @@ def damaged(path: Path, given: str) -> FpstateError:
     )
 
 
+def printable(text: bytes) -> str:
+    """Return text of a file as it may be shown."""
+    return "".join(c if c.isprintable() else "?" for c in text.decode("utf-8", "backslashreplace"))
+
+
 class Cursor:
     """A place in a file. Every read says what it reads, for the error where the file ends before."""
 
@@ -63,7 +68,7 @@ class Cursor:
         if not zero:
             raise self._short(what)
         self._file.seek(start + len(text) + 1)
-        return text.decode("utf-8", "backslashreplace")
+        return printable(text)
 
     def within(self, data: bytes) -> Cursor:
         """Return a cursor for a part that was read or decompressed."""

@@ -13,7 +13,7 @@ from fpstate.errors import FpstateError
 from fpstate.traces.dat.cursor import damaged
 from fpstate.traces.lines import codes
 
-_FIELD = re.compile(r"^\s*field:\s*([^;]+);\s*offset:\s*(\d+);\s*size:\s*(\d+);(?:\s*signed:\s*(\d+);)?", re.M)
+_FIELD = re.compile(r"^[ \t]*field:([^;\n]{1,200});\s*offset:\s*(\d+);\s*size:\s*(\d+);(?:\s*signed:\s*(\d+);)?", re.M)
 _NAME = re.compile(r"(\w+)\s*(?:\[[^]]*\])?$")
 _LARGEST_OFFSET = 1 << 16
 
@@ -41,6 +41,7 @@ WANTED: dict[int, tuple[tuple[str, ...], str]] = {
 _OPERATORS: dict[type, Any] = {
     ast.BitOr: operator.or_, ast.Add: operator.add, ast.Sub: operator.sub, ast.LShift: operator.lshift
 }  # fmt: skip
+_CONSTANT = re.compile(r"(?:0x[0-9a-fA-F]{1,15}|[1-9]\d{0,15}|0|<<|[-+|() ]){1,300}$")
 _LEAST_STATES, _DEAD_STATES = 0x1FF, 0x30  # of kernels since 4.14, should a format not say
 _FLAGS = re.compile(r'\{\s*(0x[0-9a-fA-F]+|\d+)\s*,\s*"([^"]*)"\s*\}')
 _PLUS = re.compile(r'"R",\s*REC->prev_state\s*&\s*\(?([^?]*?)\)?\s*\?\s*"\+"')
@@ -68,7 +69,7 @@ class Format:
 
 def parse_format(path: Path, text: str) -> Format:
     """Return the format in a text like `events/sched/sched_switch/format`."""
-    name = re.search(r"^name: (.+)$", text, re.M)
+    name = re.search(r"^name: (\S{1,100})$", text, re.M)
     number = re.search(r"^ID: (\d{1,9})$", text, re.M)
     if not name or not number or int(number[1]) >= 1 << 16:
         raise damaged(path, "the format of an event has no name or no number")
@@ -132,7 +133,8 @@ def states(form: Format) -> tuple[int, int]:
 
 def _value(text: str) -> int:
     """Return the value of a constant expression like `((0x1 | 0x2) + 1) << 1`, 0 when it is something else."""
-    text = text[:1000]
+    if not _CONSTANT.match(text):
+        return 0
     text += ")" * (text.count("(") - text.count(")"))
     try:
         return _evaluated(ast.parse(text.strip(), mode="eval").body) & ((1 << 62) - 1)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from fpstate.errors import FpstateError
-from fpstate.traces.dat.cursor import COMPRESSIONS, LARGEST_SECTION, Cursor, damaged
+from fpstate.traces.dat.cursor import COMPRESSIONS, LARGEST_SECTION, Cursor, damaged, printable
 from fpstate.traces.lines.codes import MAX_CPU
 
 MAGIC = b"\x17\x08\x44tracing"
@@ -77,9 +77,8 @@ def read_layout(path: Path, file: IO[bytes], size: int) -> Layout:
     cursor.take(len(MAGIC), "its beginning")
     version = cursor.string("its version")
     if version not in ("6", "7"):
-        given = "".join(c if c.isprintable() else "?" for c in version[:20])
         raise FpstateError(
-            f"is a trace.dat of version '{given}'",
+            f"is a trace.dat of version '{version[:20]}'",
             expected="version 6 or 7",
             where=str(path),
             hint="`trace-cmd report -N -t -l` prints it as text, which can be imported",
@@ -207,9 +206,10 @@ def _read_sections(found: Layout) -> None:
     found.compression = cursor.string("its compression")
     cursor.string("its compression's version")
     if found.compression not in COMPRESSIONS:
-        given = "".join(c if c.isprintable() else "?" for c in found.compression[:20])
         raise FpstateError(
-            f"is compressed with '{given}'", expected="one of " + ", ".join(COMPRESSIONS), where=str(found.path)
+            f"is compressed with '{found.compression[:20]}'",
+            expected="one of " + ", ".join(COMPRESSIONS),
+            where=str(found.path),
         )
     at = cursor.number(8, "the place of its options")
     been = set()
@@ -304,7 +304,7 @@ def _option(found: Layout, option: int, body: Cursor) -> None:
     elif option == _CPUCOUNT:
         found.cpus = _cpu_count(found, body.number(4, "the number of CPUs"))
     elif option == _CPUSTAT:
-        _statistics(found, _text(body))
+        _statistics(found, body.take(body.size, ""))
     elif option == _TSC:
         found.tsc = (body.number(4, "TSC"), body.number(4, "TSC"), body.number(8, "TSC"))
         if found.tsc[1] > 31:
@@ -316,7 +316,7 @@ def _option(found: Layout, option: int, body: Cursor) -> None:
 
 
 def _text(body: Cursor) -> str:
-    return body.take(body.size, "").split(b"\0")[0].decode("utf-8", "backslashreplace")
+    return printable(body.take(body.size, "").split(b"\0")[0])
 
 
 def _signed(body: Cursor) -> int:
@@ -336,13 +336,14 @@ def _chosen(text: str) -> str:
     return next((word[1:-1] for word in words if word[:1] == "[" and word[-1:] == "]"), words[0] if words else "")
 
 
-def _statistics(found: Layout, text: str) -> None:
+def _statistics(found: Layout, text: bytes) -> None:
     """Note what `per_cpu/cpuN/stats` says of events lost."""
-    values: dict[str, int] = {}
+    values: dict[bytes, int] = {}
     for line in text.splitlines():
-        name, _, value = line.partition(":")
+        name, _, value = line.partition(b":")
         with contextlib.suppress(ValueError):
             values[name.strip()] = int(value)
-    lost = values.get("overrun", 0) + values.get("dropped events", 0)
-    if lost > 0 and "CPU" in values:
-        found.overrun[values["CPU"]] = found.overrun.get(values["CPU"], 0) + lost
+    lost = values.get(b"overrun", 0) + values.get(b"dropped events", 0)
+    cpu = values.get(b"CPU", -1)
+    if lost > 0 and 0 <= cpu <= MAX_CPU:
+        found.overrun[cpu] = found.overrun.get(cpu, 0) + min(lost, 2_000_000_000)

@@ -83,6 +83,12 @@ class DatReader:
         """Return how many bytes of records have been read."""
         return sum(pages.read for pages in self._pages)
 
+    def unflagged(self) -> list[dict[str, int]]:
+        """Return what the statistics of CPUs say was lost where no page says so: before the first line, or anywhere."""
+        flagged = self._walk.streams[self._walk.streams[:, state.LOSSES] > 0, state.CPU].tolist()
+        overrun = sorted(self._layout.overrun.items())
+        return [{"cpu": cpu, "events": events, "line": 1} for cpu, events in overrun if cpu not in flagged]
+
     def rows(self) -> Iterator[Raw]:
         """Yield raw rows in order of time. The columns are used again for the next ones."""
         raw = new_raw(ROWS)

@@ -25,6 +25,7 @@ from fpstate.traces.dat.state import (
     IS_TICKS,
     LEAST,
     LENGTH,
+    LOSSES,
     LOST,
     NAME,
     NO_LOSS,
@@ -275,3 +276,4 @@ def note_loss(w: Walk, t: int, s: ScanState, raw: Raw, n: int) -> None:
     time = max(s.facts[scan.LATEST], 0)
     put(raw, n, Line(time, s.facts[scan.LINES], w.streams[t, CPU], -1, codes.LOST, 0, w.streams[t, LOST], 0, -1, -1))
     w.streams[t, LOST] = NO_LOSS
+    w.streams[t, LOSSES] += 1

@@ -14,11 +14,12 @@ DONE, FULL, NAMES_FULL, REFILL, ENDED, READY, BAD_PAGE, BAD_RECORD, BAD_TIME, BA
 """Why `merge` stopped, or how a stream went on; the last six are errors at the page of that stream."""
 
 PAGE_SIZE, START, FILLED, MORE, PAGE, PAGES, PLACE, END, TIME, SHOWN, STATE, LOST, CPU, BUFFER, DATA, LENGTH = range(16)
+LOSSES = 16
 """Columns of `Walk.streams`: its page size; where its window begins and ends in `bytes`; whether the file has more;
 where the page at hand begins, and how many pages were begun; where the next record begins, and the page's records end;
 the time of the record at hand as recorded, and as shown; READY when there is one; events lost before it (UNKNOWN_LOSS,
-or NO_LOSS); its CPU and buffer; where the record's data are, and their length."""
-STREAM_COLUMNS = 16
+or NO_LOSS); its CPU and buffer; where the record's data are, and their length; how often events were lost."""
+STREAM_COLUMNS = 17
 
 NO_LOSS, UNKNOWN_LOSS = -1, 0
 
@@ -61,13 +62,16 @@ class Walk(Struct):
 @inline
 def number(w: Walk, i: int, size: int, signed: bool) -> int:
     """Return the number of 1 to 8 bytes at `i`."""
+    b = w.bytes
     v = np.int64(0)
     if w.facts[BIG]:
         for k in range(size):
-            v = (v << 8) | np.int64(w.bytes[i + k])
+            v = (v << 8) | np.int64(b[i + k])
+    elif size == 4:
+        v = np.int64(b[i]) | np.int64(b[i + 1]) << 8 | np.int64(b[i + 2]) << 16 | np.int64(b[i + 3]) << 24
     else:
         for k in range(size - 1, -1, -1):
-            v = (v << 8) | np.int64(w.bytes[i + k])
+            v = (v << 8) | np.int64(b[i + k])
     if signed and size < 8 and v >> (8 * size - 1):
         v -= np.int64(1) << (8 * size)
     return int(v)
