@@ -153,7 +153,8 @@ class _Symbols:
         return self._known.setdefault(name, 0xFFFF800008000000 + 0x1000 * len(self._known))
 
     def text(self) -> bytes:
-        return "".join(f"{address:016x} T {name}\n" for name, address in self._known.items()).encode()
+        known = self._known | {"_end": 0xFFFF800009000000}
+        return "".join(f"{address:016x} T {name}\n" for name, address in known.items()).encode()
 
 
 def _located(at: int, *texts: str) -> tuple[list[int], bytes]:

@@ -57,6 +57,11 @@ class Cursor:
             raise self._short(what)
         return self._file.read(n)
 
+    def fill(self, view: memoryview, what: str) -> None:
+        """Fill `view` with the next bytes."""
+        if self._file.readinto(view) != len(view):  # type: ignore[attr-defined]
+            raise self._short(what)
+
     def number(self, n: int, what: str) -> int:
         """Return the next number, of `n` bytes."""
         return int.from_bytes(self.take(n, what), self.order)

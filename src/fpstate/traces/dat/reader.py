@@ -332,7 +332,7 @@ class _Pages:
             return self._fill_decompressed(view)
         n = min(len(view), self._end - self._at)
         self._cursor.seek(self._at, self._what)
-        view[:n] = self._cursor.take(n, self._what)
+        self._cursor.fill(view[:n], self._what)
         self._at += n
         self.read += n
         return n

@@ -146,7 +146,15 @@ def _is_other_line(b: Bytes, i: int, e: int, layout: int) -> int:
 
 @inline
 def _loss(b: Bytes, i: int, e: int) -> tuple[int, int]:
-    """Return (cpu, events) of `CPU:1 [LOST 12 EVENTS]` and its variants; cpu -1 when it is another line."""
+    """Return (cpu, events) of `CPU:1 [LOST 12 EVENTS]` and its variants; cpu -1 when it is another line.
+
+    Before it, a report of several buffers has the buffer's name and a colon, or spaces.
+    """
+    i = skip_spaces(b, i, e)
+    if not at(b, i, e, _CPU):
+        while i < e and b[i] != 58:
+            i += 1
+        i = skip_spaces(b, i + 1, e)
     if not at(b, i, e, _CPU) or (find(b, i, e, _LOST_UPPER) < 0 and find(b, i, e, _DROPPED) < 0):
         return -1, 0
     k = i + 3
