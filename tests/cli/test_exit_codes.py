@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from fpstate.cli import main as program
+from fpstate.traces.samples import sample_path
 
 
 def run(*arguments: str, code: str = "", memory: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
@@ -82,7 +87,25 @@ def test_the_codes_are_listed_where_commands_are() -> None:
         assert code in " ".join(done.stdout.replace("│", " ").split())
 
 
-def test_a_reader_that_has_gone_is_no_error() -> None:
-    script = f"{sys.executable} -m fpstate policies --json | head -c 1 >/dev/null; exit ${{PIPESTATUS[0]}}"
+@pytest.mark.parametrize("words", ["policies --json", "describe kneon.vhe"])
+def test_a_reader_that_has_gone_is_no_error(words: str) -> None:
+    script = f"{sys.executable} -m fpstate {words} | head -c 1 >/dev/null; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("number", "code", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "")])
+def test_a_signal_ends_it_and_nothing_is_left(number: int, code: int, said: str, tmp_path: Path) -> None:
+    """What was being written goes, and the exit code is that of the signal."""
+    source = tmp_path / "long.txt"
+    with gzip.open(sample_path("contended.vhe"), "rt") as lines:
+        source.write_text(lines.read() * 40)  # time runs backwards in it: the import would end in an error at last
+    words = [sys.executable, "-m", "fpstate", "import", str(source), "-o", str(tmp_path / "it.parquet")]
+    started = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob(".it.parquet.*")):
+        assert started.poll() is None, started.stderr
+        time.sleep(0.01)
+    started.send_signal(number)
+    _, errors = started.communicate()
+    assert (started.returncode, said in errors, "Traceback" in errors) == (code, True, False)
+    assert [path.name for path in tmp_path.iterdir()] == ["long.txt"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Annotated, NoReturn
@@ -14,6 +15,7 @@ from fpstate.cli import bugs, capture, check, compare, costs, describe, import_,
 from fpstate.errors import FpstateError
 
 GOOD, FINDING, BAD_INPUT, INCOMPLETE, OUR_FAULT, NO_MEMORY = 0, 1, 2, 3, 70, 71
+INTERRUPTED, TERMINATED = 130, 143  # as shells have it: 128 and the number of the signal
 
 app = typer.Typer(
     name="fpstate",
@@ -68,21 +70,27 @@ def main() -> None:
     """
     if sys.stdout is None:
         sys.exit(BAD_INPUT)  # nowhere to write to, not even about that
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # as an exception: what is half-written is removed
     try:
         app()
         sys.stdout.flush()
     except FpstateError as error:
         _give_up(BAD_INPUT, error, "input")
+    except SystemExit as done:  # the library of the command line has turned what happened into a code of its own
+        if isinstance(done.__context__, BrokenPipeError):
+            _reader_gone()
+        if done.code == INTERRUPTED:
+            _interrupted()
+        raise
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(GOOD)
+        _reader_gone()
     except OSError as error:
-        sys.stderr.write(f"fpstate: cannot write the output: {error.strerror}\n")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        what = f"'{error.filename}'" if error.filename else "the output"
+        sys.stderr.write(f"fpstate: cannot read or write {what}: {error.strerror or error}\n")
+        _silence()
         sys.exit(BAD_INPUT)
     except KeyboardInterrupt:
-        sys.stderr.write("fpstate: interrupted\n")
-        sys.exit(130)
+        _interrupted()
     except MemoryError:
         given = FpstateError("not enough memory", hint="narrow what is asked, or give the process more")
         _give_up(NO_MEMORY, given, "memory")
@@ -94,6 +102,23 @@ def main() -> None:
         _give_up(
             OUR_FAULT, FpstateError(f"an error of fpstate itself: {' '.join(what.split())}", hint=hint), "internal"
         )
+
+
+def _silence() -> None:
+    """Let what is still to be written go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _reader_gone() -> NoReturn:
+    """End well: whoever read the output has had enough of it."""
+    _silence()
+    sys.exit(GOOD)
+
+
+def _interrupted() -> NoReturn:
+    sys.stderr.write("fpstate: interrupted\n")
+    _silence()
+    sys.exit(INTERRUPTED)
 
 
 def _give_up(code: int, error: FpstateError, kind: str) -> NoReturn:
