@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet
 
-.PHONY: help demo test test-long lint damage mutants bench docs programs payload clean
+.PHONY: help demo test test-long lint damage fuzz mutants bench docs programs payload clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make lint   check style, formatting and types"
 	@echo "make damage a thousand damaged recordings of each kind: no correct policy may be blamed (15 minutes)"
 	@echo "make mutants a hundred random changes of the program: does a test fail for each? (hours; MUTANTS='--count 10 --seed 2')"
+	@echo "make fuzz   ten thousand damaged files of each kind: each is read or refused by one line (an hour)"
 	@echo "make bench  run all benchmarks in full (BENCH_FLAGS=--short for a quick look)"
 	@echo "make docs   rewrite the generated tables in the documents"
 	@echo "make programs  build the machine's programs; needs gcc-aarch64-linux-gnu"
@@ -46,6 +47,9 @@ lint: .venv/stamp-dev
 
 damage: .venv/stamp-dev
 	$(BIN)/python -m tests.damage
+
+fuzz: .venv/stamp-dev
+	$(BIN)/python -m tests.fuzz
 
 mutants: .venv/stamp-mutants
 	$(BIN)/python -m tests.mutants $(MUTANTS)

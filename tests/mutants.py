@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 SKIPPED_TESTS = ("tests/cli/test_docs.py", "tests/capture/test_real.py")
 """Tests of documents, and captures in an emulator, which take long."""
-MEANINGLESS = ("RemoveDecorator", "ExceptionReplacer", "AddNot_")
+MEANINGLESS = ("RemoveDecorator", "ExceptionReplacer")
 """Operators whose changes are mostly no program any more (an uncompiled function, an unheard-of exception)."""
 LIMIT_SECONDS = 1800
 Place = tuple[int, int]

@@ -1,13 +1,43 @@
-"""A small writer of trace.dat (version 6), so that reading one can be tested where nothing can be recorded."""
+"""A small writer of trace.dat, so that reading one can be tested where nothing can be recorded.
+
+It writes versions 6 and 7, compressed or not, in either byte order, with buffers, lost events, all kinds of time stamps
+and discarded records, from the lines of ftrace text that it knows.
+"""
 
 from __future__ import annotations
 
 import re
 import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import pyarrow as pa
 
 _PAGE = 4096
 _HEADER = 16
+_CHUNK = 2 * _PAGE
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a file is written."""
+
+    version: int = 6
+    compression: str = ""  # version 7: "", "zlib" or "zstd"
+    big: bool = False
+    stamps: str = "delta"  # "delta", "extend" (a time extend before each record) or "absolute"
+    discarded: bool = False  # a discarded record after each
+    options: tuple[tuple[int, bytes], ...] = ()
+    buffer_of: Callable[[str], str] = field(default=lambda line: "")  # the buffer that a line goes to, "" the first
+
+    @property
+    def order(self) -> str:
+        """Return the byte order as `struct` has it."""
+        return ">" if self.big else "<"
+
+
 _COMMON = """format:
 \tfield:unsigned short common_type;\toffset:0;\tsize:2;\tsigned:0;
 \tfield:unsigned char common_flags;\toffset:2;\tsize:1;\tsigned:0;
@@ -69,6 +99,34 @@ _FORMATS = {
     + 'print fmt: "TRAP: PC: 0x%016lx", REC->vcpu_pc\n',
     ("kvm", "kvm_userspace_exit", 106): _fields(("unsigned long", "reason", 8))
     + 'print fmt: "reason %lu", REC->reason\n',
+    ("sched", "sched_process_fork", 108): _fields(
+        ("__data_loc char[]", "parent_comm", 4),
+        ("int", "parent_pid", 4),
+        ("__data_loc char[]", "child_comm", 4),
+        ("int", "child_pid", 4),
+    )
+    + 'print fmt: "comm=%s pid=%d child_comm=%s child_pid=%d", __get_str(parent_comm), REC->parent_pid, '
+    "__get_str(child_comm), REC->child_pid\n",
+    ("sched", "sched_process_exec", 109): _fields(
+        ("__data_loc char[]", "filename", 4), ("int", "pid", 4), ("int", "old_pid", 4)
+    )
+    + 'print fmt: "filename=%s pid=%d old_pid=%d", __get_str(filename), REC->pid, REC->old_pid\n',
+    ("sched", "sched_process_exit", 110): _fields(("char", "comm[16]", 16), ("int", "pid", 4), ("int", "prio", 4))
+    + 'print fmt: "comm=%s pid=%d prio=%d", REC->comm, REC->pid, REC->prio\n',
+    ("signal", "signal_deliver", 111): _fields(
+        ("int", "sig", 4),
+        ("int", "errno", 4),
+        ("int", "code", 4),
+        ("int", "pad", 4),
+        ("unsigned long", "sa_handler", 8),
+        ("unsigned long", "sa_flags", 8),
+    )
+    + 'print fmt: "sig=%d errno=%d code=%d sa_handler=%lx sa_flags=%lx", REC->sig, REC->errno, REC->code, '
+    "REC->sa_handler, REC->sa_flags\n",
+    ("cpuhp", "cpuhp_enter", 112): _fields(
+        ("unsigned int", "cpu", 4), ("int", "target", 4), ("int", "idx", 4), ("int", "pad", 4), ("void *", "fun", 8)
+    )
+    + 'print fmt: "cpu: %04u target: %3d step: %3d (%ps)", REC->cpu, REC->target, REC->idx, REC->fun\n',
     ("kprobes", "hw_save", 107): _fields(("unsigned long", "__probe_ip", 8)) + 'print fmt: "(%lx)", REC->__probe_ip\n',
 }
 _FUNCTION = _fields(("unsigned long", "ip", 8), ("unsigned long", "parent_ip", 8)) + (
@@ -76,6 +134,13 @@ _FUNCTION = _fields(("unsigned long", "ip", 8), ("unsigned long", "parent_ip", 8
 )
 _LINE = re.compile(r" *(.+)-(\d+) +\[(\d+)\] (\S+) +(\d+)\.(\d+): (\w+)(?:: (.*)| <-(\w+))")
 _SWITCHED = re.compile(r"prev_comm=(.*) prev_pid=(\d+) .* prev_state=(\S+) ==> next_comm=(.*) next_pid=(\d+) ")
+
+
+_FORKED = re.compile(r"comm=(.*) pid=(\d+) child_comm=(.*) child_pid=(\d+)")
+_EXECUTED = re.compile(r"filename=(.*) pid=(\d+) old_pid=(\d+)")
+_HOTPLUG = re.compile(r"cpu: (\d+) target: +(\d+) step: +(\d+) \((\w+)\)")
+_SIGNAL = re.compile(r"sig=(\d+) errno=\d+ code=-?\d+ sa_handler=(\w+) sa_flags=(\w+)")
+_LOSS = re.compile(r"CPU:(\d+) \[LOST (\d+) EVENTS\]")
 
 
 class _Symbols:
@@ -88,110 +153,250 @@ class _Symbols:
         return self._known.setdefault(name, 0xFFFF800008000000 + 0x1000 * len(self._known))
 
     def text(self) -> bytes:
-        return "".join(f"{address:016x} T {name}\n" for name, address in self._known.items()).encode()
+        known = self._known | {"_end": 0xFFFF800009000000}
+        return "".join(f"{address:016x} T {name}\n" for name, address in known.items()).encode()
 
 
-def _payload(event: str, rest: str | None, caller: str | None, symbols: _Symbols) -> tuple[int, bytes] | None:
-    """Return (type, fields) of an event, or None for one the writer does not know."""
+def _located(at: int, *texts: str) -> tuple[list[int], bytes]:
+    """Return what __data_loc fields say of texts that stand from `at` on, and the texts."""
+    said, raw = [], b""
+    for text in texts:
+        said.append(at + len(raw) | (len(text) + 1) << 16)
+        raw += text.encode() + b"\0"
+    return said, raw + bytes(-len(raw) % 4)
+
+
+def _payload(event: str, rest: str | None, caller: str | None, symbols: _Symbols, o: str) -> tuple[int, bytes] | None:
+    """Return (type, fields) of an event, or None for one the writer does not know; the ip lies within its function."""
     if caller is not None:
-        return 1, struct.pack("<QQ", symbols.address(event), symbols.address(caller))
+        return 1, struct.pack(o + "QQ", symbols.address(event) + 4, symbols.address(caller) + 8)
     assert rest is not None
     if event == "sched_switch" and (m := _SWITCHED.match(rest)):
-        prev = struct.pack("<16siiq", m[1].encode(), int(m[2]), 120, _STATE_BITS[m[3]])
-        return 103, prev + struct.pack("<16sii", m[4].encode(), int(m[5]), 120)
+        prev = struct.pack(o + "16siiq", m[1].encode(), int(m[2]), 120, _STATE_BITS[m[3]])
+        return 103, prev + struct.pack(o + "16sii", m[4].encode(), int(m[5]), 120)
     if event == "sys_enter":
         number, args = re.match(r"NR (-?\d+) \((.*)\)", rest).groups()  # type: ignore[union-attr]
-        return 101, struct.pack("<q6Q", int(number), *(int(arg, 16) for arg in args.split(", ")))
+        return 101, struct.pack(o + "q6Q", int(number), *(int(arg, 16) for arg in args.split(", ")))
     if event == "sys_exit":
         number, _, value = rest.removeprefix("NR ").split()
-        return 102, struct.pack("<qq", int(number), int(value))
+        return 102, struct.pack(o + "qq", int(number), int(value))
+    if event == "sched_process_fork" and (m := _FORKED.match(rest)):
+        (one, two), texts = _located(24, m[1], m[3])
+        return 108, struct.pack(o + "IiIi", one, int(m[2]), two, int(m[4])) + texts
+    if event == "sched_process_exec" and (m := _EXECUTED.match(rest)):
+        (one,), texts = _located(20, m[1])
+        return 109, struct.pack(o + "Iii", one, int(m[2]), int(m[3])) + texts
+    if event == "sched_process_exit":
+        return 110, struct.pack(o + "16sii", b"gone", 1, 120)
+    if event == "signal_deliver" and (m := _SIGNAL.match(rest)):
+        return 111, struct.pack(o + "iiiiQQ", int(m[1]), 0, 0, 0, int(m[2], 16), int(m[3], 16))
+    if event == "cpuhp_enter" and (m := _HOTPLUG.match(rest)):
+        return 112, struct.pack(o + "IiiiQ", int(m[1]), int(m[2]), int(m[3]), 0, symbols.address(m[4]))
     number = {"kvm_entry": 104, "kvm_exit": 105, "kvm_userspace_exit": 106, "hw_save": 107}.get(event)
-    return (number, struct.pack("<Q", 1)) if number else None
+    return (number, struct.pack(o + "Q", 1)) if number else None
 
 
-def _record(line: re.Match[str], symbols: _Symbols) -> bytes | None:
-    payload = _payload(line[7], line[8], line[9], symbols)
+def _record(line: re.Match[str], symbols: _Symbols, o: str) -> bytes | None:
+    payload = _payload(line[7], line[8], line[9], symbols, o)
     if payload is None:
         return None
     flags = (
         (0x01 if line[4][0] in "dD" else 0) | (0x04 if line[4][1] == "N" else 0) | (0x10 if line[4][2] == "s" else 0)
     )
-    return struct.pack("<HBBi", payload[0], flags, 0, int(line[2])) + payload[1]
+    return struct.pack(o + "HBBi", payload[0], flags, 0, int(line[2])) + payload[1]
 
 
 class _Cpu:
-    """The ring buffer pages of one CPU."""
+    """The ring buffer pages of one CPU in one buffer."""
 
-    def __init__(self) -> None:
+    def __init__(self, form: Form) -> None:
         self.pages: list[bytes] = []
+        self.lost = 0
+        self._form = form
         self._data = b""
-        self._start = self._last = 0
+        self._start = self._last = self._missed = 0
 
     def add(self, time: int, record: bytes) -> None:
-        if not self._data or len(self._data) + len(record) + 12 > _PAGE - _HEADER or time - self._last >= 1 << 27:
+        form = self._form
+        if not self._data or self.lost or len(self._data) + len(record) + 32 > _PAGE - _HEADER:
             self.flush()
             self._start = self._last = time
-        self._data += struct.pack("<I", len(record) // 4 | (time - self._last) << 5) + record
+            self._missed, self.lost = self.lost, 0
+        delta = time - self._last
+        if form.stamps == "absolute":
+            self._data += self._head(31, time & (1 << 27) - 1) + struct.pack(form.order + "I", time >> 27)
+            delta = 0
+        elif form.stamps == "extend" or delta >= 1 << 27:
+            self._data += self._head(30, delta & (1 << 27) - 1) + struct.pack(form.order + "I", delta >> 27)
+            delta = 0
+        if len(record) // 4 > 28:
+            self._data += self._head(0, delta) + struct.pack(form.order + "I", len(record) + 4) + record
+        else:
+            self._data += self._head(len(record) // 4, delta) + record
         self._last = time
+        if form.discarded:
+            self._data += self._head(29, 1) + struct.pack(form.order + "I", 8) + b"gone"
+            self._last += 1
+
+    def _head(self, kind: int, delta: int) -> bytes:
+        return struct.pack(self._form.order + "I", kind << 27 | delta if self._form.big else kind | delta << 5)
 
     def flush(self) -> None:
         if self._data:
-            page = struct.pack("<QQ", self._start, len(self._data)) + self._data
-            self.pages.append(page.ljust(_PAGE, b"\0"))
+            self.pages.append(self._page(len(self._data), self._data))
         self._data = b""
 
-
-def _sized(text: str | bytes) -> bytes:
-    raw = text.encode() if isinstance(text, str) else text
-    return struct.pack("<Q", len(raw)) + raw
-
-
-def _event(name: str, number: int, text: str) -> bytes:
-    return _sized(f"name: {name}\nID: {number}\n{_COMMON}{text}")
+    def _page(self, used: int, data: bytes) -> bytes:
+        if self._missed:
+            used |= 1 << 31 | 1 << 30
+            data += struct.pack(self._form.order + "Q", self._missed)
+        return (struct.pack(self._form.order + "QQ", self._start, used) + data).ljust(_PAGE, b"\0")
 
 
-def _head(symbols: _Symbols, comms: dict[int, str], cpus: int) -> bytes:
-    raw = b"\x17\x08\x44tracing6\0" + bytes([0, 8]) + struct.pack("<I", _PAGE)
-    raw += b"header_page\0" + _sized(_HEADER_PAGE) + b"header_event\0" + _sized(_HEADER_EVENT)
-    raw += struct.pack("<I", 1) + _event("function", 1, _FUNCTION)
-    systems = sorted({system for system, _, _ in _FORMATS})
-    raw += struct.pack("<I", len(systems))
-    for system in systems:
-        events = [(name, number, text) for (s, name, number), text in _FORMATS.items() if s == system]
-        raw += system.encode() + b"\0" + struct.pack("<I", len(events)) + b"".join(_event(*event) for event in events)
-    kallsyms = symbols.text()
-    raw += struct.pack("<I", len(kallsyms)) + kallsyms + struct.pack("<I", 0)
-    raw += _sized("".join(f"{tid} {comm}\n" for tid, comm in comms.items()))
-    return raw + struct.pack("<I", cpus) + b"options  \0" + struct.pack("<H", 0) + b"flyrecord\0"
+class _File:
+    """The parts of a file, as bytes."""
 
+    def __init__(self, form: Form) -> None:
+        self.form = form
+        self.symbols = _Symbols()
+        self.comms: dict[int, str] = {}
+        self.buffers: dict[str, dict[int, _Cpu]] = {"": {}}
+        self.lost: dict[int, int] = {}
 
-def make_dat(text: str, path: Path) -> list[str]:
-    """Write the lines of ftrace text that the writer knows as a trace.dat; return them."""
-    symbols = _Symbols()
-    comms: dict[int, str] = {}
-    cpus: dict[int, _Cpu] = {}
-    kept = []
-    for raw in text.splitlines():
+    def take(self, raw: str) -> bool:
+        """Take in a line of text; return whether the writer knows it."""
+        if loss := _LOSS.match(raw):
+            self.lost[int(loss[1])] = int(loss[2])
+            return True
         line = _LINE.match(raw)
-        record = _record(line, symbols) if line else None
-        if line and record:
-            comms[int(line[2])] = line[1]
-            cpus.setdefault(int(line[3]), _Cpu()).add(int(line[5]) * 10**9 + int(line[6]) * 1000, record)
-            kept.append(raw)
-    for cpu in cpus.values():
-        cpu.flush()
-    _write(path, symbols, comms, [cpus[c].pages if c in cpus else [] for c in range(max(cpus) + 1)])
+        record = _record(line, self.symbols, self.form.order) if line else None
+        if line is None or record is None:
+            return False
+        self.comms[int(line[2])] = line[1]
+        cpus = self.buffers.setdefault(self.form.buffer_of(raw), {})
+        cpu = cpus.setdefault(int(line[3]), _Cpu(self.form))
+        cpu.lost = self.lost.pop(int(line[3]), 0)
+        cpu.add(int(line[5]) * 10**9 + int(line[6].ljust(9, "0")), record)
+        return True
+
+    def number(self, size: int, value: int) -> bytes:
+        return value.to_bytes(size, "big" if self.form.big else "little")
+
+    def sized(self, text: str | bytes, size: int = 8) -> bytes:
+        raw = text.encode() if isinstance(text, str) else text
+        return self.number(size, len(raw)) + raw
+
+    def headers(self) -> bytes:
+        return b"header_page\0" + self.sized(_HEADER_PAGE) + b"header_event\0" + self.sized(_HEADER_EVENT)
+
+    def _event(self, name: str, number: int, text: str) -> bytes:
+        return self.sized(f"name: {name}\nID: {number}\n{_COMMON}{text}")
+
+    def ftrace(self) -> bytes:
+        return self.number(4, 1) + self._event("function", 1, _FUNCTION)
+
+    def events(self) -> bytes:
+        systems = sorted({system for system, _, _ in _FORMATS})
+        raw = self.number(4, len(systems))
+        for system in systems:
+            events = [(name, number, text) for (s, name, number), text in _FORMATS.items() if s == system]
+            raw += system.encode() + b"\0" + self.number(4, len(events))
+            raw += b"".join(self._event(*event) for event in events)
+        return raw
+
+    def kallsyms(self) -> bytes:
+        return self.sized(self.symbols.text(), 4)
+
+    def cmdlines(self) -> bytes:
+        return self.sized("".join(f"{tid} {comm}\n" for tid, comm in self.comms.items()))
+
+    def cpus(self) -> int:
+        return 1 + max(cpu for cpus in self.buffers.values() for cpu in cpus)
+
+    def pages(self, name: str) -> list[bytes]:
+        cpus = self.buffers[name]
+        for cpu in cpus.values():
+            cpu.flush()
+        return [b"".join(cpus[c].pages) if c in cpus else b"" for c in range(self.cpus())]
+
+    def begin(self) -> bytes:
+        version = str(self.form.version).encode()
+        raw = b"\x17\x08\x44tracing" + version + b"\0" + bytes([self.form.big, 8]) + self.number(4, _PAGE)
+        compression = self.form.compression.encode() or b"none"
+        return raw + (compression + b"\0" + b"1\0" if self.form.version == 7 else b"")
+
+    def option(self, number: int, raw: bytes) -> bytes:
+        return self.number(2, number) + self.sized(raw, 4)
+
+    def version_6(self) -> bytes:
+        head = self.begin() + self.headers() + self.ftrace() + self.events() + self.kallsyms() + self.number(4, 0)
+        head += self.cmdlines() + self.number(4, self.cpus()) + b"options  \0"
+        head += b"".join(self.option(*option) for option in self.form.options)
+        more = [name for name in self.buffers if name]
+        length = len(head) + sum(14 + len(name) + 1 for name in more) + 2
+        table = 10 + 16 * self.cpus()
+        places = [length + table * (1 + i) for i in range(len(more))]
+        for name, place in zip(more, places, strict=True):
+            head += self.option(3, self.number(8, place) + name.encode() + b"\0")
+        head += self.number(2, 0)
+        at = _up(length + table * (1 + len(more)))
+        body = b""
+        for name in ("", *more):
+            head += b"flyrecord\0"
+            for raw in self.pages(name):
+                head += self.number(8, at + len(body)) + self.number(8, len(raw))
+                body += raw
+        return head.ljust(at, b"\0") + body
+
+    def packed(self, raw: bytes) -> bytes:
+        """Return a compressed piece with its two sizes."""
+        small = zlib.compress(raw) if self.form.compression == "zlib" else pa.compress(raw, "zstd", asbytes=True)
+        return self.number(4, len(small)) + self.number(4, len(raw)) + small
+
+    def section(self, number: int, raw: bytes) -> bytes:
+        raw = self.packed(raw) if self.form.compression and number not in (0, 3) else raw
+        flag = int(bool(self.form.compression) and number != 0)
+        return self.number(2, number) + self.number(2, flag) + self.number(4, 0) + self.sized(raw)
+
+    def version_7(self) -> bytes:
+        raw = self.begin()
+        first = len(raw)
+        raw += bytes(8)
+        options = b"".join(self.option(*option) for option in self.form.options)
+        parts = {16: self.headers(), 17: self.ftrace(), 18: self.events(), 19: self.kallsyms(), 21: self.cmdlines()}
+        for number, part in parts.items():
+            options += self.option(number, self.number(8, len(raw)))
+            raw += self.section(number, part)
+        for name in self.buffers:
+            option = self.number(8, len(raw)) + name.encode() + b"\0mono\0" + self.number(4, _PAGE)
+            raw = (raw + self.section(3, b"")).ljust(_up(len(raw) + 16), b"\0")
+            option += self.number(4, self.cpus())
+            for cpu, pages in enumerate(self.pages(name)):
+                stored = self.chunks(pages)
+                option += self.number(4, cpu) + self.number(8, len(raw)) + self.number(8, len(stored))
+                raw += stored
+            options += self.option(3, option)
+        at = len(raw)
+        raw += self.section(0, options + self.option(0, self.number(8, 0)))
+        return raw[:first] + self.number(8, at) + raw[first + 8 :]
+
+    def chunks(self, pages: bytes) -> bytes:
+        if not self.form.compression or not pages:
+            return pages
+        chunks = [self.packed(pages[i : i + _CHUNK]) for i in range(0, len(pages), _CHUNK)]
+        return self.number(4, len(chunks)) + b"".join(chunks)
+
+
+def _up(size: int) -> int:
+    return -(-size // _PAGE) * _PAGE
+
+
+PLAIN = Form()
+
+
+def make_dat(text: str, path: Path, form: Form = PLAIN) -> list[str]:
+    """Write the lines of ftrace text that the writer knows as a trace.dat; return them."""
+    file = _File(form)
+    kept = [raw for raw in text.splitlines() if file.take(raw)]
+    path.write_bytes(file.version_7() if form.version == 7 else file.version_6())
     return kept
-
-
-def _write(path: Path, symbols: _Symbols, comms: dict[int, str], pages: list[list[bytes]]) -> None:
-    head = _head(symbols, comms, len(pages))
-    place = -(-(len(head) + 16 * len(pages)) // _PAGE) * _PAGE
-    table = b""
-    for cpu in pages:
-        table += struct.pack("<QQ", place, len(cpu) * _PAGE)
-        place += len(cpu) * _PAGE
-    with path.open("wb") as file:
-        file.write((head + table).ljust(-(-(len(head) + len(table)) // _PAGE) * _PAGE, b"\0"))
-        for cpu in pages:
-            file.writelines(cpu)

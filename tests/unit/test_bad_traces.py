@@ -269,7 +269,7 @@ def test_x86_host_without_guests(tmp_path: Path) -> None:
 
 
 def test_damaged_trace_dat(tmp_path: Path) -> None:
-    """A trace.dat that trace-cmd cannot read, or no trace-cmd, is one error."""
+    """A trace.dat that cannot be read is one error."""
     refused(made(tmp_path, b"\x17\x08\x44tracing6\0" + b"x" * 100))
 
 

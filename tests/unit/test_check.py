@@ -35,7 +35,7 @@ def test_the_number_of_states_is_what_spin_finds(tasks: int, states: int) -> Non
     assert (result.verdict, result.states) == (HOLDS, states)
 
 
-@pytest.mark.parametrize("scope", [Scope(2, 2, 1), Scope(2, 3, 0), Scope(1, 2, 2)])
+@pytest.mark.parametrize("scope", [Scope(2, 1, 2), Scope(2, 3, 0), Scope(1, 2, 2)])
 def test_folding_finds_the_same_with_fewer_states(scope: Scope) -> None:
     """Folded worlds are at most the number of renamings fewer, and depth and verdict are the same."""
     folded, whole = (check(find_policy("linux-4.18"), scope, fold=fold) for fold in (True, False))

@@ -125,7 +125,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_is_not_a_profile(tmp_path: Path) -> None:
     """A path that cannot be read as a file is an error of the one shape, not a traceback."""
-    with pytest.raises(FpstateError, match="cannot read cost profile"):
+    with pytest.raises(FpstateError, match="is not a regular file"):
         load_profile(f"{tmp_path}/")
 
 
@@ -157,7 +157,7 @@ def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
         ("[operations.save]", "[operations.safe]", "unknown operation 'safe'.*did you mean 'save'"),
         ("clock_ghz", "clock_gz", "unknown key 'clock_gz'.*did you mean 'clock_ghz'"),
         ("high", "hihg", "unknown key 'hihg'.*did you mean 'high'"),
-        ("cycles = 10", "cycles = -1", "cycles is -1; expected a number, 0 or above"),
+        ("cycles = 10", "cycles = -1", "cycles is -1; expected a number from 0 to 1e.12"),
         ("cycles = 10", 'cycles = "ten"', "cycles is 'ten'; expected a number"),
         ("cycles = 10", "cycles = true", "cycles is True; expected a number"),
         ("cycles = 10", "cycles = nan", "cycles is nan; expected a number"),

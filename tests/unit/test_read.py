@@ -143,7 +143,7 @@ def test_perf_script_is_the_same(tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("trace-cmd") is None, reason="trace-cmd is not installed")
 @pytest.mark.parametrize("name", ["contended.vhe", "mmio-int.vhe"])
 def test_trace_dat_is_the_same(tmp_path: Path, name: str) -> None:
-    """A trace.dat read through trace-cmd gives the events of the same lines as text, flags and preemption included."""
+    """A trace.dat, and what trace-cmd reports of it, give the events of the same lines as text, preemption included."""
     dat, text, latency = tmp_path / "t.dat", tmp_path / "t.txt", tmp_path / "l.txt"
     text.write_text("\n".join(make_dat(text_of(name), dat)) + "\n")
     expected = read_trace(text)
@@ -171,12 +171,11 @@ def test_trace_cmd_report_forms(tmp_path: Path) -> None:
 
 
 def test_trace_dat_without_trace_cmd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A trace.dat where trace-cmd is missing is refused with what to do."""
+    """A trace.dat is read where trace-cmd is missing."""
     path = tmp_path / "t.dat"
-    path.write_bytes(b"\x17\x08\x44tracing6\0")
+    lines = make_dat(text_of("mmio-int.vhe"), path)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(FpstateError, match="install trace-cmd"):
-        read_trace(path)
+    assert read_trace(path).header.lines == len(lines) + 1
 
 
 def test_header_comments(tmp_path: Path) -> None:

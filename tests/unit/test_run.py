@@ -192,7 +192,7 @@ def test_a_trace_of_a_run_is_read_by_all_commands(laboratory: Laboratory, tmp_pa
 SVE_CORRECT = ("linux-4.18", "linux-5.2", "linux-5.13", "linux-6.2", "linux-6.8", "linux-6.14", "mark-foreign")
 
 
-@pytest.mark.parametrize("vector_length", [16, 48, 128, 256])
+@pytest.mark.parametrize("vector_length", [16, 256, *(pytest.param(n, marks=pytest.mark.long) for n in (48, 128))])
 def test_sve_programs_compute_the_same_under_correct_policies(vector_length: int) -> None:
     laboratory = Laboratory(2, vector_length=vector_length)
     sve = find_program("sve")

@@ -50,7 +50,7 @@ def command(
     from fpstate.cli.progress import compiling, portion
     from fpstate.traces.parquet import import_parquet
 
-    target = output or trace.with_name(trace.name + ".parquet")
+    target = output or trace.parent / f"{trace.name}.parquet"
     new = compiling("the importer")
     with portion(f"compiling {new}, and reading" if new else "reading") as progress:
         header = import_parquet(trace, target, progress=progress, allow_lost=not refuse_lost)

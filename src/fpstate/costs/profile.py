@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import tomllib
 from collections.abc import Iterable
@@ -21,6 +20,9 @@ _STATUSES = {
     "recollection": "recalled, not looked up",
     "assumed": "assumed, for lack of a published one",
 }
+
+MAX_BYTES = 1 << 20  # of a profile; the bundled ones have some 8 kB
+MOST = 1e12  # cycles of an operation
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,11 @@ def load_profile(name_or_path: str | Path) -> Profile:
 
 def _read(path: Path) -> dict[str, Any]:
     """Return the contents of a TOML file; errors name the file and, for bad syntax, the line."""
+    if path.exists() and not path.is_file():
+        raise FpstateError("is not a regular file", expected="a cost profile, a TOML file", where=str(path))
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise FpstateError("is too large", expected=f"a cost profile, under {MAX_BYTES:,} bytes", where=str(path))
         text = path.read_text(encoding="utf-8")
         return tomllib.loads(text)
     except OSError as error:
@@ -98,6 +104,9 @@ def _read(path: Path) -> dict[str, Any]:
         found = re.search(r"at line (\d+)", str(error))
         line = int(found[1]) if found else max(1, len(text.splitlines()))  # else it says "at end of document"
         raise FpstateError(f"not TOML: {error}", expected="a cost profile", where=f"{path}:{line}") from None
+    except (RecursionError, ValueError) as error:  # brackets within brackets; a number of thousands of digits
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error).split(";")[0]
+        raise FpstateError(f"not a cost profile: {why}", expected="a TOML file", where=str(path)) from None
 
 
 def _parse(data: dict[str, Any], where: str) -> Profile:
@@ -148,16 +157,23 @@ def _table(data: dict[str, Any], key: str, where: str) -> dict[str, Any]:
 def _text(data: dict[str, Any], key: str, where: str, *, optional: bool = False) -> str:
     value = data.get(key, "")
     if not isinstance(value, str):
-        raise FpstateError(f"{key} is {value!r}", expected="text in quotes", where=where)
+        raise FpstateError(f"{key} is {_short(value)}", expected="text in quotes", where=where)
     if not value.strip() and not optional:
         raise FpstateError(f"{key} is missing or empty", expected="some text", where=where)
     return value
 
 
+def _short(value: object) -> str:
+    """Return a value as text of at most some 40 characters."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
 def _number(data: dict[str, Any], key: str, where: str) -> float:
     value = data.get(key)
     if value is None:
-        raise FpstateError(f"{key} is missing", expected="a number, 0 or above", where=where)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise FpstateError(f"{key} is {value!r}", expected="a number, 0 or above", where=where)
+        raise FpstateError(f"{key} is missing", expected=f"a number from 0 to {MOST:g}", where=where)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 <= value <= MOST:  # no number at all is neither below nor above
+        raise FpstateError(f"{key} is {_short(value)}", expected=f"a number from 0 to {MOST:g}", where=where)
     return float(value)

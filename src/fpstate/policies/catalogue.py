@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import inspect
 import pkgutil
 import re
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +15,7 @@ import fpstate.policies.bugs
 from fpstate.errors import FpstateError, unknown_name
 from fpstate.policies.base import Policy, with_features
 from fpstate.policies.bugs.bug import Bug
+from fpstate.policies.own import own_policy
 
 
 def policies() -> dict[str, type[Policy]]:
@@ -61,7 +60,11 @@ def find_policy(name: str) -> type[Policy]:
     """
     path, colon, class_name = name.rpartition(":")
     if colon and path.endswith(".py"):
-        return _own(Path(path), class_name)
+        found = own_policy(Path(path), class_name)
+        if found.name in policies():
+            given = f"the policy '{class_name}' calls itself {found.name!r}"
+            raise FpstateError(given, expected="a name of its own, not one of the package's", where=path)
+        return found
     if name.endswith(".py"):
         classes = (
             re.findall(r"^class (\w+)\(", Path(name).read_text("utf-8", "replace"), re.M)
@@ -99,39 +102,3 @@ def _declared_in(module: ModuleType) -> list[type[Policy]]:
         for p in vars(module).values()
         if isinstance(p, type) and issubclass(p, Policy) and "name" in vars(p) and p.__module__ == module.__name__
     ]
-
-
-def _own(path: Path, class_name: str) -> type[Policy]:
-    module_name = f"fpstate_own_{path.stem}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if not path.is_file() or spec is None or spec.loader is None:
-        raise FpstateError(f"there is no file '{path}'", expected="FILE.py:CLASS")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        line = error.lineno if isinstance(error, SyntaxError) else _line_in(path, error)
-        what = f"{type(error).__name__}: {getattr(error, 'msg', error)}"
-        raise FpstateError(f"the file cannot be imported: {what}", where=f"{path}:{line}") from error
-    found = getattr(module, class_name, None)
-    if not (isinstance(found, type) and issubclass(found, Policy)):
-        known = [
-            n for n, p in vars(module).items() if isinstance(p, type) and issubclass(p, Policy) and p is not Policy
-        ]
-        raise unknown_name("policy class", class_name, known, where=str(path))
-    if "name" not in vars(found):
-        found.name = class_name
-    if not isinstance(found.name, str) or found.name in policies():
-        given = f"the policy '{class_name}' calls itself {found.name!r}"
-        raise FpstateError(given, expected="a name of its own, not one of the package's", where=str(path))
-    return found
-
-
-def _line_in(path: Path, error: BaseException) -> int:
-    line, tb = 1, error.__traceback__
-    while tb is not None:
-        if Path(tb.tb_frame.f_code.co_filename) == path:
-            line = tb.tb_lineno
-        tb = tb.tb_next
-    return line

@@ -8,16 +8,14 @@ on it and its decision is kept as a row; from then on the row serves every engin
 from __future__ import annotations
 
 import inspect
-import signal
-import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fpstate import users
 from fpstate.errors import FpstateError
 from fpstate.policies.base import Policy
 from fpstate.rows import session as session_module
@@ -65,25 +63,6 @@ class Read:
 
 Node = Read | tuple[Decision, bool]
 """Where a handler stands: it reads a field next, or it has decided (and may go on after a point)."""
-
-
-@contextmanager
-def _time_limit() -> Iterator[None]:
-    """Stop a handler that does not come to its end, where that can be done: on the main thread, with a timer."""
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
-        yield
-        return
-
-    def stop(*_: object) -> None:
-        raise Refused(f"has not ended after {HANDLER_SECONDS} seconds")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, HANDLER_SECONDS)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 FEATURE_BITS = {
@@ -228,7 +207,7 @@ class Rows:
         assert handler is not None
         session = Session(self.fields, event, views[0])
         try:
-            with _time_limit():
+            with users.users_code(HANDLER_SECONDS):
                 answer = handler(*session.entities.values())
                 if inspect.isgenerator(answer):
                     more = self._advance(session, answer, views)
@@ -256,11 +235,13 @@ class Rows:
     def _illegal(self, event: Event, handler: Callable[..., object], error: BaseException) -> FpstateError:
         code = inspect.unwrap(handler).__code__
         file, line = code.co_filename, code.co_firstlineno
-        here = (__file__, session_module.__file__, inspect.getfile(Policy))
+        here = (__file__, session_module.__file__, users.__file__, inspect.getfile(Policy))
         for frame in traceback.extract_tb(error.__traceback__):
             if frame.filename not in here:
                 file, line = frame.filename, frame.lineno or line
         handler_of = f"handler '{event.name.lower()}' of policy '{self.policy.name}'"
+        if isinstance(error, users.Stopped):
+            return FpstateError(f"{handler_of} {error}", where=f"{file}:{line}")
         if isinstance(error, Refused):
             hint = "a handler may use only what kernel code has in view"
             return FpstateError(f"{handler_of} {error}", where=f"{file}:{line}", hint=hint)

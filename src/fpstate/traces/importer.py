@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fpstate.errors import FpstateError
 from fpstate.traces import holes, notes
+from fpstate.traces.dat.reader import DatReader
 from fpstate.traces.events import known, path
 from fpstate.traces.events.contexts import Found, found_contexts, in_order, moved, not_happened
 from fpstate.traces.events.known import Known, Rows, new_known
@@ -20,7 +21,7 @@ from fpstate.traces.lines.names import SEEN, strings
 from fpstate.traces.lines.problems import bad_line
 from fpstate.traces.lines.scan import Raw, ScanState, cut, new_raw, new_scan_state
 from fpstate.traces.lines.sniff import Beginning, shorten, sniff
-from fpstate.traces.lines.source import DAT, Source, open_source
+from fpstate.traces.lines.source import DAT, Source, kind_of, open_source
 from fpstate.traces.trace import IF_SILENT, Header, Trace
 
 Progress = Callable[[int, int], None]
@@ -61,7 +62,6 @@ class Import:
         self._found: Found | None = None
         self._cut = False
         self._lost: list[dict[str, Any]] = []
-        self._is_dat = False
 
     def chunks(self) -> Iterator[Rows]:
         """Yield events in order; subjects and objects are numbers in the order contexts are met."""
@@ -76,13 +76,28 @@ class Import:
         yield from self._finished()
 
     def _raw(self) -> Iterator[Raw]:
-        with open_source(self.path) as source:
-            self._is_dat = source.kind == DAT
-            yield from self._scanned(source)
+        if kind_of(self.path) == DAT:
+            yield from self._decoded()
+        else:
+            with open_source(self.path) as source:
+                yield from self._scanned(source)
         if not self._scan.facts[scan.EVENTS]:
             raise FpstateError("holds no events", expected="at least one event line", where=str(self.path))
         if self._scan.facts[scan.TICKS] and self._scan.facts[scan.FRACTIONS]:
             raise FpstateError("mixes times in seconds and in ticks", expected="one clock", where=str(self.path))
+
+    def _decoded(self) -> Iterator[Raw]:
+        """Yield raw rows of a trace.dat. The columns are used again for the next ones."""
+        with DatReader(self.path) as reader:
+            for raw in reader.rows():
+                self._scan = reader.state
+                if self._begin is None:
+                    self._start(reader.beginning)
+                self._note_losses(raw)
+                yield raw
+                if self._progress:
+                    self._progress(reader.position(), reader.size)
+            self._add_losses(reader.unflagged())
 
     def _scanned(self, source: Source) -> Iterator[Raw]:
         """Yield raw rows of all chunks. The columns are used again for the next ones."""
@@ -96,7 +111,7 @@ class Import:
             have += got
             final = got < self._chunk
             if self._begin is None:
-                self._start(bytes(view[:have]))
+                self._start(sniff(self.path, bytes(view[:have])))
             at = 0
             while True:
                 at, n, status = self._step(buffer, at, have, final, raw)
@@ -109,9 +124,9 @@ class Import:
             if self._progress:
                 self._progress(source.position() or int(self._scan.facts[scan.LINES]), source.size)
 
-    def _start(self, chunk: bytes) -> None:
-        self._begin = sniff(self.path, chunk)
-        self._lost = list(self._begin.lost)
+    def _start(self, begin: Beginning) -> None:
+        self._begin = begin
+        self._lost = list(begin.lost)
         facts = self._known.facts
         facts[known.SYSCALLS] = self._begin.syscalls
         facts[known.MARKS] = self._begin.marks
@@ -128,8 +143,8 @@ class Import:
         elif status not in (scan.DONE, scan.FULL):
             line = buffer[at:have].tobytes().split(b"\n", 1)
             if not (final and len(line) == 1 and status in (scan.BAD_LINE, scan.BAD_CLOCK)):
-                form = "trace-cmd report" if self._is_dat else self._begin.format
-                raise bad_line(self.path, int(self._scan.facts[scan.LINES]) + 1, line[0], status, form)
+                number = int(self._scan.facts[scan.LINES]) + 1
+                raise bad_line(self.path, number, line[0], status, self._begin.format)
             self._cut = True
             return have, n, scan.DONE
         return at, n, status
@@ -150,6 +165,10 @@ class Import:
         for r in np.flatnonzero(raw.fields[:, scan.CODE] == codes.LOST).tolist():
             loss = {"cpu": int(raw.fields[r, scan.CPU]), "events": int(raw.fields[r, scan.A]), "line": int(raw.line[r])}
             self._lost.append(loss)
+        self._add_losses([])
+
+    def _add_losses(self, more: list[dict[str, int]]) -> None:
+        self._lost += more
         if self._lost and not self._allow_lost:
             first = self._lost[0]
             raise FpstateError(
@@ -207,7 +226,7 @@ class Import:
         facts = self._begin.facts
         return Header(
             source=str(self.path),
-            format="trace.dat" if self._is_dat else self._begin.format,
+            format=self._begin.format,
             kernel=facts.get("kernel", ""),
             mode=facts.get("mode", ""),
             clock=facts.get("clock", ""),

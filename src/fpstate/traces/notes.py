@@ -35,6 +35,7 @@ def unobserved(
     """
     sentences = (
         *_losses(lost, cut),
+        *found.said,
         *_clocks(scanned),
         *_switches(counts, scanned),
         *_users(counts, facts, scanned),

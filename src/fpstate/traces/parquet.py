@@ -9,7 +9,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fpstate.errors import FpstateError
+from fpstate.traces.checked import check_columns, check_contexts, check_header
 from fpstate.traces.events.contexts import Found
 from fpstate.traces.events.known import Rows
 from fpstate.traces.importer import Import, OutOfOrderError, Progress, as_trace
 from fpstate.traces.lines.source import PARQUET, kind_of
-from fpstate.traces.trace import IF_SILENT, Contexts, Header, Trace
+from fpstate.traces.trace import Contexts, Header, Trace
 
 SCHEMA_NAME = "fpstate.trace/2"
 _SCHEMA_KEY, _HEADER_KEY, _CONTEXTS_KEY = b"fpstate.schema", b"fpstate.header", b"fpstate.contexts"
@@ -84,8 +85,12 @@ def import_parquet(
 
 def _write(path: Path, chunks: Iterable[Rows], end: Callable[[], tuple[Found, Header]]) -> Header:
     """Write chunks to a temporary file beside `path`, then give it that name; `end` is called after the last one."""
-    if path.exists() and not path.is_file():
+    if not path.name or (path.exists() and not path.is_file()):
         raise FpstateError(f"'{path}' is not a regular file", expected="the name of a file to write")
+    if path.exists() and path.stat().st_size and kind_of(path) != PARQUET:
+        hint = "remove it first if it is not needed any more"
+        raise FpstateError(f"'{path}' is there and is no trace of ours", expected="another name", hint=hint)
+    path = path.resolve() if path.is_symlink() else path  # a link stays one, and what it names is written
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     except OSError as error:
@@ -104,7 +109,7 @@ def _write(path: Path, chunks: Iterable[Rows], end: Callable[[], tuple[Found, He
 
 
 def _write_rows(file: Any, chunks: Iterable[Rows], end: Callable[[], tuple[Found, Header]]) -> Header:
-    with pq.ParquetWriter(file, _SCHEMA, compression="zstd") as writer:
+    with pq.ParquetWriter(file, _SCHEMA, compression="zstd", write_page_checksum=True) as writer:
         for table in _grouped(chunks):
             writer.write_table(table, row_group_size=_ROWS_OF_GROUP)
         found, header = end()
@@ -157,18 +162,27 @@ def read_parquet(path: Path | str) -> Trace:
     path = Path(path)
     kind_of(path)
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             found, header = _read_metadata(path, file.schema_arrow, file.metadata.metadata or {})
+            check_contexts(str(path), found, header.cpus)
             rows = Rows(*(_column(file, name) for name in _SCHEMA.names))
-    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
+    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError, RecursionError) as error:
         why = str(error).split("\n")[0]
         raise FpstateError(f"is a damaged Parquet file: {why}", expected=_EXPECTED, where=str(path)) from None
-    _check(path, rows, len(found.contexts))
+    check_columns(str(path), rows, found, header.cpus)
     return as_trace(rows, found, header)
 
 
 def _column(file: pq.ParquetFile, name: str) -> Any:
-    return file.read(columns=[name]).column(0).to_numpy()
+    return _numbers(file.read(columns=[name]), name)
+
+
+def _numbers(table: pa.Table, name: str) -> Any:
+    """Return a column as an array. ValueError if it has gaps."""
+    column = table[name]
+    if column.null_count:
+        raise ValueError(f"column '{name}' has gaps")
+    return column.to_numpy()
 
 
 def _read_metadata(path: Path, schema: pa.Schema, metadata: dict[bytes, bytes]) -> tuple[Found, Header]:
@@ -179,17 +193,8 @@ def _read_metadata(path: Path, schema: pa.Schema, metadata: dict[bytes, bytes]) 
         raise FpstateError(
             f"holds a trace in form {version}", expected=SCHEMA_NAME, where=str(path), hint="import the recording again"
         )
-    known = {field.name for field in fields(Header)}
-    header = Header(**{key: value for key, value in json.loads(metadata[_HEADER_KEY]).items() if key in known})
+    header = Header(**check_header(str(path), json.loads(metadata[_HEADER_KEY])))
     blob = bytes.fromhex(metadata[_CONTEXTS_KEY].decode())
     table = pa.ipc.open_stream(blob).read_all().cast(_CONTEXTS)
-    kind, tid, owner, place = (table[name].to_numpy() for name in ("kind", "tid", "owner", "place"))
-    inside = table["inside"].to_numpy()
+    kind, tid, owner, place, inside = (_numbers(table, n) for n in ("kind", "tid", "owner", "place", "inside"))
     return Found(Contexts(kind, tid, owner, table["name"].to_pylist()), place, inside), header
-
-
-def _check(path: Path, rows: Rows, contexts: int) -> None:
-    """Raise FpstateError when rows refer to contexts that do not exist."""
-    for column, lowest in ((rows.subject, 0), (rows.object, IF_SILENT)):
-        if len(column) and not (int(column.min()) >= lowest and int(column.max()) < contexts):
-            raise FpstateError("is a damaged trace: events of unknown tasks", expected=_EXPECTED, where=str(path))

@@ -124,6 +124,15 @@ def add(names: Names, text: str) -> int:
     return int(intern(names, raw, 0, len(raw)))
 
 
+@bare
+def intern_all(names: Names, text: NDArray[np.uint8], ends: NDArray[np.int64], numbers: NDArray[np.int32]) -> None:
+    """Write the numbers of strings that stand one after the other in `text`. There has to be room for all."""
+    lo = ends[0] - ends[0]
+    for i in range(len(ends)):
+        numbers[i] = intern(names, text, lo, ends[i])
+        lo = ends[i]
+
+
 def strings(names: Names) -> list[str]:
     """Return all strings in the order of their numbers; bytes that are not UTF-8 are shown escaped."""
     n = int(names.size[0])

@@ -146,7 +146,15 @@ def _is_other_line(b: Bytes, i: int, e: int, layout: int) -> int:
 
 @inline
 def _loss(b: Bytes, i: int, e: int) -> tuple[int, int]:
-    """Return (cpu, events) of `CPU:1 [LOST 12 EVENTS]` and its variants; cpu -1 when it is another line."""
+    """Return (cpu, events) of `CPU:1 [LOST 12 EVENTS]` and its variants; cpu -1 when it is another line.
+
+    Before it, a report of several buffers has the buffer's name and a colon, or spaces.
+    """
+    i = skip_spaces(b, i, e)
+    if not at(b, i, e, _CPU):
+        while i < e and b[i] != 58:
+            i += 1
+        i = skip_spaces(b, i + 1, e)
     if not at(b, i, e, _CPU) or (find(b, i, e, _LOST_UPPER) < 0 and find(b, i, e, _DROPPED) < 0):
         return -1, 0
     k = i + 3
@@ -160,7 +168,8 @@ def _loss(b: Bytes, i: int, e: int) -> tuple[int, int]:
 
 
 @inline
-def _put(raw: Raw, n: int, line: Line) -> None:
+def put(raw: Raw, n: int, line: Line) -> None:
+    """Write row `n`."""
     raw.time[n] = line.time
     raw.line[n] = line.number
     raw.fields[n, CPU] = line.cpu
@@ -207,7 +216,7 @@ def _clock(s: ScanState, cpu: int, time: int) -> bool:
 
 
 @inline
-def _matters(code: int, a: int, b: int) -> bool:
+def matters(code: int, a: int, b: int) -> bool:
     """Return whether a line of a known event gives a row."""
     if code == codes.IGNORED or code == codes.FUNCTION:
         return False
@@ -231,7 +240,7 @@ def _not_event(b: Bytes, i: int, e: int, layout: int, s: ScanState, raw: Raw, n:
         return -BAD_CPU
     s.facts[HIGHEST_CPU] = max(s.facts[HIGHEST_CPU], cpu)
     time = max(int(s.facts[LATEST]), 0)
-    _put(raw, n, Line(time, int(s.facts[LINES]) + 1, cpu, -1, codes.LOST, 0, lost, 0, -1, -1))
+    put(raw, n, Line(time, int(s.facts[LINES]) + 1, cpu, -1, codes.LOST, 0, lost, 0, -1, -1))
     return 1
 
 
@@ -262,7 +271,7 @@ def _one_line(b: Bytes, i: int, e: int, layout: int, s: ScanState, raw: Raw, n: 
     s.facts[EVENTS] += 1
     s.facts[FLAGGED] += (h.flags & codes.HAS_FLAGS) != 0
     s.facts[TICKS if h.fraction < 0 else FRACTIONS] += 1
-    if not _matters(code, f.a, f.b):
+    if not matters(code, f.a, f.b):
         return 0
     if code == codes.CPUHP and f.a > s.facts[HIGHEST_CPU]:
         s.facts[HIGHEST_CPU] = f.a
@@ -270,7 +279,7 @@ def _one_line(b: Bytes, i: int, e: int, layout: int, s: ScanState, raw: Raw, n: 
         s.facts[SHORT_SWITCH] += 1
     comm = intern(s.comms, b, h.comm, h.comm_end)
     other = intern(s.comms, b, f.other, f.other_end) if f.other_end > f.other else -1
-    _put(raw, n, Line(h.time, int(s.facts[LINES]) + 1, h.cpu, h.tid, code, h.flags | f.flags, f.a, f.b, comm, other))
+    put(raw, n, Line(h.time, int(s.facts[LINES]) + 1, h.cpu, h.tid, code, h.flags | f.flags, f.a, f.b, comm, other))
     return 1
 
 

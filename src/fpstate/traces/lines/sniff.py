@@ -36,6 +36,7 @@ class Beginning:
     marks: bool = False  # fpsimd_preserve_current_state is recorded
     binds: bool = False  # fpsimd_bind_state_to_cpu would have been recorded
     x86: bool = False
+    said: list[str] = field(default_factory=list)  # sentences for the header
 
 
 def layout_of(line: bytes) -> int | None:

@@ -1,16 +1,13 @@
-"""Where the bytes of a trace come from: a plain, gzip or zstd file, or trace-cmd reading its own format."""
+"""Where the bytes of a trace come from: a plain, gzip or zstd file."""
 
 from __future__ import annotations
 
 import gzip
-import shutil
-import subprocess
-import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -80,12 +77,8 @@ def kind_of(path: Path) -> str:
 
 @contextmanager
 def open_source(path: Path) -> Iterator[Source]:
-    """Open a trace of any kind except Parquet for reading its text once."""
+    """Open a trace of text for reading it once."""
     kind = kind_of(path)
-    if kind == DAT:
-        with _trace_cmd(path) as source:
-            yield source
-        return
     with path.open("rb") as file:
         text: Any = file
         if kind == GZIP:
@@ -93,39 +86,3 @@ def open_source(path: Path) -> Iterator[Source]:
         elif kind == ZSTD:
             text = pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd")
         yield Source(path, kind, text, file)
-
-
-@contextmanager
-def _trace_cmd(path: Path) -> Iterator[Source]:
-    """Run `trace-cmd report` on a trace.dat: no plugins (they drop the + of a preempted R), full times, flags."""
-    program = shutil.which("trace-cmd")
-    if program is None:
-        raise FpstateError(
-            "is a trace.dat, and trace-cmd is not installed",
-            where=str(path),
-            hint="install trace-cmd, or import the output of `trace-cmd report -N -t -l`",
-        )
-    with tempfile.TemporaryFile() as messages:
-        command = [program, "report", "-N", "-t", "-l", "-i", str(path)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=messages) as process:  # noqa: S603
-            assert process.stdout is not None
-            try:
-                yield Source(path, DAT, _Report(path, process, process.stdout, messages), None)
-            finally:
-                process.kill()
-
-
-class _Report:
-    """The output of trace-cmd; an error when it failed."""
-
-    def __init__(self, path: Path, process: subprocess.Popen[bytes], text: IO[bytes], messages: IO[bytes]) -> None:
-        self._path, self._process, self._text, self._messages = path, process, text, messages
-
-    def readinto(self, buffer: Any, /) -> int:
-        n: int = self._text.readinto(buffer)  # type: ignore[attr-defined]
-        if n == 0 and self._process.wait() != 0:
-            self._messages.seek(0)
-            lines = self._messages.read(10_000).decode("utf-8", "replace").split("\n")
-            said = next((line.strip() for line in reversed(lines) if line.strip()), "no message")
-            raise FpstateError(f"trace-cmd cannot read it: {said}", expected="a trace.dat", where=str(self._path))
-        return n

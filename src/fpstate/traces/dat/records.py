@@ -1,0 +1,279 @@
+"""From a record of a trace.dat to a raw row, the same that `scan` makes of the record's line.
+
+Every field is checked against the record before it is read.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fpstate.jit import inline
+from fpstate.traces.dat.formats import AT_FROM_END, IN_PLACE, NUMBERS, TEXT
+from fpstate.traces.dat.state import (
+    BAD_FIELD,
+    BAD_RECORD,
+    BAD_TID,
+    BUFFER,
+    BUFFERS,
+    CODE,
+    CPU,
+    DATA,
+    DEAD,
+    FLAGS_AT,
+    IDLE_NAME,
+    IS_STEP,
+    IS_TICKS,
+    LEAST,
+    LENGTH,
+    LOSSES,
+    LOST,
+    NAME,
+    NO_LOSS,
+    PID_AT,
+    RESCHED,
+    SHOWN,
+    STATES,
+    SYMBOL_CODE,
+    SYMBOL_IS,
+    SYMBOL_SEEN,
+    TYPE_AT,
+    TYPE_SIZE,
+    UNKNOWN_SYMBOLS,
+    UNKNOWN_TYPES,
+    UNNAMED,
+    Walk,
+    number,
+)
+from fpstate.traces.lines import codes, scan
+from fpstate.traces.lines.fields import MIGRATION, NT_ARM_SVE, NT_PRFPREG, PTRACE, PTRACE_SETREGSET, Fields, at
+from fpstate.traces.lines.names import SEEN, intern
+from fpstate.traces.lines.scan import Line, Raw, ScanState, matters, put
+
+_IRQ = 0x08 | 0x10 | 0x40  # TRACE_FLAG_HARDIRQ, _SOFTIRQ, _NMI: include/linux/trace_events.h
+_MOST_NUMBER = 1_000_000_000  # of a system call
+_KVM_RUN = 0xAE80
+_COMM = 15  # a comm's greatest length
+
+
+@inline
+def _symbol(w: Walk, address: int) -> int:
+    """Return the number of the symbol that an address lies behind, or -1."""
+    lo, hi = np.int64(0), np.int64(len(w.addresses))
+    while lo < hi:
+        middle = (lo + hi) >> 1
+        if w.addresses[middle] <= address:
+            lo = middle + 1
+        else:
+            hi = middle
+    return int(lo - 1)
+
+
+@inline
+def _symbol_is(w: Walk, address: int) -> int:
+    symbol = _symbol(w, address)
+    return int(w.symbols[symbol, SYMBOL_IS]) if symbol >= 0 else 0
+
+
+@inline
+def _text(w: Walk, t: int, row: int) -> tuple[int, int]:
+    """Return where the text of the record at hand begins and ends; an end of -1 when it lies outside."""
+    data, length = w.streams[t, DATA], w.streams[t, LENGTH]
+    offset, size, where = w.places[row, TEXT], w.places[row, TEXT + 1], w.places[row, TEXT + 2]
+    if where != IN_PLACE:
+        said = number(w, data + offset, 4, False)
+        base = offset + 4 if where == AT_FROM_END else 0
+        offset, size = base + (said & 0xFFFF), said >> 16
+    if offset + size > length:
+        return 0, -1
+    end = data + offset
+    while end < data + offset + size and w.bytes[end]:
+        end += 1
+    return int(data + offset), int(end)
+
+
+@inline
+def _fits(w: Walk, t: int, row: int) -> bool:
+    """Return whether all fields that are read lie in the record at hand."""
+    length = w.streams[t, LENGTH]
+    for k in range(NUMBERS):
+        size = w.places[row, 3 * k + 1]
+        if size and w.places[row, 3 * k] + size > length:
+            return False
+    if w.kinds[row, CODE] == codes.SYS_ENTER and w.places[row, 3] + 3 * w.places[row, 4] > length:
+        return False
+    where = w.places[row, TEXT + 2]
+    return bool(w.places[row, TEXT] + (w.places[row, TEXT + 1] if where == IN_PLACE else 4) <= length)
+
+
+@inline
+def _value(w: Walk, t: int, row: int, k: int) -> int:
+    size = w.places[row, 3 * k + 1]
+    return number(w, w.streams[t, DATA] + w.places[row, 3 * k], size, w.places[row, 3 * k + 2] != 0)
+
+
+@inline
+def _bad() -> Fields:
+    return Fields(False, 0, 0, 0, 0, 0)
+
+
+@inline
+def _switch(w: Walk, t: int, row: int) -> Fields:
+    state = _value(w, t, row, 2)
+    flags = codes.DEAD if state & w.facts[DEAD] else 0 if state & w.facts[STATES] else codes.RUNNABLE
+    lo, hi = _text(w, t, row)
+    stopper = codes.STOPPER if at(w.bytes, lo, hi, MIGRATION) else 0
+    return Fields(hi >= 0, _value(w, t, row, 0), _value(w, t, row, 1), flags | stopper, lo, hi)
+
+
+@inline
+def _forked(w: Walk, t: int, row: int) -> Fields:
+    lo, hi = _text(w, t, row)
+    return Fields(hi >= 0, 0, _value(w, t, row, 0), 0, lo, hi)
+
+
+@inline
+def _executed(w: Walk, t: int, row: int) -> Fields:
+    lo, end = _text(w, t, row)
+    hi = end
+    while hi > lo and w.bytes[hi - 1] != 47:
+        hi -= 1
+    return Fields(end >= 0, 0, _value(w, t, row, 0), 0, hi, min(end, hi + _COMM))
+
+
+@inline
+def _system_call(w: Walk, t: int, row: int, enter: bool) -> Fields:
+    nr = _value(w, t, row, 0)
+    return Fields(abs(nr) <= _MOST_NUMBER, nr, _arguments(w, t, row, nr) if enter else 0, 0, 0, 0)
+
+
+@inline
+def _arguments(w: Walk, t: int, row: int, nr: int) -> int:
+    """Return what the arguments of a system call say: 1 for KVM_RUN, minus a thread whose FP registers are written."""
+    size = int(w.places[row, 4])
+    first = int(w.streams[t, DATA] + w.places[row, 3])
+    second = number(w, first + size, size, False)
+    if second == _KVM_RUN:
+        return 1
+    if nr != PTRACE or number(w, first, size, False) != PTRACE_SETREGSET:
+        return 0
+    regset = number(w, first + 2 * size, size, False)
+    fp = regset == NT_PRFPREG or regset == NT_ARM_SVE
+    return -second if fp and 0 < second <= codes.MAX_TID else 0
+
+
+@inline
+def _hotplug(w: Walk, t: int, row: int) -> Fields:
+    cpu, target, step = _value(w, t, row, 0), _value(w, t, row, 1), _value(w, t, row, 2)
+    what = _symbol_is(w, _value(w, t, row, 3)) - IS_STEP
+    happens = target > step if what == codes.STEP_BRINGUP else what > 0 and target < step
+    return Fields(0 <= cpu <= codes.MAX_CPU, cpu, what if happens else 0, 0, 0, 0)
+
+
+@inline
+def _fields(w: Walk, t: int, row: int, code: int) -> Fields:
+    """Return what the fields of the record at hand say, as `parse_fields` does for text; not ok when they cannot."""
+    if not _fits(w, t, row):
+        return _bad()
+    if code == codes.SWITCH:
+        return _switch(w, t, row)
+    if code == codes.SYS_ENTER or code == codes.SYS_EXIT:
+        return _system_call(w, t, row, code == codes.SYS_ENTER)
+    if code == codes.FORK:
+        return _forked(w, t, row)
+    if code == codes.EXEC:
+        return _executed(w, t, row)
+    if code == codes.CPUHP:
+        return _hotplug(w, t, row)
+    if code == codes.SIGNAL_DELIVER:
+        return Fields(True, 0 if 0 <= _value(w, t, row, 0) <= 1 else 1, 0, 0, 0, 0)
+    return Fields(True, 0, 0, 0, 0, 0)
+
+
+@inline
+def _function(w: Walk, t: int, row: int) -> tuple[int, int]:
+    """Count a line of the function tracer; return what it means, and which caller its second address is."""
+    symbol = _symbol(w, _value(w, t, row, 0)) if _fits(w, t, row) else -2
+    if symbol < 0:
+        w.facts[UNKNOWN_SYMBOLS] += 1
+        return (codes.IGNORED if symbol == -1 else -1), 0
+    w.symbols[symbol, SYMBOL_SEEN] += 1
+    code = int(w.symbols[symbol, SYMBOL_CODE])
+    if code != codes.PRESERVE and code != codes.FLUSH_TASK:
+        return code, 0
+    caller = _symbol_is(w, _value(w, t, row, 1))
+    return code, (caller if caller < IS_STEP else 0)
+
+
+@inline
+def _names_threads(code: int) -> bool:
+    return code == codes.SWITCH or code == codes.FORK or code == codes.EXEC
+
+
+@inline
+def _count(w: Walk, t: int, s: ScanState) -> None:
+    s.facts[scan.LINES] += 1
+    s.facts[scan.EVENTS] += 1
+    s.facts[scan.FLAGGED] += 1
+    s.facts[scan.TICKS if w.facts[IS_TICKS] else scan.FRACTIONS] += 1
+    s.facts[scan.LATEST] = w.streams[t, SHOWN]
+
+
+@inline
+def _write(w: Walk, t: int, s: ScanState, raw: Raw, n: int, code: int, f: Fields) -> None:
+    data = int(w.streams[t, DATA])
+    tid = number(w, data + int(w.facts[PID_AT]), 4, True)
+    said = int(w.bytes[data + w.facts[FLAGS_AT]])
+    flags = f.flags | codes.HAS_FLAGS | (codes.NEED_RESCHED if said & w.facts[RESCHED] else 0)
+    flags |= codes.INTERRUPT if said & _IRQ else 0
+    comm = int(w.facts[IDLE_NAME]) if tid == 0 else int(w.comms[tid]) if tid < len(w.comms) else -1
+    if comm < 0:
+        comm = int(w.facts[UNNAMED])
+        flags |= codes.UNNAMED
+    other = intern(s.comms, w.bytes, f.other, f.other_end) if f.other_end > f.other else -1
+    time, cpu = int(w.streams[t, SHOWN]), int(w.streams[t, CPU])
+    put(raw, n, Line(time, int(s.facts[scan.LINES]), cpu, tid, code, flags, f.a, f.b, comm, other))
+
+
+@inline
+def decode(w: Walk, t: int, s: ScanState, raw: Raw, n: int) -> int:
+    """Write the row of the record at hand; return the rows written (0 or 1), or minus an error."""
+    if w.streams[t, LENGTH] < w.facts[LEAST]:
+        return -BAD_RECORD
+    data = int(w.streams[t, DATA])
+    kind = number(w, data + int(w.facts[TYPE_AT]), int(w.facts[TYPE_SIZE]), False)
+    tid = number(w, data + int(w.facts[PID_AT]), 4, True)
+    row = int(w.kind_of[kind]) if 0 <= kind < len(w.kind_of) else -1
+    _count(w, t, s)
+    if not 0 <= tid <= codes.MAX_TID:
+        return -BAD_TID
+    if row < 0:
+        w.facts[UNKNOWN_TYPES] += 1
+        return 0
+    w.kinds[row, BUFFERS] |= np.int64(1) << w.streams[t, BUFFER]
+    code = int(w.kinds[row, CODE])
+    if code == codes.FUNCTION:
+        code, caller = _function(w, t, row)
+        f = Fields(code >= 0, caller, 0, 0, 0, 0)
+    else:
+        s.events.entries[w.kinds[row, NAME], SEEN] += 1
+        f = _fields(w, t, row, code)
+    if not f.ok:
+        return -BAD_FIELD
+    if _names_threads(code) and not (0 <= f.a <= codes.MAX_TID and 0 <= f.b <= codes.MAX_TID):
+        return -BAD_TID
+    if not matters(code, f.a, f.b):
+        return 0
+    if code == codes.CPUHP and f.a > s.facts[scan.HIGHEST_CPU]:
+        s.facts[scan.HIGHEST_CPU] = f.a
+    _write(w, t, s, raw, n, code, f)
+    return 1
+
+
+@inline
+def note_loss(w: Walk, t: int, s: ScanState, raw: Raw, n: int) -> None:
+    """Write the row of events lost before the stream's record at hand."""
+    s.facts[scan.LINES] += 1
+    time = max(s.facts[scan.LATEST], 0)
+    put(raw, n, Line(time, s.facts[scan.LINES], w.streams[t, CPU], -1, codes.LOST, 0, w.streams[t, LOST], 0, -1, -1))
+    w.streams[t, LOST] = NO_LOSS
+    w.streams[t, LOSSES] += 1

@@ -1,0 +1,61 @@
+"""Running code that a user wrote: for so long, its prints on stderr, and without ending this process.
+
+This is no sandbox: what such code does to files or over the network is not held back. It only must not be mistaken for
+an answer: a policy that ends the process would else leave the exit code of a good result.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import Any, Final, NoReturn
+
+ENDS: Final = tuple(name for name in dir(os) if name in ("_exit", "abort", "fork") or name.startswith("exec"))
+"""Functions of `os` that end this process, or go on in two."""
+
+
+class Stopped(Exception):
+    """A user's code took too long, or tried to end the process; the message says which, as what it did."""
+
+
+def _refuse(*_: Any, **__: Any) -> NoReturn:
+    raise Stopped("ends the process")
+
+
+@contextmanager
+def users_code(seconds: float) -> Iterator[None]:
+    """Run what is inside for at most so many seconds, where that can be done: on the main thread, with a timer.
+
+    Raise Stopped there if it takes longer, or if it ends the process by a function of `os`.
+    """
+    kept = {name: getattr(os, name) for name in ENDS}
+    for name in ENDS:
+        setattr(os, name, _refuse)
+    try:
+        with redirect_stdout(sys.stderr), _limit(seconds):
+            yield
+    finally:
+        for name, function in kept.items():
+            setattr(os, name, function)
+
+
+@contextmanager
+def _limit(seconds: float) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise Stopped(f"has not ended after {seconds:g} seconds")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
