@@ -18,7 +18,7 @@ PIPE_WIDTH = 80
 """Columns of what is written into a pipe or file, if COLUMNS does not say otherwise."""
 NARROWEST = 20
 COMFORTABLE = 12  # a column of text is not made narrower, unless all it holds is
-LONG_WORD = 32  # a longer one, an address, may be broken at any mark
+LONG_WORD = 24  # a longer one, an address, may be broken at some marks too, in a cell
 GAPS = (2, 1)  # blanks between columns: fewer if room is short
 
 
@@ -72,7 +72,7 @@ def _pieces(text: str, *, cell: bool) -> list[str]:
     pieces = re.split(at, text)
     if not cell or max(map(len, pieces)) <= LONG_WORD:
         return pieces
-    return [part for p in pieces for part in (re.split(r"(?<=[@._=-])", p) if len(p) > LONG_WORD else [p])]
+    return [part for p in pieces for part in (re.split(r"(?<=[@.=-])", p) if len(p) > LONG_WORD else [p])]
 
 
 @dataclass(frozen=True)
