@@ -39,7 +39,7 @@ if "NUMBA_CACHE_DIR" not in os.environ:
     numba.config.CACHE_DIR = str(_cache_folder())
 
 
-ENGINES = {"importer": ("scan.scan", 7), "replay": ("engine.replay_plain", 3), "checker": ("expand.work", 14)}
+ENGINES = {"importer": ("meaning.interpret", 7), "replay": ("engine.replay_plain", 3), "checker": ("expand.work", 14)}
 """What is compiled as one: the function that all of it is part of, and about how many seconds it takes on an idle core
 of a server of 2023."""
 
