@@ -40,7 +40,7 @@ if "NUMBA_CACHE_DIR" not in os.environ:
 
 
 ENGINES = {
-    "the importer": ("scan.scan", 7),
+    "the importer": ("meaning.interpret", 7),
     "the replay": ("engine.replay_plain", 3),
     "the search": ("expand.work", 14),
 }

@@ -99,11 +99,7 @@ def commands(recipe: Recipe | None, seconds: float) -> list[str]:
     lines += ["", "# With trace-cmd:"]
     functions = [f"-l {name}" for name in known.functions]
     record = f"trace-cmd record -C mono -b {BUFFER_KB} -p function"
-    lines += [
-        *_folded([record, *events, *functions, f"sleep {seconds:g}"]),
-        "trace-cmd report trace.dat > trace.txt",
-        "",
-    ]
+    lines += [*_folded([record, *events, *functions, f"sleep {seconds:g}"]), ""]
     lines += ["# Or with perf, which needs a probe for each function:"]
     lines += _folded(["for f in", *known.functions, "; do perf probe -q --add $f; done"])
     lines += _folded(["perf record -a -k CLOCK_MONOTONIC -m 4096", *events, "-e 'probe:*'", f"-- sleep {seconds:g}"])

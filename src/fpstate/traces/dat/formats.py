@@ -23,8 +23,10 @@ IN_PLACE, AT, AT_FROM_END = range(3)
 
 NUMBERS = 4
 TEXT = 3 * NUMBERS
-COLUMNS = TEXT + 3
-"""Columns of a row: for each number (offset, size, signed), size 0 for none; then (offset, size, where) of a text."""
+NEEDED = TEXT + 3
+COLUMNS = TEXT + 4
+"""Columns of a row: for each number (offset, size, signed), size 0 for none; then (offset, size, where) of a text;
+then the bytes that a record has to have for all these."""
 
 WANTED: dict[int, tuple[tuple[str, ...], str]] = {
     codes.SWITCH: (("prev_pid", "next_pid", "prev_state"), "next_comm"),
@@ -91,8 +93,10 @@ def row_of(path: Path, form: Format, code: int) -> list[int]:
     """Return the places of the fields that matter of an event with this code."""
     numbers, text = WANTED.get(code, ((), ""))
     row = [0] * COLUMNS
+    ends = [0]
     for i, name in enumerate(numbers):
         field = _wanted(path, form, name)
+        ends.append(field.offset + field.size)
         if name == "args":  # an array of six
             field = Field(field.kind, field.offset, field.size // 6, signed=False)
         if field.size not in (1, 2, 4, 8):
@@ -103,7 +107,9 @@ def row_of(path: Path, form: Format, code: int) -> list[int]:
         where = AT if "__data_loc" in field.kind else AT_FROM_END if "__rel_loc" in field.kind else IN_PLACE
         if where != IN_PLACE and field.size != 4:
             raise damaged(path, f"the field {text} of {form.name} has {field.size} bytes")
-        row[TEXT:] = field.offset, field.size, where
+        ends.append(field.offset + field.size)
+        row[TEXT:NEEDED] = field.offset, field.size, where
+    row[NEEDED] = max(ends)
     return row
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from fpstate.jit import inline
-from fpstate.traces.dat.formats import AT_FROM_END, IN_PLACE, NUMBERS, TEXT
+from fpstate.traces.dat.formats import AT_FROM_END, IN_PLACE, NEEDED, TEXT
 from fpstate.traces.dat.state import (
     BAD_FIELD,
     BAD_RECORD,
@@ -92,20 +92,6 @@ def _text(w: Walk, t: int, row: int) -> tuple[int, int]:
 
 
 @inline
-def _fits(w: Walk, t: int, row: int) -> bool:
-    """Return whether all fields that are read lie in the record at hand."""
-    length = w.streams[t, LENGTH]
-    for k in range(NUMBERS):
-        size = w.places[row, 3 * k + 1]
-        if size and w.places[row, 3 * k] + size > length:
-            return False
-    if w.kinds[row, CODE] == codes.SYS_ENTER and w.places[row, 3] + 3 * w.places[row, 4] > length:
-        return False
-    where = w.places[row, TEXT + 2]
-    return bool(w.places[row, TEXT] + (w.places[row, TEXT + 1] if where == IN_PLACE else 4) <= length)
-
-
-@inline
 def _value(w: Walk, t: int, row: int, k: int) -> int:
     size = w.places[row, 3 * k + 1]
     return number(w, w.streams[t, DATA] + w.places[row, 3 * k], size, w.places[row, 3 * k + 2] != 0)
@@ -172,7 +158,7 @@ def _hotplug(w: Walk, t: int, row: int) -> Fields:
 @inline
 def _fields(w: Walk, t: int, row: int, code: int) -> Fields:
     """Return what the fields of the record at hand say, as `parse_fields` does for text; not ok when they cannot."""
-    if not _fits(w, t, row):
+    if w.streams[t, LENGTH] < w.places[row, NEEDED]:
         return _bad()
     if code == codes.SWITCH:
         return _switch(w, t, row)
@@ -192,7 +178,7 @@ def _fields(w: Walk, t: int, row: int, code: int) -> Fields:
 @inline
 def _function(w: Walk, t: int, row: int) -> tuple[int, int]:
     """Count a line of the function tracer; return what it means, and which caller its second address is."""
-    symbol = _symbol(w, _value(w, t, row, 0)) if _fits(w, t, row) else -2
+    symbol = _symbol(w, _value(w, t, row, 0)) if w.streams[t, LENGTH] >= w.places[row, NEEDED] else -2
     if symbol < 0:
         w.facts[UNKNOWN_SYMBOLS] += 1
         return (codes.IGNORED if symbol == -1 else -1), 0
