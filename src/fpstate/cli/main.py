@@ -15,7 +15,7 @@ from fpstate.cli import bugs, capture, check, compare, costs, describe, import_,
 from fpstate.errors import FpstateError
 
 GOOD, FINDING, BAD_INPUT, INCOMPLETE, OUR_FAULT, NO_MEMORY = 0, 1, 2, 3, 70, 71
-INTERRUPTED, TERMINATED = 130, 143  # as shells have it: 128 and the number of the signal
+INTERRUPTED, READER_GONE, TERMINATED = 130, 141, 143  # as shells have it: 128 and the number of the signal
 
 app = typer.Typer(
     name="fpstate",
@@ -110,9 +110,9 @@ def _silence() -> None:
 
 
 def _reader_gone() -> NoReturn:
-    """End well: whoever read the output has had enough of it."""
+    """End quietly: whoever read the output has had enough of it. A verdict it did not get must not read as good."""
     _silence()
-    sys.exit(GOOD)
+    sys.exit(READER_GONE)
 
 
 def _interrupted() -> NoReturn:
