@@ -2,13 +2,11 @@
 
 All run on the same file in one run, each the best of three; compiled before. A file zstd has compressed, if trace-cmd
 can, is the same one.
-Run: python benchmarks/bench_dat.py [--lines N] [--json]
+Run: python benchmarks/bench_dat.py [--short] [--lines N] [--json]
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import platform
 import resource
 import shutil
@@ -23,7 +21,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from tests.unit.make_dat import make_dat
 
-from bench_import import best_of, write_text
+from bench_import import best_of, run, write_text
 from fpstate.traces.dat.reader import DatReader
 from fpstate.traces.importer import iter_events
 
@@ -90,18 +88,5 @@ def report(result: dict[str, Any]) -> None:
     print(f"peak memory {memory['after']:.0f} MB, of which {memory['before']:.0f} MB before the first record")
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--lines", type=int, default=1_000_000)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    result = measure(options.lines)
-    if options.json:
-        print(json.dumps(result, indent=2))
-    else:
-        report(result)
-
-
 if __name__ == "__main__":
-    main()
+    run(__doc__, measure, report, 1_000_000)

@@ -153,10 +153,15 @@ def report(result: dict[str, Any]) -> None:
     print(f"peak memory {memory['after_read_trace']:.0f} MB, of which {memory['before']:.0f} MB before the first line")
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--lines", type=int, default=1_500_000)
+def run(
+    about: str | None,
+    measure: Callable[[int], dict[str, Any]],
+    report: Callable[[dict[str, Any]], None],
+    lines: int,
+) -> None:
+    """Measure and print, as the command line says: with so many lines, or 300,000 for a quick look."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--lines", type=int, default=lines)
     parser.add_argument("--short", action="store_const", dest="lines", const=300_000, help="300,000 lines")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -168,4 +173,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, measure, report, 1_500_000)
