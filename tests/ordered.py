@@ -54,8 +54,6 @@ def walk(events: Ints, w: World, table: Table, bounds: order.Bounds, moves: Ints
             continue  # the trap has entered the kernel
         named = s if _NAMES_OTHER >> e & 1 else 0
         wanted = e << 12 | c << 8 | named
-        if e == order.EXIT and w.context[t, MODE] == order.KERNEL:
-            w.context[t, IN_SYSCALL] = 1  # a signal kills after an interrupt as well
         found = e == order.RUN_EXIT and w.context[t, MODE] == order.KERNEL  # PUT has done all
         for k in range(order.enabled_on(w, bounds, moves, 0, c)):
             found = found or moves[k] == wanted

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any, Final, NoReturn
 
-ENDS: Final = tuple(name for name in dir(os) if name in ("_exit", "abort", "fork") or name.startswith("exec"))
+ENDS: Final = {name: f for name, f in vars(os).items() if name in ("_exit", "abort", "fork") or name.startswith("exec")}
 """Functions of `os` that end this process, or go on in two."""
 
 
@@ -32,14 +32,13 @@ def users_code(seconds: float) -> Iterator[None]:
 
     Raise Stopped there if it takes longer, or if it ends the process by a function of `os`.
     """
-    kept = {name: getattr(os, name) for name in ENDS}
     for name in ENDS:
         setattr(os, name, _refuse)
     try:
         with redirect_stdout(sys.stderr), _limit(seconds):
             yield
     finally:
-        for name, function in kept.items():
+        for name, function in ENDS.items():
             setattr(os, name, function)
 
 

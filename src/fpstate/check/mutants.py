@@ -14,12 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from fpstate.check.lockstep import Comparison, compare_policies
-from fpstate.check.moves import with_bits
-from fpstate.check.parts import Parts
-from fpstate.check.run import rebuild, setting_for
-from fpstate.check.search import Found, Search
+from fpstate.check.run import rebuild, searches
+from fpstate.check.search import Found
 from fpstate.paths.properties import DEFAULT, bits_of, first_name
-from fpstate.paths.scope import Scope, build
+from fpstate.paths.scope import Scope
 from fpstate.policies.base import Policy
 from fpstate.rows.learn import Rows
 from fpstate.rows.session import OP_NAMES
@@ -57,30 +55,17 @@ WORK = {
     "interrupts": (N_IPI,),
 }
 """Kinds of operations, and where they are counted."""
-_BITS: int = 20  # of the number of a part, in all searches: so a state is the same words in each
+MAX_STATES = 5_000_000  # of a search
 
 
-class Ground:
-    """A scope that is searched again and again, with the rows of one policy, learned or changed."""
-
-    def __init__(self, rows: Rows, scope: Scope) -> None:
-        self.scope = scope
-        wanted = bits_of(DEFAULT)
-        self.settings = [with_bits(setting_for(scope, rows, wanted, fold=True, zeros=z), _BITS) for z in (False, True)]
-        self.parts: list[Parts | None] = [None, None]  # of all searches so far
-
-    def search(self, rows: Rows, max_states: int = 5_000_000) -> Found:
-        """Search the scope as `check` does: again where zeros are nobody's, if something was wrong where not."""
-        found = Found(False, 0, 0, 0, {})
-        for zeros in (False, True):
-            start = build(self.scope, rows, zeros=zeros)[1]
-            search = Search(rows, self.settings[zeros], start, cores=1, parts=self.parts[zeros])
-            found = search.run(max_states)
-            assert search.setting.bits == _BITS
-            self.parts[zeros] = search.parts
-            if not found.violation or rebuild(search, found, self.scope, bits_of(DEFAULT)):
-                break
-        return found
+def search(rows: Rows, scope: Scope) -> Found:
+    """Search a scope as `check` does."""
+    found = Found(False, 0, 0, 0, {})
+    for one in searches(rows, scope, bits_of(DEFAULT), fold=True, cores=1):
+        found = one.run(MAX_STATES)
+        if not found.violation or rebuild(one, found, scope, bits_of(DEFAULT)):
+            break
+    return found
 
 
 def mutations(rows: Rows, r: int) -> Iterator[tuple[str, Ints]]:
@@ -130,8 +115,7 @@ def try_mutants(policy: type[Policy], scopes: list[Scope], *, seed: int, count: 
     Each is searched for in all scopes; one that is not found is compared with the policy in the first.
     """
     rows = Rows(policy)
-    grounds = [Ground(rows, scope) for scope in scopes]
-    right = grounds[0].search(rows)
+    right = search(rows, scopes[0])
     assert right.complete
     assert right.violation is None
     every = [(r, what, changed) for r in _in_order(rows) for what, changed in mutations(rows, r)]
@@ -139,7 +123,7 @@ def try_mutants(policy: type[Policy], scopes: list[Scope], *, seed: int, count: 
     tried = []
     for r, what, changed in (every[i] for i in sorted(chosen.tolist())):
         event = Event(rows.names[r][0]).name.lower()
-        tried.append(Mutant(r, f"{event}: {what}", *_fate(rows, _mutated(rows, r, changed), grounds)))
+        tried.append(Mutant(r, f"{event}: {what}", *_fate(rows, _mutated(rows, r, changed), scopes)))
     return tried
 
 
@@ -157,13 +141,13 @@ def _mutated(rows: Rows, r: int, changed: Ints) -> Rows:
     return other
 
 
-def _fate(rows: Rows, mutated: Rows, grounds: list[Ground]) -> tuple[str, str]:
+def _fate(rows: Rows, mutated: Rows, scopes: list[Scope]) -> tuple[str, str]:
     """Return what comes of a mutant, and the reason."""
-    searches = (ground.search(mutated) for ground in grounds)
-    violated = next((found.violation for found in searches if found.violation), None)
+    results = (search(mutated, scope) for scope in scopes)
+    violated = next((found.violation for found in results if found.violation), None)
     if violated:
         return FOUND, first_name(violated[2])
-    compared = compare_policies(rows, mutated, grounds[0].scope)
+    compared = compare_policies(rows, mutated, scopes[0])
     if compared.apart or not compared.complete:
         return OPEN, "other events may follow" if compared.apart else "too many pairs of worlds"
     same = not compared.operations and not compared.traps

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
@@ -69,13 +69,8 @@ def check(
 
     `fold`: treat worlds that differ only in the names of CPUs, tasks and vCPUs as one.
     """
-    wanted = bits_of(properties)
-    rows = Rows(policy, interruptible=True)
-    seconds = 0.0
-    for zeros in (False, True):
-        if not zeros and (CLEAR in operations_of(policy) or scope.boot == "initial"):  # type: ignore[arg-type]
-            continue  # there are zeros from the start, or made by the policy: whose they are is likely to matter
-        search = search_for(rows, scope, wanted, fold=fold, cores=cores, zeros=zeros)
+    rows, wanted, seconds = Rows(policy, interruptible=True), bits_of(properties), 0.0
+    for search in searches(rows, scope, wanted, fold=fold, cores=cores):
         _refuse_without_flags(search.setting, policy)
         search.compile()
         began = time.perf_counter()
@@ -135,6 +130,14 @@ def _towards(walker: Walker, wanted: Callable[[World, int, int], bool]) -> int:
             walker.go(move, after)
             return choice
     raise AssertionError("a path cannot be walked again; this is a bug of ours")
+
+
+def searches(rows: Rows, scope: Scope, wanted: int, *, fold: bool, cores: int) -> Iterator[Search]:
+    """Yield the searches that decide about a policy, not begun: with zeros that are somebody's, then with nobody's."""
+    for zeros in (False, True):
+        if not zeros and (CLEAR in operations_of(rows.policy) or scope.boot == "initial"):  # type: ignore[arg-type]
+            continue  # there are zeros from the start, or made by the policy: whose they are is likely to matter
+        yield search_for(rows, scope, wanted, fold=fold, cores=cores, zeros=zeros)
 
 
 def search_for(rows: Rows, scope: Scope, wanted: int, *, fold: bool, cores: int, zeros: bool) -> Search:

@@ -124,10 +124,10 @@ class TooManyParts(Exception):
 class Search:
     """One breadth-first search. `run` does it all."""
 
-    def __init__(self, rows: Rows, setting: Setting, world: World, *, cores: int, parts: Parts | None = None) -> None:
-        """Begin at `world`. With the `parts` of another search of the same layout, these keep their numbers."""
+    def __init__(self, rows: Rows, setting: Setting, world: World, *, cores: int) -> None:
+        """Begin at `world`."""
         self.rows, self.setting, self.first = rows, setting, world
-        self.parts = parts or new_parts(setting.layout)
+        self.parts = new_parts(setting.layout)
         self.cores = cores
         self.shards: list[Shard] = []
         self.depth = 0

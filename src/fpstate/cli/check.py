@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fpstate.cli import complete
-from fpstate.cli.options import chosen, one_policy, refuse, takes, words
+from fpstate.cli.options import Named, chosen, one_policy, refuse, takes, words
 
 if TYPE_CHECKING:
     from fpstate.check.run import Result
@@ -36,12 +36,7 @@ class Given:
             show_default=False,
         ),
     ] = None
-    named: Annotated[
-        str | None,
-        typer.Option(
-            "--policy", "-p", metavar="POLICY", help="The same, as in other commands.", autocompletion=complete.policies
-        ),
-    ] = None
+    named: Named = None
     cpus: Annotated[
         int | None,
         typer.Option(metavar="N", help="CPUs. [default: 2; with more registers than FPSIMD 1]", show_default=False),
@@ -138,9 +133,9 @@ def _refuse_combinations(given: Given) -> None:
 def default_scope(name: str, policy: type[Policy]) -> Scope:
     """Return the scope of a policy if nothing is said of it: of a bug by its id, the one where its fault shows."""
     from fpstate.paths.scope import Scope, policy_scope
-    from fpstate.policies.catalogue import find_bug, policies
+    from fpstate.policies.catalogue import find_bug
 
-    bug = None if name in policies() else find_bug(name)
+    bug = find_bug(name)
     return Scope(bug.cpus, bug.tasks, bug.vcpus, bug.kthreads, bug.events) if bug else policy_scope(policy)
 
 

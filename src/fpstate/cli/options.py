@@ -9,14 +9,25 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
+import typer
+
+from fpstate.cli import complete
 from fpstate.errors import FpstateError
 
 if TYPE_CHECKING:
     from fpstate.policies.base import Policy
 
 Given = TypeVar("Given")
+
+Named = Annotated[
+    str | None,
+    typer.Option(
+        "--policy", "-p", metavar="POLICY", help="The same, as in other commands.", autocompletion=complete.policies
+    ),
+]
+"""The one policy of a command that takes it as an argument too."""
 
 
 def takes(options: type[Given]) -> Callable[[Callable[[Given], None]], Callable[..., None]]:

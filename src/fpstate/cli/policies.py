@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fpstate.cli import complete
-from fpstate.cli.options import chosen, one_policy
+from fpstate.cli.options import Named, chosen, one_policy
 
 
 def command(
@@ -20,12 +20,7 @@ def command(
             show_default=False,
         ),
     ] = None,
-    policy: Annotated[
-        str | None,
-        typer.Option(
-            "--policy", "-p", metavar="POLICY", help="The same, as in other commands.", autocompletion=complete.policies
-        ),
-    ] = None,
+    policy: Named = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON (schema fpstate.policies/1).")] = False,
 ) -> None:
     """List the policies, or print one as a decision table: what it does at each event, by what it can see.

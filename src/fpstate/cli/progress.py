@@ -7,6 +7,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 
 def shown() -> bool:
@@ -15,48 +19,40 @@ def shown() -> bool:
 
 
 @contextmanager
+def _line(what: str, total: int | None, *columns: str) -> Iterator[tuple[Progress, TaskID] | None]:
+    """Show one line of these columns of rich, and the time last; None where nothing is shown."""
+    if not shown():
+        yield None
+        return
+    from rich import progress as rich
+    from rich.console import Console
+
+    text = rich.TextColumn("{task.description}", markup=False)
+    every = [text if name == "TextColumn" else getattr(rich, name)() for name in columns]
+    console = Console(stderr=True)
+    with rich.Progress(*every, rich.TimeElapsedColumn(), console=console, transient=True) as progress:
+        yield progress, progress.add_task(what, total=total)
+
+
+@contextmanager
 def steps(what: str, total: int) -> Iterator[Callable[[], None]]:
     """Show how many of `total` steps are done; yields what to call after each."""
-    if not shown():
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda: progress.advance(task)
+    with _line(what, total, "TextColumn", "BarColumn", "MofNCompleteColumn") as line:
+        yield (lambda: line[0].advance(line[1])) if line else lambda: None
 
 
 @contextmanager
 def stage(what: str) -> Iterator[Callable[[str], None]]:
     """Show what is being done and for how long; yields what to call with the next stage."""
-    if not shown():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda text: progress.reset(task, description=text)
+    with _line(what, None, "SpinnerColumn", "TextColumn") as line:
+        yield (lambda text: line[0].reset(line[1], description=text)) if line else lambda _: None
 
 
 @contextmanager
 def portion(what: str) -> Iterator[Callable[[int, int], None] | None]:
     """Show how much of a whole is done; yields what to call with both, or None where nothing is shown."""
-    if not shown():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(task, completed=min(done, total), total=total)
+    with _line(what, None, "TextColumn", "BarColumn", "TaskProgressColumn") as line:
+        yield (lambda done, total: line[0].update(line[1], completed=min(done, total), total=total)) if line else None
 
 
 @contextmanager

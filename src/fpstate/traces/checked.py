@@ -22,7 +22,7 @@ from fpstate.world.events import PARTICIPANTS, Event, Truth
 MAX_CPUS: Final = 8192
 """More than any Linux can be built for (NR_CPUS of x86's MAXSMP)."""
 _CHUNK: Final = 1 << 20  # rows looked at together
-_EXPECTED: Final = "a .parquet that `fpstate import` wrote"
+EXPECTED: Final = "a .parquet that `fpstate import` wrote"
 _THREADS: Final = 1 << Kind.IDLE | 1 << Kind.KTHREAD | 1 << Kind.USER
 _VCPUS: Final = 1 << Kind.VCPU
 _NOBODY: Final = 4  # codes of an `object` that is no context; up to 3 they are kinds
@@ -63,7 +63,7 @@ def check_columns(where: str, rows: Rows, found: Found, cpus: int) -> None:
             if bad.any():
                 i = int(np.argmax(bad))
                 given = f"is a damaged trace: '{name}' of row {start + i} is {getattr(part, name)[i]}"
-                raise FpstateError(given, expected=f"{expected}, as in {_EXPECTED}", where=where)
+                raise FpstateError(given, expected=f"{expected}, as in {EXPECTED}", where=where)
 
         refuse("event", _OBJECTS[part.event] == 0, "the number of an event")
         refuse("cpu", part.cpu >= cpus, f"a CPU below {cpus}")
@@ -96,7 +96,7 @@ def check_contexts(where: str, found: Found, cpus: int) -> None:
 
     def refuse(bad: bool, what: str) -> None:
         if bad:
-            raise FpstateError(f"is a damaged trace: {what}", expected=_EXPECTED, where=where)
+            raise FpstateError(f"is a damaged trace: {what}", expected=EXPECTED, where=where)
 
     refuse(not all(isinstance(name, str) for name in c.name), "a context has no name")
     refuse(bool((c.kind > Kind.VCPU).any()), "a context is of no known kind")
@@ -150,12 +150,12 @@ _HEADER: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
 def check_header(where: str, header: object) -> dict[str, Any]:
     """Return the known entries of a header read from a file; raise FpstateError for one that is not what it must be."""
     if not isinstance(header, dict):
-        raise FpstateError("is a damaged trace: its header is no table", expected=_EXPECTED, where=where)
+        raise FpstateError("is a damaged trace: its header is no table", expected=EXPECTED, where=where)
     for name in ("source", "format"):
         if name not in header:
-            raise FpstateError(f"is a damaged trace: its header has no '{name}'", expected=_EXPECTED, where=where)
+            raise FpstateError(f"is a damaged trace: its header has no '{name}'", expected=EXPECTED, where=where)
     for name, (fits, called) in _HEADER.items():
         if name in header and not fits(header[name]):
             given = f"is a damaged trace: '{name}' of its header is not {called}"
-            raise FpstateError(given, expected=_EXPECTED, where=where)
+            raise FpstateError(given, expected=EXPECTED, where=where)
     return {name: header[name] for name in _HEADER if name in header}

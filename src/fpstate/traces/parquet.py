@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fpstate.errors import FpstateError
-from fpstate.traces.checked import check_columns, check_contexts, check_header
+from fpstate.traces.checked import EXPECTED, check_columns, check_contexts, check_header
 from fpstate.traces.events.contexts import Found
 from fpstate.traces.events.known import Rows
 from fpstate.traces.importer import Import, OutOfOrderError, Progress, as_trace
@@ -48,7 +48,6 @@ _CONTEXTS = pa.schema(
     ]
 )
 _ROWS_OF_GROUP = 1 << 20
-_EXPECTED = "a .parquet that `fpstate import` wrote"
 
 
 def write_parquet(trace: Trace, path: Path | str) -> None:
@@ -168,7 +167,7 @@ def read_parquet(path: Path | str) -> Trace:
             rows = Rows(*(_column(file, name) for name in _SCHEMA.names))
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError, RecursionError) as error:
         why = str(error).split("\n")[0]
-        raise FpstateError(f"is a damaged Parquet file: {why}", expected=_EXPECTED, where=str(path)) from None
+        raise FpstateError(f"is a damaged Parquet file: {why}", expected=EXPECTED, where=str(path)) from None
     check_columns(str(path), rows, found, header.cpus)
     return as_trace(rows, found, header)
 
@@ -188,7 +187,7 @@ def _numbers(table: pa.Table, name: str) -> Any:
 def _read_metadata(path: Path, schema: pa.Schema, metadata: dict[bytes, bytes]) -> tuple[Found, Header]:
     version = metadata.get(_SCHEMA_KEY, b"").decode()
     if not version:
-        raise FpstateError("is a Parquet file that holds no trace", expected=_EXPECTED, where=str(path))
+        raise FpstateError("is a Parquet file that holds no trace", expected=EXPECTED, where=str(path))
     if version != SCHEMA_NAME or not schema.remove_metadata().equals(_SCHEMA):
         raise FpstateError(
             f"holds a trace in form {version}", expected=SCHEMA_NAME, where=str(path), hint="import the recording again"
