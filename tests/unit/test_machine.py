@@ -201,7 +201,7 @@ def test_an_unknown_program_is_named_with_the_nearest(tmp_path: Path) -> None:
 
 def test_without_unicorn_one_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "unicorn", None)
-    with pytest.raises(FpstateError, match=r"pip install 'fpstate\[run\]'"):
+    with pytest.raises(FpstateError, match=r"make demo, or pip install -e '\.\[run\]'"):
         Machine(1)
 
 
