@@ -21,6 +21,8 @@ from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import NativeLowering
 from numba.extending import register_jitable
 
+from fpstate.code_cache import CodeCache, tell_not_kept
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -120,10 +122,13 @@ _PART = _compiler(_PartLibrary, "part")
 
 
 def _compiled(function: F, **options: bool) -> F:
-    try:
-        return cast("F", numba.njit(cache=True, nogil=True, pipeline_class=_WHOLE, **options)(function))
-    except RuntimeError:  # no folder to keep the compiled code in
-        return cast("F", numba.njit(nogil=True, pipeline_class=_WHOLE, **options)(function))
+    dispatcher = numba.njit(nogil=True, pipeline_class=_WHOLE, **options)(function)
+    if not numba.config.DISABLE_JIT:
+        try:
+            dispatcher._cache = CodeCache(function)
+        except RuntimeError:
+            tell_not_kept(numba.config.CACHE_DIR, "it cannot be written to")
+    return cast("F", dispatcher)
 
 
 def jit(function: F) -> F:

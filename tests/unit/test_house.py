@@ -21,7 +21,7 @@ BELOW = {  # what each room may import beside itself, `errors`, `jit` and `struc
     "machine": {"world", "policies", "rows", "paths", "traces"},
     "lab": set(),
 }
-EVERYWHERE = {"errors", "jit", "structs", "users"}
+EVERYWHERE = {"code_cache", "errors", "jit", "structs", "users"}
 
 
 def modules() -> Iterator[tuple[str, ast.Module]]:
