@@ -1,8 +1,8 @@
 """Where compiled code is kept for the next run: never trusted when damaged, never needed.
 
 Numba's own cache reads what it finds: a damaged file raises an error of any kind, or is run. Here each file ends in the
-SHA-256 of the rest; one that does not is taken not to be there, and is written anew. Numba would also turn to the folder
-of the sources where the one it is given cannot be written to, and look at one source file only; here it does not.
+SHA-256 of the rest; one that does not is taken not to be there, and is written anew. Numba would also turn to the
+folder of the sources where the one it is given cannot be written to, and look at one source file only; here it does not.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _CheckedFile(IndexDataCacheFile):  # type: ignore[misc]
 
     def _load_index(self) -> dict[Any, str]:
         try:
-            stamp, names = pickle.loads(_checked(self._index_path))
+            stamp, names = pickle.loads(_checked(self._index_path))  # noqa: S301
         except OSError:
             return {}
         return dict(names) if stamp == (self._version, self._source_stamp) else {}
@@ -37,7 +37,7 @@ class _CheckedFile(IndexDataCacheFile):  # type: ignore[misc]
         self._write(self._index_path, ((self._version, self._source_stamp), overloads))
 
     def _load_data(self, name: str) -> Any:
-        return pickle.loads(_checked(self._data_path(name)))
+        return pickle.loads(_checked(self._data_path(name)))  # noqa: S301
 
     def _save_data(self, name: str, data: Any) -> None:
         self._write(self._data_path(name), data)

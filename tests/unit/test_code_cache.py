@@ -26,7 +26,8 @@ def twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     file = tmp_path / "sums.py"
     file.write_text("def twice(n):\n    return n + n\n")
     spec = importlib.util.spec_from_file_location("sums", file)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.twice
