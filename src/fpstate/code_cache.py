@@ -1,8 +1,8 @@
 """Where compiled code is kept for the next run: never trusted when damaged, never needed.
 
 Numba's own cache reads what it finds: a damaged file raises an error of any kind, or is run. Here each file ends in the
-SHA-256 of the rest; one that does not is taken not to be there, and is written anew. Numba would also turn to the
-folder of the sources where the one it is given cannot be written to, and look at one source file only; here it does not.
+SHA-256 of the rest; one that does not is taken not to be there, and is written anew. Where its folder cannot be written
+to, Numba would also turn to that of the sources, where it looks at one source file only; here it does not.
 """
 
 from __future__ import annotations
