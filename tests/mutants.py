@@ -97,7 +97,20 @@ def try_change(root: Path, change: Change, environment: dict[str, str]) -> tuple
     import cosmic_ray.plugins as plugins
     from cosmic_ray.mutating import use_mutation
 
-    words = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "2", "-p", "no:cacheprovider", "--no-header"]
+    words = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "-n",
+        "2",
+        "-p",
+        "no:cacheprovider",
+        "--no-header",
+        "-m",
+        "not long",
+    ]
     with use_mutation(change.file, plugins.get_operator(change.operator)(), change.occurrence):
         line = change.file.read_text().splitlines()[change.place[0] - 1].strip()
         try:
