@@ -1,0 +1,308 @@
+"""A processor that runs functions of a dumped kernel, and notes every access to memory; afterwards all is as before.
+
+Unicorn runs at EL1. A kernel that was dumped at EL2 (VHE) runs there too: its registers of EL2 are undefined at EL1,
+and what it reads and writes there is kept here by their encodings. Addresses are looked up in the kernel's own tables
+(Arm ARM, D8.3), and beyond its memory lies a piece of ours (`own`), at the place the linear map would have it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import struct
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from fpstate.errors import FpstateError
+from fpstate.lab.dump import RAM_AT, RAM_SIZE, Dump
+
+OWN_AT: Final = 0x80000000
+OWN_SIZE: Final = 1 << 20
+PAGE: Final = 0x3FF  # Unicorn's pages of arm64 are of 1 KiB
+FOUR_K: Final = 4096
+ADDRESS: Final = 0xFFFFFFFFF000
+LIMIT: Final = 100_000  # instructions; a path of this kind takes some hundred
+EL1H: Final = 5  # PSTATE: EL1 with its own stack pointer, interrupts not masked
+IRQS_OFF: Final = 1 << 7
+MASK: Final = (1 << 64) - 1
+CPACR_EL1: Final = "CPACR_EL1"
+BRK_WARN: Final = 0x800  # arch/arm64/include/asm/brk-imm.h: BUG_BRK_IMM
+
+RETURNED, STOPPED, OOPS, BUG = "returned", "stopped", "oops", "bug"
+
+
+def encoding(op0: int, op1: int, crn: int, crm: int, op2: int) -> int:
+    """Return bits 19 to 5 of MRS and MSR for a system register (Arm ARM, C5.2); the top bit of op0 is always set."""
+    return (op0 & 1) << 14 | op1 << 11 | crn << 7 | crm << 3 | op2
+
+
+EL2_REGISTERS: Final = {
+    "TPIDR_EL2": encoding(3, 4, 13, 0, 2), "HCR_EL2": encoding(3, 4, 1, 1, 0), "MDCR_EL2": encoding(3, 4, 1, 1, 1),
+    "CPTR_EL2": encoding(3, 4, 1, 1, 2), "HSTR_EL2": encoding(3, 4, 1, 1, 3), "VTCR_EL2": encoding(3, 4, 2, 1, 2),
+    "VTTBR_EL2": encoding(3, 4, 2, 1, 0), "SCTLR_EL2": encoding(3, 4, 1, 0, 0), "TCR_EL2": encoding(3, 4, 2, 0, 2),
+    "TTBR0_EL2": encoding(3, 4, 2, 0, 0), "TTBR1_EL2": encoding(3, 4, 2, 0, 1), "VBAR_EL2": encoding(3, 4, 12, 0, 0),
+    "CNTHCTL_EL2": encoding(3, 4, 14, 1, 0), "VMPIDR_EL2": encoding(3, 4, 0, 0, 5), "VPIDR_EL2": encoding(3, 4, 0, 0, 0),
+    "FPEXC32_EL2": encoding(3, 4, 5, 3, 0), "MAIR_EL2": encoding(3, 4, 10, 2, 0),
+}  # fmt: skip
+"""Registers of EL2 that begin as the dump has them; all others begin as zero."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """One access to memory: physical address, size in bytes (at most 8), value written, address of the instruction."""
+
+    write: bool
+    address: int
+    size: int
+    value: int
+    pc: int
+
+
+@dataclass
+class Ran:
+    """How a run ended (RETURNED, STOPPED at an address asked for, OOPS, BUG), where, and what it accessed, in order."""
+
+    end: str = RETURNED
+    pc: int = 0
+    accesses: list[Access] = field(default_factory=list)
+    warned: list[int] = field(default_factory=list)  # addresses of WARNs that it ran into
+    after: list[tuple[str, int]] = field(default_factory=list)  # (what was noted, number of accesses before it)
+
+
+class Processor:
+    """The processor. `own` is memory of ours; `linear` less a physical address gives the kernel's own address of it."""
+
+    def __init__(self, dump: Dump) -> None:
+        from unicorn import UC_ARCH_ARM64, UC_HOOK_CODE, UC_HOOK_INTR, UC_HOOK_MEM_READ, UC_HOOK_MEM_WRITE
+        from unicorn import UC_HOOK_TLB_FILL, UC_MODE_ARM, UC_PROT_ALL, Uc, UcError, arm64_const
+
+        self._r, self._error = arm64_const, UcError
+        with dump.ram.open("rb") as file:
+            self.ram = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        self.own = bytearray(OWN_SIZE)
+        self.where = dump.kernel.source
+        self.vhe = dump.registers.get("CPSR", 0) & 12 == 8
+        self._tables = dump.registers["TTBR1_EL2" if self.vhe else "TTBR1_EL1"] & ADDRESS
+        control = dump.registers["TCR_EL2" if self.vhe else "TCR_EL1"]
+        if control >> 30 & 3 != 2 or control >> 16 & 63 != 16:  # TG1, T1SZ
+            expected = "pages of 4 KiB and addresses of 48 bits"
+            raise FpstateError("the kernel has other pages or addresses", expected=expected, where=self.where)
+        self.current = dump.registers["SP_EL0"]
+        self.linear = self.current - self.physical(self.current)
+        self.base = self.linear + OWN_AT
+        names = {code: name for name, code in EL2_REGISTERS.items()}
+        self._first = {code: dump.registers.get(name, 0) for code, name in names.items()}
+        self.system: dict[int, int] = {}
+        self._ran = Ran()
+        self._undo: list[tuple[Any, int, bytes]] = []
+        self._stops: set[int] = set()
+        uc = Uc(UC_ARCH_ARM64, UC_MODE_ARM)
+        uc.ctl_set_cpu_model(arm64_const.UC_CPU_ARM64_MAX)
+        uc.ctl_set_tlb_mode(1)
+        for memory, at in ((self.ram, RAM_AT), (self.own, OWN_AT)):
+            place = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+            uc.mem_map_ptr(at, len(memory), UC_PROT_ALL, place)
+        uc.hook_add(UC_HOOK_TLB_FILL, self._fill)
+        uc.hook_add(UC_HOOK_INTR, self._exception)
+        uc.hook_add(UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE, self._access)
+        self._uc, self._code_hook = uc, UC_HOOK_CODE
+        self._write_access = 17  # UC_MEM_WRITE
+
+    # Memory.
+
+    def physical(self, address: int) -> int:
+        """Return the physical address of a kernel address; FpstateError if the kernel has none for it."""
+        found = self._walk(address & MASK)
+        if found is None:
+            raise FpstateError(f"the kernel has no memory at {address:#x}", expected="an address it maps", where=self.where)
+        return found
+
+    def _walk(self, address: int) -> int | None:
+        own = address - getattr(self, "base", 0)
+        if 0 <= own < OWN_SIZE and hasattr(self, "base"):
+            return OWN_AT + own
+        if address >> 48 != 0xFFFF:
+            return None
+        table = self._tables
+        for level in range(4):
+            shift = 39 - 9 * level
+            if not RAM_AT <= table < RAM_AT + RAM_SIZE:
+                return None
+            (entry,) = struct.unpack_from("<Q", self.ram, table - RAM_AT + 8 * (address >> shift & 511))
+            if not entry & 1:
+                return None
+            if level == 3 or not entry & 2:
+                inside = (1 << shift) - 1
+                return int(entry & ADDRESS & ~inside | address & inside)
+            table = entry & ADDRESS
+        return None
+
+    def place(self, physical: int) -> tuple[Any, int]:
+        """Return the memory that holds a physical address, and where in it."""
+        if 0 <= physical - OWN_AT < OWN_SIZE:
+            return self.own, physical - OWN_AT
+        if 0 <= physical - RAM_AT < RAM_SIZE:
+            return self.ram, physical - RAM_AT
+        raise FpstateError(f"there is no memory at {physical:#x}", expected="memory of the dump", where=self.where)
+
+    def read(self, address: int, size: int = 8) -> int:
+        """Return a little-endian number at a kernel address."""
+        memory, at = self.place(self.physical(address))
+        return int.from_bytes(memory[at : at + size], "little")
+
+    def write(self, address: int, value: int, size: int = 8) -> None:
+        """Write one; `restore` takes it back."""
+        self.write_bytes(address, (value & (1 << 8 * size) - 1).to_bytes(size, "little"))
+
+    def read_bytes(self, address: int, size: int) -> bytes:
+        """Return bytes at a kernel address; they lie within a page, or in `own`."""
+        memory, at = self.place(self.physical(address))
+        return bytes(memory[at : at + size])
+
+    def write_bytes(self, address: int, data: bytes) -> None:
+        """Write some; `restore` takes them back."""
+        memory, at = self.place(self.physical(address))
+        self._undo.append((memory, at, bytes(memory[at : at + len(data)])))
+        memory[at : at + len(data)] = data
+
+    def restore(self) -> None:
+        """Take back all that was written since the last `keep`, by the kernel or from here."""
+        for memory, at, before in reversed(self._undo):
+            memory[at : at + len(before)] = before
+        self._undo.clear()
+        self.system.clear()
+
+    def keep(self) -> None:
+        """Let what is written now be what `restore` goes back to."""
+        self._undo.clear()
+
+    # Registers.
+
+    def register(self, number: int) -> int:
+        """Return one of the registers x0 to x30."""
+        return int(self._uc.reg_read(self._x(number)))
+
+    def set_register(self, number: int, value: int) -> None:
+        """Set one of the registers x0 to x30."""
+        self._uc.reg_write(self._x(number), value)
+
+    def _x(self, number: int) -> int:
+        r = self._r
+        return int(r.UC_ARM64_REG_X0 + number if number < 29 else (r.UC_ARM64_REG_X29, r.UC_ARM64_REG_X30)[number - 29])
+
+    @property
+    def cpacr(self) -> int:
+        """CPACR_EL1, by which name a kernel at EL2 (VHE) has CPTR_EL2."""
+        return int(self._uc.reg_read(self._r.UC_ARM64_REG_CPACR_EL1))
+
+    @cpacr.setter
+    def cpacr(self, value: int) -> None:
+        self._uc.reg_write(self._r.UC_ARM64_REG_CPACR_EL1, value)
+
+    def set_syndrome(self, value: int) -> None:
+        """Set the syndrome that a hypervisor at EL2 reads as ESR_EL2, by the name ESR_EL1."""
+        self._uc.reg_write(self._r.UC_ARM64_REG_ESR_EL1, value)
+        self.system[encoding(3, 4, 5, 2, 0)] = value
+
+    def saved(self) -> Any:
+        """Return all registers as they are, for `resume`."""
+        return self._uc.context_save(), dict(self.system)
+
+    # Running.
+
+    def stop_at(self, address: int) -> None:
+        """Have runs end at this address, before its instruction."""
+        self._stops.add(address)
+
+        def reached(*_: object) -> None:
+            self._ran.end = STOPPED
+            self._uc.emu_stop()
+
+        self._uc.hook_add(self._code_hook, reached, None, address, address + 3)
+
+    def note_at(self, address: int, what: str) -> None:
+        """Have runs note that they came by this address."""
+
+        def reached(*_: object) -> None:
+            self._ran.after.append((what, len(self._ran.accesses)))
+
+        self._uc.hook_add(self._code_hook, reached, None, address, address + 3)
+
+    def call(self, function: int, arguments: tuple[int, ...], current: int, stack: int, *, irqs_off: bool = False) -> Ran:
+        """Run a function as the thread `current` until it returns, or does not. `stack` is the stack's upper end."""
+        r = self._r
+        self._uc.reg_write(r.UC_ARM64_REG_PSTATE, EL1H | IRQS_OFF * irqs_off)
+        self._uc.reg_write(r.UC_ARM64_REG_SP, stack)
+        self._uc.reg_write(r.UC_ARM64_REG_SP_EL0, current)
+        self.set_register(30, self.base)
+        for number, value in enumerate(arguments):
+            self.set_register(number, value)
+        return self._run(function)
+
+    def resume(self, saved: Any, answer: int, to: int) -> Ran:
+        """Go on from saved registers, at `to`, as if a function that was called had answered."""
+        context, system = saved
+        self._uc.context_restore(context)
+        self.system.update(system)
+        self.set_register(0, answer)
+        return self._run(to)
+
+    def _run(self, start: int) -> Ran:
+        self._ran = ran = Ran()
+        try:
+            self._uc.emu_start(start, self.base, 0, LIMIT)
+        except self._error as error:
+            if self._pc() != self.base and ran.end == RETURNED:
+                ran.end = OOPS
+                self.last_error = str(error)
+        ran.pc = self._pc()
+        if ran.end == RETURNED and ran.pc != self.base:
+            given = f"a function of the kernel has not ended after {LIMIT:,} instructions"
+            raise FpstateError(given, expected="one that ends", where=f"{self.where}, at {ran.pc:#x}")
+        return ran
+
+    def _pc(self) -> int:
+        return int(self._uc.reg_read(self._r.UC_ARM64_REG_PC))
+
+    # What Unicorn calls.
+
+    def _fill(self, _: object, address: int, __: int, entry: Any, ___: object) -> bool:
+        found = self._walk(address & MASK)
+        if found is None:
+            return False
+        entry.paddr, entry.perms = found & ~PAGE, 7
+        return True
+
+    def _access(self, _: object, kind: int, address: int, size: int, value: int, __: object) -> None:
+        write = kind == self._write_access
+        if write:
+            memory, at = self.place(address)
+            self._undo.append((memory, at, bytes(memory[at : at + size])))
+        self._ran.accesses.append(Access(write, address, size, value & MASK, self._pc()))
+
+    def _exception(self, _: object, number: int, __: object) -> None:
+        pc = self._pc()
+        if pc == self.base:
+            self._uc.emu_stop()
+            return
+        word = self.read(pc, 4)
+        if word >> 22 == 0x354 and self._system(word):
+            self._uc.reg_write(self._r.UC_ARM64_REG_PC, pc + 4)
+            return
+        if word >> 21 == 0x6A1 and word >> 5 & 0xFFFF == BRK_WARN:
+            self._ran.warned.append(pc)  # WARN or BUG: the table of both says which; whoever asks reads it
+        self._ran.end, self._ran.pc = (BUG if self._ran.warned[-1:] == [pc] else OOPS), pc
+        self._uc.emu_stop()
+
+    def _system(self, word: int) -> bool:
+        """Do what MRS, MSR and SYS do of EL2; return whether it was one of them."""
+        code, x = word >> 5 & 0x7FFF, word & 31
+        if not word >> 20 & 1:
+            return word >> 19 & 1 == 1 and word >> 16 & 7 >= 4  # SYS of EL2: maintenance of what is not kept here
+        if word >> 21 & 1:
+            value = self.system.get(code, self._first.get(code, 0))
+            if x != 31:
+                self.set_register(x, value)
+        else:
+            self.system[code] = 0 if x == 31 else self.register(x)
+        return True
