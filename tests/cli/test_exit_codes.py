@@ -94,6 +94,12 @@ def test_a_reader_that_has_gone_gets_no_verdict(words: str) -> None:
     assert (done.returncode, done.stderr) == (141, "")
 
 
+def _heed_interrupts() -> None:
+    """Undo what a shell does to programs in its background, which the tests may be one of."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+
 @pytest.mark.parametrize(("number", "code", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "")])
 def test_a_signal_ends_it_and_nothing_is_left(number: int, code: int, said: str, tmp_path: Path) -> None:
     """What was being written goes, and the exit code is that of the signal."""
@@ -101,7 +107,7 @@ def test_a_signal_ends_it_and_nothing_is_left(number: int, code: int, said: str,
     with gzip.open(sample_path("contended.vhe"), "rt") as lines:
         source.write_text(lines.read() * 40)  # time runs backwards in it: the import would end in an error at last
     words = [sys.executable, "-m", "fpstate", "import", str(source), "-o", str(tmp_path / "it.parquet")]
-    started = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    started = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, preexec_fn=_heed_interrupts)
     while not list(tmp_path.glob(".it.parquet.*")):
         assert started.poll() is None, started.stderr
         time.sleep(0.01)
