@@ -99,7 +99,6 @@ def _heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-
 @pytest.mark.parametrize(("number", "code", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "")])
 def test_a_signal_ends_it_and_nothing_is_left(number: int, code: int, said: str, tmp_path: Path) -> None:
     """What was being written goes, and the exit code is that of the signal."""

@@ -16,7 +16,7 @@ MAGIC: Final = b"\x9f\xeb\x01\x00"  # little-endian magic, version 1, no flags
 INT, PTR, ARRAY, STRUCT, UNION, ENUM, VAR, DATASEC, ENUM64 = 1, 2, 3, 4, 5, 6, 14, 15, 19
 PASSED_THROUGH: Final = (8, 9, 10, 11, 18)  # typedef, volatile, const, restrict, type tag: another name for a type
 _ONCE: Final = {INT: "I", ARRAY: "III", VAR: "I", 17: "I"}  # what follows a type, by kind; 17: declaration tag
-_EACH: Final = {STRUCT: "III", UNION: "III", ENUM: "II", 13: "II", DATASEC: "III", ENUM64: "III"}  # 13: function prototype
+_EACH: Final = {STRUCT: "III", UNION: "III", ENUM: "II", 13: "II", DATASEC: "III", ENUM64: "III"}  # 13: prototype
 
 
 @dataclass(frozen=True)

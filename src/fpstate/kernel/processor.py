@@ -13,6 +13,8 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import numpy as np
+
 from fpstate.errors import FpstateError
 from fpstate.lab.dump import RAM_AT, RAM_SIZE, Dump
 
@@ -26,7 +28,7 @@ EL1H: Final = 5  # PSTATE: EL1 with its own stack pointer, interrupts not masked
 IRQS_OFF: Final = 1 << 7
 MASK: Final = (1 << 64) - 1
 CPACR_EL1: Final = "CPACR_EL1"
-BRK_WARN: Final = 0x800  # arch/arm64/include/asm/brk-imm.h: BUG_BRK_IMM
+BRK_BUG: Final = 0xD4210000  # BRK #0x800: WARN and BUG (arch/arm64/include/asm/brk-imm.h)
 
 RETURNED, STOPPED, OOPS, BUG = "returned", "stopped", "oops", "bug"
 
@@ -41,21 +43,31 @@ EL2_REGISTERS: Final = {
     "CPTR_EL2": encoding(3, 4, 1, 1, 2), "HSTR_EL2": encoding(3, 4, 1, 1, 3), "VTCR_EL2": encoding(3, 4, 2, 1, 2),
     "VTTBR_EL2": encoding(3, 4, 2, 1, 0), "SCTLR_EL2": encoding(3, 4, 1, 0, 0), "TCR_EL2": encoding(3, 4, 2, 0, 2),
     "TTBR0_EL2": encoding(3, 4, 2, 0, 0), "TTBR1_EL2": encoding(3, 4, 2, 0, 1), "VBAR_EL2": encoding(3, 4, 12, 0, 0),
-    "CNTHCTL_EL2": encoding(3, 4, 14, 1, 0), "VMPIDR_EL2": encoding(3, 4, 0, 0, 5), "VPIDR_EL2": encoding(3, 4, 0, 0, 0),
-    "FPEXC32_EL2": encoding(3, 4, 5, 3, 0), "MAIR_EL2": encoding(3, 4, 10, 2, 0),
+    "VPIDR_EL2": encoding(3, 4, 0, 0, 0), "CNTHCTL_EL2": encoding(3, 4, 14, 1, 0),
+    "VMPIDR_EL2": encoding(3, 4, 0, 0, 5), "FPEXC32_EL2": encoding(3, 4, 5, 3, 0), "MAIR_EL2": encoding(3, 4, 10, 2, 0),
 }  # fmt: skip
 """Registers of EL2 that begin as the dump has them; all others begin as zero."""
 
 
 @dataclass(frozen=True)
 class Access:
-    """One access to memory: physical address, size in bytes (at most 8), value written, address of the instruction."""
+    """One access to memory: physical address, size in bytes (at most 8), value written, instruction's address."""
 
     write: bool
     address: int
     size: int
     value: int
+    before: int  # what a write writes over
     pc: int
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A run where it stands: registers, those of EL2, and each byte it has written (memory, place, value)."""
+
+    registers: Any
+    system: dict[int, int]
+    memory: list[tuple[Any, int, int]]
 
 
 @dataclass
@@ -73,10 +85,10 @@ class Processor:
     """The processor. `own` is memory of ours; `linear` less a physical address gives the kernel's own address of it."""
 
     def __init__(self, dump: Dump) -> None:
-        from unicorn import UC_ARCH_ARM64, UC_HOOK_CODE, UC_HOOK_INTR, UC_HOOK_MEM_READ, UC_HOOK_MEM_WRITE
-        from unicorn import UC_HOOK_TLB_FILL, UC_MODE_ARM, UC_PROT_ALL, Uc, UcError, arm64_const
+        import unicorn as u
+        from unicorn import arm64_const
 
-        self._r, self._error = arm64_const, UcError
+        self._r, self._error = arm64_const, u.UcError
         with dump.ram.open("rb") as file:
             self.ram = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         self.own = bytearray(OWN_SIZE)
@@ -95,17 +107,18 @@ class Processor:
         self.system: dict[int, int] = {}
         self._ran = Ran()
         self._undo: list[tuple[Any, int, bytes]] = []
-        self._stops: set[int] = set()
-        uc = Uc(UC_ARCH_ARM64, UC_MODE_ARM)
+        self.image, self.text = dump.kernel.image, dump.symbols.base() or 0
+        self._warnings: dict[int, bool] = {}
+        uc = u.Uc(u.UC_ARCH_ARM64, u.UC_MODE_ARM)
         uc.ctl_set_cpu_model(arm64_const.UC_CPU_ARM64_MAX)
         uc.ctl_set_tlb_mode(1)
         for memory, at in ((self.ram, RAM_AT), (self.own, OWN_AT)):
             place = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-            uc.mem_map_ptr(at, len(memory), UC_PROT_ALL, place)
-        uc.hook_add(UC_HOOK_TLB_FILL, self._fill)
-        uc.hook_add(UC_HOOK_INTR, self._exception)
-        uc.hook_add(UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE, self._access)
-        self._uc, self._code_hook = uc, UC_HOOK_CODE
+            uc.mem_map_ptr(at, len(memory), u.UC_PROT_ALL, place)
+        uc.hook_add(u.UC_HOOK_TLB_FILL, self._fill)
+        uc.hook_add(u.UC_HOOK_INTR, self._exception)
+        uc.hook_add(u.UC_HOOK_MEM_READ | u.UC_HOOK_MEM_WRITE, self._access)
+        self._uc, self._code_hook = uc, u.UC_HOOK_CODE
         self._write_access = 17  # UC_MEM_WRITE
 
     # Memory.
@@ -114,7 +127,8 @@ class Processor:
         """Return the physical address of a kernel address; FpstateError if the kernel has none for it."""
         found = self._walk(address & MASK)
         if found is None:
-            raise FpstateError(f"the kernel has no memory at {address:#x}", expected="an address it maps", where=self.where)
+            given = f"the kernel has no memory at {address:#x}"
+            raise FpstateError(given, expected="an address it maps", where=self.where)
         return found
 
     def _walk(self, address: int) -> int | None:
@@ -199,20 +213,15 @@ class Processor:
     def cpacr(self, value: int) -> None:
         self._uc.reg_write(self._r.UC_ARM64_REG_CPACR_EL1, value)
 
-    def set_syndrome(self, value: int) -> None:
-        """Set the syndrome that a hypervisor at EL2 reads as ESR_EL2, by the name ESR_EL1."""
-        self._uc.reg_write(self._r.UC_ARM64_REG_ESR_EL1, value)
-        self.system[encoding(3, 4, 5, 2, 0)] = value
-
-    def saved(self) -> Any:
-        """Return all registers as they are, for `resume`."""
-        return self._uc.context_save(), dict(self.system)
+    def saved(self) -> Saved:
+        """Return registers, and memory as far as it was written to since `keep`, for `resume`."""
+        written = {(id(memory), at + i): (memory, at + i) for memory, at, old in self._undo for i in range(len(old))}
+        return Saved(self._uc.context_save(), dict(self.system), [(m, at, m[at]) for m, at in written.values()])
 
     # Running.
 
     def stop_at(self, address: int) -> None:
         """Have runs end at this address, before its instruction."""
-        self._stops.add(address)
 
         def reached(*_: object) -> None:
             self._ran.end = STOPPED
@@ -228,8 +237,8 @@ class Processor:
 
         self._uc.hook_add(self._code_hook, reached, None, address, address + 3)
 
-    def call(self, function: int, arguments: tuple[int, ...], current: int, stack: int, *, irqs_off: bool = False) -> Ran:
-        """Run a function as the thread `current` until it returns, or does not. `stack` is the stack's upper end."""
+    def call(self, function: int, arguments: tuple[int, ...], current: int, stack: int, irqs_off: bool = False) -> Ran:
+        """Run a function as the thread `current` until it ends. `stack` is the stack's upper end."""
         r = self._r
         self._uc.reg_write(r.UC_ARM64_REG_PSTATE, EL1H | IRQS_OFF * irqs_off)
         self._uc.reg_write(r.UC_ARM64_REG_SP, stack)
@@ -239,11 +248,19 @@ class Processor:
             self.set_register(number, value)
         return self._run(function)
 
-    def resume(self, saved: Any, answer: int, to: int) -> Ran:
-        """Go on from saved registers, at `to`, as if a function that was called had answered."""
-        context, system = saved
-        self._uc.context_restore(context)
-        self.system.update(system)
+    def go_back(self, saved: Saved) -> None:
+        """Put memory back as it was when that was saved."""
+        for memory, at, byte in saved.memory:
+            self._undo.append((memory, at, bytes([memory[at]])))
+            memory[at] = byte
+
+    def resume(self, saved: Saved, answer: int, syndrome: int) -> Ran:
+        """Go on where that was saved, at the entry of a function, as if the function had answered."""
+        self._uc.context_restore(saved.registers)
+        self.system = dict(saved.system)
+        self._uc.reg_write(self._r.UC_ARM64_REG_ESR_EL1, syndrome)  # what a kernel at EL2 reads as ESR_EL2
+        self.system[encoding(3, 4, 5, 2, 0)] = syndrome
+        to = self.register(30)
         self.set_register(0, answer)
         return self._run(to)
 
@@ -274,13 +291,15 @@ class Processor:
         return True
 
     def _access(self, _: object, kind: int, address: int, size: int, value: int, __: object) -> None:
-        write = kind == self._write_access
+        before, write = b"", kind == self._write_access
         if write:
             memory, at = self.place(address)
-            self._undo.append((memory, at, bytes(memory[at : at + size])))
-        self._ran.accesses.append(Access(write, address, size, value & MASK, self._pc()))
+            before = bytes(memory[at : at + size])
+            self._undo.append((memory, at, before))
+        old = int.from_bytes(before, "little")
+        self._ran.accesses.append(Access(write, address, size, value & MASK, old, self._pc()))
 
-    def _exception(self, _: object, number: int, __: object) -> None:
+    def _exception(self, *_: object) -> None:
         pc = self._pc()
         if pc == self.base:
             self._uc.emu_stop()
@@ -289,10 +308,28 @@ class Processor:
         if word >> 22 == 0x354 and self._system(word):
             self._uc.reg_write(self._r.UC_ARM64_REG_PC, pc + 4)
             return
-        if word >> 21 == 0x6A1 and word >> 5 & 0xFFFF == BRK_WARN:
-            self._ran.warned.append(pc)  # WARN or BUG: the table of both says which; whoever asks reads it
-        self._ran.end, self._ran.pc = (BUG if self._ran.warned[-1:] == [pc] else OOPS), pc
+        if word == BRK_BUG:
+            if self._is_warning(pc):
+                self._ran.warned.append(pc)
+                self._uc.reg_write(self._r.UC_ARM64_REG_PC, pc + 4)
+                return
+            self._ran.end = BUG
+        else:
+            self._ran.end = OOPS
+        self._ran.pc = pc
         self._uc.emu_stop()
+
+    def _is_warning(self, pc: int) -> bool:
+        """Tell whether the kernel's table of BRKs says WARN of the one at an address, and not BUG.
+
+        An entry begins with its distance to the BRK, and ends in flags, bit 0 for WARN (include/asm-generic/bug.h).
+        """
+        if pc not in self._warnings:
+            image = np.frombuffer(self.image, np.int32, len(self.image) // 4)
+            entries = np.flatnonzero(image + 4 * np.arange(len(image)) == pc - self.text)
+            flags = {int(image[i + 2]) >> 16 & 1 for i in entries if int(image[i + 2]) & 0xFFFF > 0}
+            self._warnings[pc] = flags == {1}
+        return self._warnings[pc]
 
     def _system(self, word: int) -> bool:
         """Do what MRS, MSR and SYS do of EL2; return whether it was one of them."""

@@ -89,10 +89,17 @@ class Symbols:
         pairs = [line.split()[:3] for line in kallsyms.splitlines() if "[" not in line]
         self._address = {name: int(address, 16) for address, _, name in reversed(pairs)}
         self._starts = sorted(set(self._address.values()))
+        self._names = {address: name for name, address in reversed(self._address.items())}
 
     def address(self, name: str) -> int | None:
         """Return the address of a symbol, or None."""
         return self._address.get(name)
+
+    def near(self, address: int) -> str:
+        """Return an address as NAME+0xOFFSET of the symbol it lies in."""
+        i = bisect_right(self._starts, address) - 1
+        start = self._starts[max(i, 0)]
+        return f"{self._names[start]}+{address - start:#x}"
 
     def base(self) -> int | None:
         """Return the address of the image's first byte: _text, a multiple of 2 MiB just below _stext, or None."""

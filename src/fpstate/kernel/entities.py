@@ -1,0 +1,149 @@
+"""Tasks and vCPUs in a kernel's memory: copies of what the dump holds, in memory of ours, and where their images lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from fpstate.errors import FpstateError
+from fpstate.kernel.btf import Btf
+from fpstate.kernel.processor import OWN_AT, Processor
+from fpstate.lab.dump import Dump
+
+TASKS: Final = {"task": 0x10000, "next": 0x20000, "other": 0x30000}
+VCPUS: Final = {"vcpu": 0x40000, "other_vcpu": 0x50000}
+KVM: Final = 0x60000
+BUFFER: Final = 0x80000
+SLOT: Final = 0x10000
+STACK_TOP: Final = 0xC000  # of a task's slot; 16 KiB
+PT_REGS: Final = 0x200  # room for the registers of user mode at the top of a stack
+REGISTERS: Final = 512  # V0 to V31; FPSR and FPCR follow
+IMAGE: Final = 528  # struct user_fpsimd_state
+USER_PATH: Final = "thread.uw.fpsimd_state"
+KERNEL_PATH: Final = "thread.kernel_fpsimd_state"
+GUEST_PATH: Final = "arch.ctxt.fp_regs"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A member of a task, a vCPU or the CPU's own variables: `offset` in the entity, or in the per-CPU section."""
+
+    kind: str  # "cpu", "task", "vcpu"
+    offset: int
+    size: int
+
+
+class Entities:
+    """The entities, at rest: `task` runs, and has `vcpu`. Addresses are the kernel's."""
+
+    def __init__(self, dump: Dump, btf: Btf, processor: Processor) -> None:
+        self.btf, self.processor, self._dump = btf, processor, dump
+        self.types = {"task": btf.structure("task_struct"), "vcpu": btf.structure("kvm_vcpu")}
+        self.sizes = {"task": btf.size("task_struct"), "vcpu": btf.size("kvm_vcpu")}
+        base = processor.base
+        self.address = {name: base + at for name, at in (TASKS | VCPUS).items()}
+        self.buffer = base + BUFFER
+        user, guest = btf.member("task_struct", USER_PATH), btf.member("kvm_vcpu", GUEST_PATH)
+        self.kernel_image = btf.find("task_struct", KERNEL_PATH)
+        self.images = {self.address[name] + user: name for name in TASKS}
+        self.images |= {self.address[name] + guest: name for name in VCPUS}
+        if self.kernel_image is not None:
+            self.images |= {self.address[name] + self.kernel_image: f"{name}.kernel" for name in TASKS}
+        self.image_of = {name: address for address, name in self.images.items()}
+        if self.sizes["task"] > STACK_TOP - 0x4000 or max(self.sizes["vcpu"], btf.size("kvm")) > SLOT:
+            raise FpstateError("the kernel's structures are too large", expected="64 KiB at most", where=processor.where)
+        self._make()
+        self.cpu = self._per_cpu()
+
+    def stack(self, task: str) -> int:
+        """Return the upper end of what a task's kernel stack has free."""
+        return self.address[task] + STACK_TOP - PT_REGS
+
+    def member(self, entity: str, path: str) -> int:
+        """Return the address of a member of a task or vCPU."""
+        struct = "kvm_vcpu" if entity in VCPUS else "task_struct"
+        return self.address[entity] + self.btf.member(struct, path)
+
+    def _make(self) -> None:
+        p, btf = self.processor, self.btf
+        size = self.sizes["task"]
+        template = b"".join(p.read_bytes(p.current + i, min(16, size - i)) for i in range(0, size, 16))
+        for name in TASKS:
+            at = self.address[name]
+            p.write_bytes(at, template)
+            p.write(at + btf.member("task_struct", "thread_info.flags"), 0)
+            p.write(at + btf.member("task_struct", "thread_info.preempt_count"), 0, 4)
+            p.write(at + btf.member("task_struct", "stack"), at + STACK_TOP - 0x4000)
+            p.write(at + btf.member("task_struct", "mm"), p.base + KVM)  # not a kernel thread; nobody looks into it
+            for image in (at + btf.member("task_struct", USER_PATH), self.image_of.get(f"{name}.kernel")):
+                if image is not None:
+                    self._fill(image)
+        for name in VCPUS:
+            at, kvm = self.address[name], p.base + KVM
+            p.write(at + btf.member("kvm_vcpu", "kvm"), kvm)
+            mmu = kvm + btf.member("kvm", "arch.mmu")
+            p.write(at + btf.member("kvm_vcpu", "arch.hw_mmu"), mmu)
+            p.write(mmu + btf.member("kvm_s2_mmu", "arch"), kvm + btf.member("kvm", "arch"))
+            self._fill(self.image_of[name])
+        p.keep()
+
+    def _fill(self, image: int) -> None:
+        """Give an image values of its own: each byte tells whose it is, and that it was not written."""
+        number = list(self.images).index(image) + 1
+        self.processor.write_bytes(image, bytes((number * 16 + i % 7) & 255 for i in range(REGISTERS)))
+
+    def _per_cpu(self) -> int:
+        """Return the address of this CPU's section of per-CPU variables.
+
+        Its symbol is not always there, so the kernel is asked: leaving the registers to nobody writes NULL to the first
+        member of fpsimd_last_state and nothing else of 8 bytes to the CPU's variables.
+        """
+        p, last = self.processor, self.btf.variable("fpsimd_last_state")
+        flush, begin = (self._dump.symbols.address(f) for f in ("fpsimd_flush_task_state", "kernel_neon_begin"))
+        if last is None or flush is None or begin is None:
+            expected = "an arm64 Linux with KERNEL_MODE_NEON"
+            raise FpstateError("the kernel has no fpsimd_last_state", expected=expected, where=p.where)
+        task, stack = self.address["task"], self.stack("task")
+        p.call(flush, (task,), task, stack)  # so that there is nothing to save
+        ran = p.call(begin, (), task, stack)
+        p.restore()
+        offset = last[0] + (self.btf.find("cpu_fp_state", "st") or 0 if self.btf.has("cpu_fp_state") else 0)
+        for access in ran.accesses:
+            if access.write and access.size == 8 and access.value == 0 and access.address < OWN_AT:
+                start = access.address - offset
+                if start % 4096 == 0 or self._dump.symbols.address("__per_cpu_start") is not None:
+                    return p.linear + start
+        raise FpstateError("this CPU's variables are not found", expected="one written NULL", where=p.where)
+
+    # Where something lies.
+
+    def owner_at(self, address: int) -> tuple[str, int] | None:
+        """Return whose image a kernel address lies in, and where in it; None if in nobody's."""
+        for image, name in self.images.items():
+            if image <= address < image + IMAGE:
+                return name, address - image
+        return None
+
+    def entity_at(self, address: int) -> tuple[str, int] | None:
+        """Return the task, vCPU or "cpu" that a kernel address belongs to, and where in it; None if to none."""
+        own = address - self.processor.base
+        for name, at in (TASKS | VCPUS).items():
+            if at <= own < at + self.sizes["vcpu" if name in VCPUS else "task"]:
+                return name, own - at
+        if 0 <= address - self.cpu < 1 << 20 and not 0 <= own < 1 << 20:
+            return "cpu", address - self.cpu
+        return None
+
+    def virtual(self, physical: int) -> int:
+        """Return the kernel's address, in its linear map, of a physical one."""
+        return physical + self.processor.linear
+
+    def name(self, place: Place) -> str:
+        """Return a place as the kernel's types name it: thread.fpsimd_cpu, fpsimd_last_state.st."""
+        if place.kind == "cpu":
+            for name, offset, size, kind in self.btf.per_cpu:
+                if offset <= place.offset < offset + size:
+                    return name + self.btf.name_at(kind, place.offset - offset)
+            return f"per-CPU+{place.offset:#x}"
+        path = self.btf.name_at(self.types[place.kind], place.offset).lstrip(".")
+        return path or f"{place.kind}+{place.offset:#x}"
