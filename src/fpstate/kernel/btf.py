@@ -99,22 +99,29 @@ class Btf:
         """Return the offset in the per-CPU section and the type's number of a per-CPU variable, or None."""
         return next(((offset, kind) for n, offset, _, kind in self.per_cpu if n == name), None)
 
-    def name_at(self, number: int, offset: int) -> str:
-        """Return the path of the member that holds the byte at `offset` of a type, as `.thread.fpsimd_cpu`."""
+    def leaf(self, number: int, offset: int) -> tuple[str, int, int]:
+        """Return path, offset and size of the member without members of its own that holds a byte of a type.
+
+        The path begins with a dot or an index; where no member lies, it is empty, and the size 1.
+        """
         number = self._plain(number)
         kind = self._at(number)
         if kind.kind == ARRAY:
             element, _, count = kind.items[0]
             size = self._sizeof(element)
             if size and offset < size * count:
-                return f"[{offset // size}]{self.name_at(element, offset % size)}"
+                at = offset // size * size
+                path, start, length = self.leaf(element, offset - at)
+                return f"[{offset // size}]{path}", at + start, length
         if kind.kind in (STRUCT, UNION):
             for name, inner, bits in kind.items:
                 start = (bits & 0xFFFFFF if kind.bitfields else bits) // 8
                 if start <= offset < start + max(self._sizeof(inner), 1):
                     label = self._text(name)
-                    return (f".{label}" if label else "") + self.name_at(inner, offset - start)
-        return ""
+                    path, at, length = self.leaf(inner, offset - start)
+                    return (f".{label}" if label else "") + path, start + at, length
+            return "", offset, 1
+        return "", 0, max(self._sizeof(number), 1)
 
     def structure(self, name: str) -> int:
         """Return the number of a structure's type. Raise FpstateError if there is none."""

@@ -1,15 +1,19 @@
-"""What a run did: from its accesses to memory to saves, loads and writes of images, and to fields read and changed."""
+"""What a run did: from its accesses to memory to saves, loads and writes of images, and to members read and changed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Final
 
-from fpstate.kernel.entities import REGISTERS, TASKS, VCPUS, Entities, Place
-from fpstate.kernel.processor import BUG, OOPS, OWN_AT, OWN_SIZE, Access, Ran
+from fpstate.kernel.entities import REGISTERS, STACK_TOP, TASKS, Entities, Place
+from fpstate.kernel.processor import BUG, OOPS, OWN_AT, Access, Ran
 
 SAVE, LOAD, WRITE, EDIT, WARN, FAULT, CALLED = "save", "load", "overwrite", "edit", "warn", "oops", "called"
-STACKS: Final = tuple((OWN_AT + at + 0x8000, OWN_AT + at + 0x10000) for at in TASKS.values())
+STACKS: Final = tuple((OWN_AT + at + STACK_TOP - 0x4000, OWN_AT + at + STACK_TOP) for at in TASKS.values())
+COPIERS: Final = ("memcpy", "memmove", "__memcpy", "__memmove", "__pi_memcpy", "__pi_memmove")
+"""Functions that copy a whole task at a fork."""
+Key = tuple[str, Place]
+"""An entity and a member of it."""
 
 
 @dataclass(frozen=True)
@@ -23,88 +27,78 @@ class Effect:
 
 @dataclass
 class Effects:
-    """All that a run did, in order, and what it read before it wrote it, and what it left changed: entity, place."""
+    """All that a run did, in order; what it read before it wrote it; what it wrote, with the value before and now."""
 
     done: list[Effect] = field(default_factory=list)
-    read: list[tuple[str, Place]] = field(default_factory=list)
-    changed: dict[tuple[str, Place], int] = field(default_factory=dict)
-    incomplete: list[Effect] = field(default_factory=list)  # moves of some of the registers
+    read: dict[Key, int] = field(default_factory=dict)  # with the address of the first instruction that did
+    copied: dict[Key, int] = field(default_factory=dict)  # read by a copy of the whole
+    wrote: dict[Key, tuple[int, int]] = field(default_factory=dict)
+
+    def changed(self) -> dict[Key, int]:
+        """Return what was left changed, with the values now."""
+        return {key: now for key, (before, now) in self.wrote.items() if before != now}
 
 
 class Reader:
-    """Reads runs of one kernel."""
+    """Reads the runs of one kernel."""
 
-    def __init__(self, entities: Entities) -> None:
+    def __init__(self, entities: Entities, near: dict[int, str]) -> None:
         self.entities = entities
+        self._near = near
         self._words: dict[int, int] = {}
 
     def effects(self, ran: Ran) -> Effects:
-        """Return what a run did."""
+        """Return what a run did. Memory must still be as the run left it."""
         result = Effects()
-        moving: tuple[str, str] | None = None  # save or load, whose
-        covered: set[int] = set()
-        at = 0
-        wrote: dict[str, Effect] = {}
-        changed_bytes: dict[str, set[int]] = {}
-        fresh: set[int] = set()  # physical bytes written by the run so far
+        moves = _Moves(result)
         notes = list(ran.after)
-
-        def finish() -> None:
-            if moving is not None and len(covered) >= REGISTERS:
-                result.done.append(Effect(*moving, at))
-            elif moving is not None:
-                result.incomplete.append(Effect(*moving, at))
-
+        old: dict[int, int] = {}  # bytes written, with what was there before: by physical address
         for number, a in enumerate(ran.accesses):
             while notes and notes[0][1] <= number:
-                finish()
-                moving = None
+                moves.end()
                 result.done.append(Effect(CALLED, notes.pop(0)[0], a.pc))
-            address = self.entities.virtual(a.address)
-            image = self.entities.owner_at(address)
-            if image is not None:
-                whose, inside = image
-                if inside >= REGISTERS:
-                    continue
-                if self._is_fp(a.pc):
-                    what = (SAVE if a.write else LOAD, whose)
-                    if what != moving or inside in covered:
-                        finish()
-                        moving, covered, at = what, set(), a.pc
-                    covered |= set(range(inside, inside + a.size))
-                elif a.write:
-                    if whose not in wrote:
-                        wrote[whose] = Effect(WRITE, whose, a.pc)
-                        result.done.append(wrote[whose])
-                    changed_bytes.setdefault(whose, set()).update(_differing(a, inside))
-                continue
-            self._field(a, address, fresh, result)
-        finish()
+            image = self.entities.owner_at(self.entities.virtual(a.address))
+            if image is None:
+                self._member(a, old, result)
+            elif image[1] < REGISTERS:
+                moves.take(a, *image, fp=self._is_fp(a.pc))
+        moves.end()
         result.done += [Effect(CALLED, what, ran.pc) for what, _ in notes]
-        for whose, effect in wrote.items():
-            index, count = result.done.index(effect), len(changed_bytes[whose])
-            kept = [] if not count else [effect if count > REGISTERS // 2 else Effect(EDIT, whose, effect.pc)]
-            result.done[index : index + 1] = kept
+        moves.settle_writes()
         result.done += [Effect(WARN, "", pc) for pc in ran.warned]
         if ran.end in (OOPS, BUG):
             result.done.append(Effect(FAULT, "", ran.pc))
+        self._written(old, result)
         return result
 
-    def _field(self, a: Access, address: int, fresh: set[int], result: Effects) -> None:
+    def _member(self, a: Access, old: dict[int, int], result: Effects) -> None:
         if any(low <= a.address < high for low, high in STACKS):
             return
-        found = self.entities.entity_at(address)
-        entity, offset = found or ("elsewhere", a.address)
-        kind = "task" if entity in TASKS else "vcpu" if entity in VCPUS else entity
-        key = entity, Place(kind, offset, a.size)
-        bytes_of = range(a.address, a.address + a.size)
         if a.write:
-            first = key not in result.changed
-            fresh.update(bytes_of)
-            if first:
-                result.changed[key] = a.before
-        elif not fresh.issuperset(bytes_of) and not self._only_sets(a.pc):
-            result.read.append(key)
+            for i in range(a.size):
+                old.setdefault(a.address + i, a.before >> 8 * i & 255)
+        elif not self._only_sets(a.pc) and any(a.address + i not in old for i in range(a.size)):
+            reads = result.copied if self._near[a.pc].partition("+")[0] in COPIERS else result.read
+            for key in self._keys(a.address, a.size):
+                reads.setdefault(key, a.pc)
+
+    def _keys(self, physical: int, size: int) -> list[Key]:
+        found = self.entities.entity_at(self.entities.virtual(physical))
+        if found is None:
+            return [("elsewhere", Place("elsewhere", physical, size, f"{physical:#x}"))]
+        return [(found[0], place) for place in self.entities.members(*found, size)]
+
+    def _written(self, old: dict[int, int], result: Effects) -> None:
+        e = self.entities
+        for physical in old:
+            for entity, place in self._keys(physical, 1):
+                if (entity, place) in result.wrote:
+                    continue
+                at = place.offset if entity == "elsewhere" else e.processor.physical(e.base_of(entity) + place.offset)
+                memory, where = e.processor.place(at)
+                now = bytes(memory[where : where + place.size])
+                before = bytes(old.get(at + i, byte) for i, byte in enumerate(now))
+                result.wrote[entity, place] = int.from_bytes(before, "little"), int.from_bytes(now, "little")
 
     def _word(self, pc: int) -> int:
         if pc not in self._words:
@@ -122,26 +116,39 @@ class Reader:
         return word & 0x3F208C00 == 0x38200000 and word & 31 == 31
 
 
-def settled(effects: Effects, entities: Entities) -> dict[tuple[str, Place], int]:
-    """Return what a run left changed, with the values now: what it changed and put back is left out."""
-    left = {}
-    for (entity, place), before in effects.changed.items():
-        address = entities.virtual(place.offset) if entity == "elsewhere" else base_of(entities, entity) + place.offset
-        now = entities.processor.read(address, place.size)
-        if now != before:
-            left[entity, place] = now
-    return left
+class _Moves:
+    """Accesses to images, put together: a save or load is one of all registers; less than that is none."""
 
+    def __init__(self, result: Effects) -> None:
+        self._result = result
+        self._moving: tuple[str, str] | None = None  # what, and whose image
+        self._covered: set[int] = set()
+        self._pc = 0
+        self._writes: dict[str, tuple[Effect, set[int]]] = {}  # by other instructions, with the bytes that differ
 
-def base_of(entities: Entities, entity: str) -> int:
-    """Return where the places of an entity are counted from."""
-    return entities.cpu if entity == "cpu" else entities.address[entity]
+    def take(self, a: Access, whose: str, inside: int, *, fp: bool) -> None:
+        """Take in one access to an image."""
+        if fp:
+            what = (SAVE if a.write else LOAD, whose)
+            if what != self._moving or inside in self._covered:
+                self.end()
+                self._moving, self._pc = what, a.pc
+            self._covered |= set(range(inside, inside + a.size))
+        elif a.write:
+            if whose not in self._writes:
+                self._writes[whose] = Effect(WRITE, whose, a.pc), set()
+                self._result.done.append(self._writes[whose][0])
+            self._writes[whose][1].update(inside + i for i in range(a.size) if (a.value ^ a.before) >> 8 * i & 255)
 
+    def end(self) -> None:
+        """Let the move that is going on be over."""
+        if self._moving is not None and len(self._covered) >= REGISTERS:
+            self._result.done.append(Effect(*self._moving, self._pc))
+        self._moving, self._covered = None, set()
 
-def in_ours(physical: int) -> bool:
-    """Tell whether a physical address is in memory of ours."""
-    return OWN_AT <= physical < OWN_AT + OWN_SIZE
-
-
-def _differing(a: Access, inside: int) -> set[int]:
-    return {inside + i for i in range(a.size) if (a.value ^ a.before) >> 8 * i & 255}
+    def settle_writes(self) -> None:
+        """Say of each image written to whether it is a new one, or one of which some was changed."""
+        for whose, (effect, differs) in self._writes.items():
+            at = self._result.done.index(effect)
+            kept = effect if len(differs) > REGISTERS // 2 else Effect(EDIT, whose, effect.pc)
+            self._result.done[at : at + 1] = [kept] if differs else []

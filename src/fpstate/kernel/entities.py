@@ -28,9 +28,10 @@ GUEST_PATH: Final = "arch.ctxt.fp_regs"
 class Place:
     """A member of a task, a vCPU or the CPU's own variables: `offset` in the entity, or in the per-CPU section."""
 
-    kind: str  # "cpu", "task", "vcpu"
+    kind: str  # "cpu", "task", "vcpu"; "elsewhere": `offset` is a physical address
     offset: int
     size: int
+    name: str  # as the kernel's types have it: thread.fpsimd_cpu, fpsimd_last_state.st
 
 
 class Entities:
@@ -51,7 +52,10 @@ class Entities:
             self.images |= {self.address[name] + self.kernel_image: f"{name}.kernel" for name in TASKS}
         self.image_of = {name: address for address, name in self.images.items()}
         if self.sizes["task"] > STACK_TOP - 0x4000 or max(self.sizes["vcpu"], btf.size("kvm")) > SLOT:
-            raise FpstateError("the kernel's structures are too large", expected="64 KiB at most", where=processor.where)
+            given, expected = "the kernel's structures are too large", "at most 64 KiB, and 32 KiB of a task"
+            raise FpstateError(given, expected=expected, where=processor.where)
+        self._places: dict[tuple[str, int], Place] = {}
+        self._per_cpu_size = max((offset + size for _, offset, size, _ in btf.per_cpu), default=0)
         self._make()
         self.cpu = self._per_cpu()
 
@@ -130,20 +134,42 @@ class Entities:
         for name, at in (TASKS | VCPUS).items():
             if at <= own < at + self.sizes["vcpu" if name in VCPUS else "task"]:
                 return name, own - at
-        if 0 <= address - self.cpu < 1 << 20 and not 0 <= own < 1 << 20:
-            return "cpu", address - self.cpu
-        return None
+        return ("cpu", address - self.cpu) if 0 <= address - self.cpu < self._per_cpu_size else None
+
+    def base_of(self, entity: str) -> int:
+        """Return the address that places of an entity are counted from."""
+        return self.cpu if entity == "cpu" else self.address[entity]
 
     def virtual(self, physical: int) -> int:
         """Return the kernel's address, in its linear map, of a physical one."""
         return physical + self.processor.linear
 
-    def name(self, place: Place) -> str:
-        """Return a place as the kernel's types name it: thread.fpsimd_cpu, fpsimd_last_state.st."""
-        if place.kind == "cpu":
-            for name, offset, size, kind in self.btf.per_cpu:
-                if offset <= place.offset < offset + size:
-                    return name + self.btf.name_at(kind, place.offset - offset)
-            return f"per-CPU+{place.offset:#x}"
-        path = self.btf.name_at(self.types[place.kind], place.offset).lstrip(".")
-        return path or f"{place.kind}+{place.offset:#x}"
+    def members(self, entity: str, offset: int, size: int) -> list[Place]:
+        """Return the members of an entity that an access of so many bytes touches."""
+        kind = kind_of(entity)
+        found, at = [], offset
+        while at < offset + size:
+            place = self._place(kind, at)
+            found.append(place)
+            at = max(place.offset + place.size, at + 1)
+        return found
+
+    def _place(self, kind: str, offset: int) -> Place:
+        if (kind, offset) not in self._places:
+            self._places[kind, offset] = self._named(kind, offset)
+        return self._places[kind, offset]
+
+    def _named(self, kind: str, offset: int) -> Place:
+        if kind != "cpu":
+            path, start, size = self.btf.leaf(self.types[kind], offset)
+            return Place(kind, start, size, path.lstrip(".") or f"{kind}+{offset:#x}")
+        for name, start, size, number in self.btf.per_cpu:
+            if start <= offset < start + size:
+                path, inner, length = self.btf.leaf(number, offset - start)
+                return Place(kind, start + inner, length, name + path)
+        return Place(kind, offset, 1, f"per-CPU+{offset:#x}")
+
+
+def kind_of(entity: str) -> str:
+    """Return the kind of an entity: "cpu", "task" or "vcpu"."""
+    return "task" if entity in TASKS else "vcpu" if entity in VCPUS else entity

@@ -1,0 +1,110 @@
+"""Which members of the kernel's structures are its bookkeeping: found by letting tasks and a vCPU live on it.
+
+A member that some run leaves changed, and that some run reads before it writes it, is a field. What a function puts
+back before it returns is none; nor is what only sections of kernel NEON change, from their begin to their end.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import Final
+
+from fpstate.errors import FpstateError
+from fpstate.kernel.entities import Place
+from fpstate.kernel.entries import ENTRIES
+from fpstate.kernel.stage import Stage
+from fpstate.world.events import Event
+
+STEPS: Final = 300
+SEED: Final = 1
+ALONE: Final = (
+    Event.RET_TO_USER, Event.EXEC, Event.FORK, Event.SIGNAL, Event.SIGRETURN, Event.PTRACE_WRITE, Event.CPU_PM_ENTER,
+)  # fmt: skip
+SECTIONS: Final = (
+    (Event.KERNEL_NEON_BEGIN, Event.KERNEL_NEON_END),
+    (Event.SOFTIRQ_NEON_BEGIN, Event.SOFTIRQ_NEON_END),
+)
+
+
+@dataclass
+class Seen:
+    """What became known of one member: its values by whose it was, and whether it is read, and left changed."""
+
+    values: dict[int, None] = field(default_factory=dict)
+    read: bool = False
+    changed: bool = False
+
+
+class Life:
+    """Two tasks and a vCPU that do all there is, in an order drawn once and for all; nothing is taken back."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.seen: dict[Place, Seen] = {}
+        self.sections: set[Place] = set()
+        self._roles = {"task": "task", "next": "next", "vcpu": "vcpu"}
+        self._loaded = False
+
+    def live(self) -> None:
+        """Live."""
+        dice = random.Random(SEED)
+        alone = [event for event in ALONE if self.stage.has(ENTRIES[event])]
+        self._do(Event.RET_TO_USER)
+        for _ in range(STEPS):
+            what = dice.randrange(9)
+            if what in (0, 1):
+                self._unload()
+                self._do(Event.THREAD_SWITCH)
+                self._roles |= {"task": self._roles["next"], "next": self._roles["task"]}
+                if dice.randrange(2):
+                    self._do(Event.RET_TO_USER)
+            elif what == 2:
+                begin, end = dice.choice(SECTIONS)
+                self.sections |= self._do(begin) & self._do(end)
+            elif what in (3, 4, 5):
+                self._run_guest(use=bool(dice.randrange(2)))
+            else:
+                self._do(dice.choice(alone))
+        self._unload()
+        self.stage.processor.keep()
+
+    def _run_guest(self, *, use: bool) -> None:
+        if not self._loaded:
+            self._do(Event.VCPU_LOAD)
+            self._loaded = True
+        self._do(Event.GUEST_ENTER)
+        if use and self.stage.guest_trapped():
+            self._do(Event.GUEST_FP_TRAP)
+        self._do(Event.GUEST_EXIT)
+
+    def _unload(self) -> None:
+        if self._loaded:
+            self._do(Event.VCPU_PUT)
+            self._loaded = False
+
+    def _do(self, event: Event) -> set[Place]:
+        """Let an event happen; return the members it left changed."""
+        effects = self.stage.perform(ENTRIES[event], self._roles)
+        for _, place in effects.read:
+            self.seen.setdefault(place, Seen()).read = True
+        for (_, place), (before, now) in effects.wrote.items():
+            note = self.seen.setdefault(place, Seen())
+            note.values |= {before: None, now: None}
+            note.changed |= before != now
+        return {place for _, place in effects.changed()}
+
+
+def fields_of(stage: Stage) -> list[tuple[Place, list[int]]]:
+    """Return the members that are bookkeeping, with the values they were seen to have.
+
+    Raise FpstateError if something is kept where no view looks: in no task, no vCPU and no variable of the CPU.
+    """
+    life = Life(stage)
+    life.live()
+    found = {p: s for p, s in life.seen.items() if s.read and s.changed and p not in life.sections}
+    for place in found:
+        if place.kind == "elsewhere":
+            given = f"the kernel keeps something at {place.name}, in no task, vCPU or variable of a CPU"
+            raise FpstateError(given, expected="members of those", where=stage.processor.where)
+    return sorted(((p, list(s.values)) for p, s in found.items()), key=lambda item: (item[0].kind, item[0].offset))

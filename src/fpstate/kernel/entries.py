@@ -1,0 +1,79 @@
+"""Where the kernel is entered at each event, by function; what happens inside is not said here, but seen.
+
+Arguments are entities of the view, the buffer that stands for what a user hands in, or numbers. `guest` of an entry
+says where it stands to the guest: "enter" ends where the guest would run, "trap" and "exit" go on there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from fpstate.world.events import Event
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of one function; the first of `names` that the kernel has."""
+
+    names: tuple[str, ...]
+    arguments: tuple[str | int, ...] = ()
+    irqs_off: bool = False
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is called at an event, in order. `before` is called first, and the view put in after it."""
+
+    calls: tuple[Call, ...] = ()
+    before: tuple[Call, ...] = ()
+    guest: str = ""
+    softirq: bool = False
+    others: tuple[str, ...] = ()
+    """Entities whose images this event itself copies: what the kernel does to them is what the event means."""
+
+
+def _call(name: str, *arguments: str | int, irqs_off: bool = False) -> Call:
+    return Call(tuple(name.split("|")), arguments, irqs_off)
+
+
+RUN: Final = _call("__kvm_vcpu_run", "vcpu", irqs_off=True)
+GUEST_RUNS: Final = "__guest_enter"
+NEON_BEGIN: Final = _call("kernel_neon_begin")
+NEON_END: Final = _call("kernel_neon_end")
+ENTRIES: Final = {
+    Event.THREAD_SWITCH: Entry((_call("fpsimd_thread_switch", "next", irqs_off=True),)),
+    Event.RET_TO_USER: Entry((_call("fpsimd_restore_current_state"),)),
+    Event.EXEC: Entry((_call("fpsimd_flush_thread"),)),
+    Event.FORK: Entry(
+        (_call("arch_dup_task_struct", "next", "task"), _call("fpsimd_flush_task_state", "next")), others=("next",)
+    ),
+    Event.SIGNAL: Entry((_call("fpsimd_signal_preserve_current_state|fpsimd_preserve_current_state"),)),
+    Event.SIGRETURN: Entry((_call("fpsimd_update_current_state", "buffer"),)),
+    Event.PTRACE_WRITE: Entry((_call("fpr_set", "next", 0, 0, 16, "buffer", 0),)),
+    Event.KERNEL_NEON_BEGIN: Entry((NEON_BEGIN,)),
+    Event.KERNEL_NEON_END: Entry((NEON_END,), before=(NEON_BEGIN,)),
+    Event.SOFTIRQ_NEON_BEGIN: Entry((NEON_BEGIN,), softirq=True),
+    Event.SOFTIRQ_NEON_END: Entry((NEON_END,), before=(NEON_BEGIN,), softirq=True),
+    Event.CPU_PM_ENTER: Entry((_call("fpsimd_cpu_pm_notifier", 0, 0, 0, irqs_off=True),)),
+    Event.CPU_DOWN: Entry((_call("fpsimd_cpu_dead", 0),)),
+    Event.VCPU_LOAD: Entry((_call("kvm_arch_vcpu_load_fp", "vcpu"),)),
+    Event.GUEST_ENTER: Entry((_call("kvm_arch_vcpu_ctxflush_fp", "vcpu", irqs_off=True), RUN), guest="enter"),
+    Event.GUEST_FP_TRAP: Entry(guest="trap"),
+    Event.GUEST_EXIT: Entry((_call("kvm_arch_vcpu_ctxsync_fp", "vcpu", irqs_off=True),), guest="exit"),
+    Event.VCPU_PUT: Entry((_call("kvm_arch_vcpu_put_fp", "vcpu"),)),
+}
+"""The kernel's own code. Copying a task at FORK is the event itself; so is the frame that SIGRETURN hands in."""
+
+OF_THE_WORLD: Final = {Event.VCPU_SETREG: "edit", Event.VCPU_RESET: "overwrite"}
+"""Events whose code is not run: user space writes a vCPU's registers (set_core_reg), or they are reset (memset)."""
+
+NOTED: Final = (
+    "task_fpsimd_load", "fpsimd_restore_current_state", "fpsimd_save_and_flush_cpu_state", "fpsimd_bind_state_to_cpu",
+    "kvm_arch_vcpu_load_fp", "kvm_arch_vcpu_put_fp", "fpsimd_save", "fpsimd_save_user_state",
+)  # fmt: skip
+"""Functions whose calls a recording shows, or in which it shows saves."""
+
+ARM_EXCEPTION_IRQ: Final = 0  # arch/arm64/include/asm/kvm_asm.h: why a guest was left
+ARM_EXCEPTION_TRAP: Final = 2
+FP_ACCESS: Final = 0x07 << 26  # ESR_EL2.EC: a trapped access to SIMD or floating point (Arm ARM, D24.2.40)

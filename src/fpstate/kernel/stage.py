@@ -1,0 +1,125 @@
+"""A dumped kernel made ready: its entities at rest, and its functions called as an event would."""
+
+from __future__ import annotations
+
+from fpstate.errors import FpstateError
+from fpstate.kernel.btf import Btf
+from fpstate.kernel.effects import Effects, Reader
+from fpstate.kernel.entities import Entities
+from fpstate.kernel.entries import (
+    ARM_EXCEPTION_IRQ,
+    ARM_EXCEPTION_TRAP,
+    ENTRIES,
+    FP_ACCESS,
+    GUEST_RUNS,
+    NOTED,
+    Call,
+    Entry,
+)
+from fpstate.kernel.processor import BUG, OOPS, RETURNED, STOPPED, Processor, Ran, Saved
+from fpstate.lab.dump import Dump
+from fpstate.lab.kernel import Symbols
+
+SOFTIRQ: int = 0x100  # preempt_count while a softirq is served (include/linux/preempt.h)
+
+
+class Stage:
+    """The kernel of a dump. Roles (`task`, `next`, `vcpu`) say which entity stands for whom in a call."""
+
+    def __init__(self, dump: Dump) -> None:
+        self.symbols = dump.symbols
+        self.processor = Processor(dump)
+        if not self.processor.vhe:
+            raise FpstateError("the kernel does not run at EL2", expected="VHE", where=dump.kernel.source)
+        self.btf = Btf(dump.kernel.image, dump.kernel.source)
+        self.entities = Entities(dump, self.btf, self.processor)
+        self.reader = Reader(self.entities, _Near(dump.symbols))
+        self.preemptible_neon = self.entities.kernel_image is not None
+        self.guest: Saved | None = None  # where the last run stands to enter its guest
+        runs = self._address((GUEST_RUNS,))
+        if runs is None:
+            raise FpstateError(f"the kernel has no {GUEST_RUNS}", expected="KVM built in", where=dump.kernel.source)
+        self.processor.stop_at(runs)
+        for name in NOTED:
+            if (at := dump.symbols.address(name)) is not None:
+                self.processor.note_at(at, name)
+
+    def missing(self) -> list[str]:
+        """Return the functions that the kernel lacks, of those that events need."""
+        calls = [call for entry in ENTRIES.values() for call in (*entry.calls, *entry.before)]
+        return sorted({" or ".join(c.names) for c in calls if self._address(c.names) is None})
+
+    def has(self, entry: Entry) -> bool:
+        """Tell whether the kernel has all functions of an entry."""
+        return all(self._address(call.names) is not None for call in (*entry.calls, *entry.before))
+
+    def prepare(self, entry: Entry, roles: dict[str, str]) -> None:
+        """Do what comes before the view of an entry is put in."""
+        for call in entry.before:
+            self._call(call, roles, entry.softirq)
+
+    def perform(self, entry: Entry, roles: dict[str, str], guest: Saved | None = None) -> Effects:
+        """Do what the kernel does at an entry, in memory as it is; `guest` is where its run stands, the last if None."""
+        whole = Ran()
+        guest = guest or self.guest
+        if entry.guest in ("trap", "exit"):
+            assert guest is not None
+            trap = entry.guest == "trap"
+            answer, syndrome = (ARM_EXCEPTION_TRAP, FP_ACCESS) if trap else (ARM_EXCEPTION_IRQ, 0)
+            _join(whole, self.processor.resume(guest, answer, syndrome))
+        for call in entry.calls:
+            if whole.end == RETURNED:
+                _join(whole, self._call(call, roles, entry.softirq))
+        if whole.end == STOPPED:
+            self.guest = self.processor.saved()
+        if entry.softirq:
+            at = self.entities.member(roles["task"], "thread_info.preempt_count")
+            self.processor.write(at, self.processor.read(at, 4) & ~SOFTIRQ, 4)
+        return self.reader.effects(whole)
+
+    def guest_trapped(self) -> bool:
+        """Tell whether the guest would trap at its next use: CPACR_EL1.FPEN is not 3 (Arm ARM, D19.2.28)."""
+        return self.processor.cpacr >> 20 & 3 != 3
+
+    def _call(self, call: Call, roles: dict[str, str], softirq: bool) -> Ran:
+        function = self._address(call.names)
+        if function is None:
+            given = f"the kernel has no function {' or '.join(call.names)}"
+            raise FpstateError(given, expected="an arm64 Linux with KVM built in", where=self.processor.where)
+        arguments = tuple(self._argument(a, roles) for a in call.arguments)
+        current = roles["task"]
+        if softirq:
+            at = self.entities.member(current, "thread_info.preempt_count")
+            self.processor.write(at, self.processor.read(at, 4) | SOFTIRQ, 4)
+        stack, task = self.entities.stack(current), self.entities.address[current]
+        return self.processor.call(function, arguments, task, stack, call.irqs_off)
+
+    def _argument(self, argument: str | int, roles: dict[str, str]) -> int:
+        if isinstance(argument, int):
+            return argument
+        return self.entities.buffer if argument == "buffer" else self.entities.address[roles[argument]]
+
+    def _address(self, names: tuple[str, ...]) -> int | None:
+        return next((at for name in names if (at := self.symbols.address(name)) is not None), None)
+
+
+class _Near(dict[int, str]):
+    """Addresses as NAME+0xOFFSET, looked up once."""
+
+    def __init__(self, symbols: Symbols) -> None:
+        super().__init__()
+        self._symbols = symbols
+
+    def __missing__(self, address: int) -> str:
+        self[address] = self._symbols.near(address)
+        return self[address]
+
+
+def _join(whole: Ran, part: Ran) -> None:
+    """Append what a run did to what was done before it."""
+    whole.after += [(what, at + len(whole.accesses)) for what, at in part.after]
+    whole.accesses += part.accesses
+    whole.warned += part.warned
+    whole.end, whole.pc = part.end, part.pc
+    if part.end in (OOPS, BUG):
+        return
