@@ -1,7 +1,7 @@
 """Which members of the kernel's structures are its bookkeeping: found by letting tasks and a vCPU live on it.
 
 A member that some run leaves changed, and that some run reads before it writes it, is a field. What a function puts
-back before it returns is none; nor is what only sections of kernel NEON change, from their begin to their end.
+back before it returns is none; nor is what nothing but sections of kernel NEON change, from their begin to their end.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fpstate.errors import FpstateError
+from fpstate.kernel.effects import FAULT
 from fpstate.kernel.entities import Place
 from fpstate.kernel.entries import ENTRIES
 from fpstate.kernel.stage import Stage
@@ -33,7 +34,7 @@ class Seen:
 
     values: dict[int, None] = field(default_factory=dict)
     read: bool = False
-    changed: bool = False
+    changed_by: set[Event] = field(default_factory=set)
 
 
 class Life:
@@ -42,7 +43,6 @@ class Life:
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.seen: dict[Place, Seen] = {}
-        self.sections: set[Place] = set()
         self._roles = {"task": "task", "next": "next", "vcpu": "vcpu"}
         self._loaded = False
 
@@ -55,19 +55,34 @@ class Life:
             what = dice.randrange(9)
             if what in (0, 1):
                 self._unload()
-                self._do(Event.THREAD_SWITCH)
-                self._roles |= {"task": self._roles["next"], "next": self._roles["task"]}
+                self._switch()
                 if dice.randrange(2):
                     self._do(Event.RET_TO_USER)
             elif what == 2:
-                begin, end = dice.choice(SECTIONS)
-                self.sections |= self._do(begin) & self._do(end)
+                self._compute(dice)
             elif what in (3, 4, 5):
                 self._run_guest(use=bool(dice.randrange(2)))
             else:
                 self._do(dice.choice(alone))
         self._unload()
         self.stage.processor.keep()
+
+    def _compute(self, dice: random.Random) -> None:
+        """Let kernel code use the registers; where it can be preempted there, it sometimes is, and interrupted."""
+        begin, end = dice.choice(SECTIONS)
+        self._do(begin)
+        if begin == Event.KERNEL_NEON_BEGIN and self.stage.preemptible_neon and not self._loaded:
+            if dice.randrange(2):
+                self._switch()
+                self._do(Event.RET_TO_USER)
+                self._switch()
+            for event in SECTIONS[1] if dice.randrange(2) else ():
+                self._do(event)
+        self._do(end)
+
+    def _switch(self) -> None:
+        self._do(Event.THREAD_SWITCH)
+        self._roles |= {"task": self._roles["next"], "next": self._roles["task"]}
 
     def _run_guest(self, *, use: bool) -> None:
         if not self._loaded:
@@ -83,16 +98,19 @@ class Life:
             self._do(Event.VCPU_PUT)
             self._loaded = False
 
-    def _do(self, event: Event) -> set[Place]:
-        """Let an event happen; return the members it left changed."""
+    def _do(self, event: Event) -> None:
+        """Let an event happen. One that ends in a fault did not happen."""
+        self.stage.processor.keep()
         effects = self.stage.perform(ENTRIES[event], self._roles)
         for _, place in effects.read:
             self.seen.setdefault(place, Seen()).read = True
         for (_, place), (before, now) in effects.wrote.items():
             note = self.seen.setdefault(place, Seen())
             note.values |= {before: None, now: None}
-            note.changed |= before != now
-        return {place for _, place in effects.changed()}
+            if before != now:
+                note.changed_by.add(event)
+        if any(effect.what == FAULT for effect in effects.done):
+            self.stage.processor.restore()
 
 
 def fields_of(stage: Stage) -> list[tuple[Place, list[int]]]:
@@ -102,7 +120,8 @@ def fields_of(stage: Stage) -> list[tuple[Place, list[int]]]:
     """
     life = Life(stage)
     life.live()
-    found = {p: s for p, s in life.seen.items() if s.read and s.changed and p not in life.sections}
+    of_sections = {event for pair in SECTIONS for event in pair}
+    found = {p: s for p, s in life.seen.items() if s.read and s.changed_by - of_sections}
     for place in found:
         if place.kind == "elsewhere":
             given = f"the kernel keeps something at {place.name}, in no task, vCPU or variable of a CPU"

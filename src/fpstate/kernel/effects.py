@@ -46,6 +46,7 @@ class Reader:
         self.entities = entities
         self._near = near
         self._words: dict[int, int] = {}
+        self._keys_at: dict[tuple[int, int], list[Key]] = {}
 
     def effects(self, ran: Ran) -> Effects:
         """Return what a run did. Memory must still be as the run left it."""
@@ -83,6 +84,11 @@ class Reader:
                 reads.setdefault(key, a.pc)
 
     def _keys(self, physical: int, size: int) -> list[Key]:
+        if (physical, size) not in self._keys_at:
+            self._keys_at[physical, size] = self._touched(physical, size)
+        return self._keys_at[physical, size]
+
+    def _touched(self, physical: int, size: int) -> list[Key]:
         found = self.entities.entity_at(self.entities.virtual(physical))
         if found is None:
             return [("elsewhere", Place("elsewhere", physical, size, f"{physical:#x}"))]

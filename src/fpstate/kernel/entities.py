@@ -108,7 +108,9 @@ class Entities:
             expected = "an arm64 Linux with KERNEL_MODE_NEON"
             raise FpstateError("the kernel has no fpsimd_last_state", expected=expected, where=p.where)
         task, stack = self.address["task"], self.stack("task")
-        p.call(flush, (task,), task, stack)  # so that there is nothing to save
+        for name in TASKS:  # whose registers are nowhere: there is nothing to save
+            p.call(flush, (self.address[name],), task, stack)
+        p.keep()
         ran = p.call(begin, (), task, stack)
         p.restore()
         offset = last[0] + (self.btf.find("cpu_fp_state", "st") or 0 if self.btf.has("cpu_fp_state") else 0)

@@ -30,6 +30,9 @@ MASK: Final = (1 << 64) - 1
 CPACR_EL1: Final = "CPACR_EL1"
 BRK_BUG: Final = 0xD4210000  # BRK #0x800: WARN and BUG (arch/arm64/include/asm/brk-imm.h)
 
+MRS_CURRENT_EL: Final = np.uint32(0xD5384240)  # of register x0
+MOV_8: Final = np.uint32(0xD2800100)  # EL2 in bits 3 and 2
+
 RETURNED, STOPPED, OOPS, BUG = "returned", "stopped", "oops", "bug"
 
 
@@ -109,6 +112,8 @@ class Processor:
         self._undo: list[tuple[Any, int, bytes]] = []
         self.image, self.text = dump.kernel.image, dump.symbols.base() or 0
         self._warnings: dict[int, bool] = {}
+        if self.vhe:
+            self._answer_el2()
         uc = u.Uc(u.UC_ARCH_ARM64, u.UC_MODE_ARM)
         uc.ctl_set_cpu_model(arm64_const.UC_CPU_ARM64_MAX)
         uc.ctl_set_tlb_mode(1)
@@ -120,6 +125,13 @@ class Processor:
         uc.hook_add(u.UC_HOOK_MEM_READ | u.UC_HOOK_MEM_WRITE, self._access)
         self._uc, self._code_hook = uc, u.UC_HOOK_CODE
         self._write_access = 17  # UC_MEM_WRITE
+
+    def _answer_el2(self) -> None:
+        """Let the kernel's code read EL2 as the level it runs at, by a MOV in the place of each MRS of CurrentEL."""
+        at = self.physical(self.text) - RAM_AT
+        words = np.frombuffer(self.ram, np.uint32, len(self.image) // 4, at)
+        asks = words & ~np.uint32(31) == MRS_CURRENT_EL
+        words[asks] = MOV_8 | words[asks] & np.uint32(31)
 
     # Memory.
 

@@ -72,10 +72,11 @@ class Stage:
                 _join(whole, self._call(call, roles, entry.softirq))
         if whole.end == STOPPED:
             self.guest = self.processor.saved()
+        effects = self.reader.effects(whole)
         if entry.softirq:
             at = self.entities.member(roles["task"], "thread_info.preempt_count")
             self.processor.write(at, self.processor.read(at, 4) & ~SOFTIRQ, 4)
-        return self.reader.effects(whole)
+        return effects
 
     def guest_trapped(self) -> bool:
         """Tell whether the guest would trap at its next use: CPACR_EL1.FPEN is not 3 (Arm ARM, D19.2.28)."""

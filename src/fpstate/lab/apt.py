@@ -11,16 +11,18 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from fpstate.errors import FpstateError
+from fpstate.errors import FpstateError, unknown_name
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-SUITE = "bookworm"
+SUITES = {"debian-5.10": "bullseye", "debian-6.1": "bookworm", "debian-6.12": "trixie"}
+"""Kernels by name, and the suite of Debian whose current kernel each is, with all its stable updates."""
+DEFAULT = "debian-6.1"
 META_PACKAGE = "linux-image-arm64"
-"""Depends on the suite's current kernel; 6.1 with all its stable updates."""
+"""Depends on the suite's current kernel."""
 
-_SOURCES = f"""\
-deb [arch=arm64 signed-by={KEYRING}] http://deb.debian.org/debian {SUITE} main
-deb [arch=arm64 signed-by={KEYRING}] http://deb.debian.org/debian-security {SUITE}-security main
+_SOURCES = """\
+deb [arch=arm64 signed-by={keyring}] http://deb.debian.org/debian {suite} main
+deb [arch=arm64 signed-by={keyring}] http://deb.debian.org/debian-security {suite}-security main
 """
 
 Tell = Callable[[str], None]
@@ -31,23 +33,25 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fpstate" / "lab"
 
 
-def fetched_kernel() -> Path | None:
-    """Return the image of the newest kernel fetched before, or None."""
-    images = (cache_folder() / "kernels").glob("*/boot/vmlinuz-*")
+def fetched_kernel(name: str = DEFAULT) -> Path | None:
+    """Return the image of the newest kernel of a name fetched before, or None."""
+    images = (cache_folder() / "kernels").glob(f"linux-image-{name.removeprefix('debian-')}.*/boot/vmlinuz-*")
     return max(images, key=lambda path: path.stat().st_mtime, default=None)
 
 
-def fetch_kernel(tell: Tell) -> Path:
-    """Fetch Debian's arm64 kernel unless that was done, and return its image; its modules and config lie beside it.
+def fetch_kernel(tell: Tell, name: str = DEFAULT) -> Path:
+    """Fetch one of Debian's arm64 kernels unless that was done, and return its image; modules and config lie beside it.
 
-    Raise FpstateError if apt or the network cannot.
+    Raise FpstateError if there is none of that name, or if apt or the network cannot.
     """
-    found = fetched_kernel()
+    if name not in SUITES:
+        raise unknown_name("kernel of Debian's", name, SUITES)
+    found = fetched_kernel(name)
     if found:
         return found
-    tell("fetching Debian's arm64 kernel (60 MB, once)")
+    tell(f"fetching Debian's arm64 kernel {name.removeprefix('debian-')} (60 MB, once)")
     folder = cache_folder()
-    apt = _Apt(folder / "apt")
+    apt = _Apt(folder / "apt" / SUITES[name], SUITES[name])
     apt.run("apt-get", "update")
     package = apt.kernel_package()
     for old in apt.folder.glob("*.deb"):
@@ -62,7 +66,7 @@ def fetch_kernel(tell: Tell) -> Path:
     shutil.rmtree(target, ignore_errors=True)
     parts.rename(target)
     archive.unlink()
-    image = fetched_kernel()
+    image = fetched_kernel(name)
     if image is None:
         raise FpstateError(f"the package {package} holds no kernel", expected="boot/vmlinuz-*", where=str(target))
     return image
@@ -71,11 +75,11 @@ def fetch_kernel(tell: Tell) -> Path:
 class _Apt:
     """apt for architecture arm64 with its own lists, cache and (empty) package state."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, suite: str) -> None:
         self.folder = folder
         for part in ("state/lists/partial", "cache/archives/partial"):
             (folder / part).mkdir(parents=True, exist_ok=True)
-        (folder / "sources.list").write_text(_SOURCES)
+        (folder / "sources.list").write_text(_SOURCES.format(keyring=KEYRING, suite=suite))
         (folder / "status").write_text("")
         settings = {
             "APT::Architecture": "arm64",
