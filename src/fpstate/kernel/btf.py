@@ -99,8 +99,8 @@ class Btf:
         """Return the offset in the per-CPU section and the type's number of a per-CPU variable, or None."""
         return next(((offset, kind) for n, offset, _, kind in self.per_cpu if n == name), None)
 
-    def leaf(self, number: int, offset: int) -> tuple[str, int, int]:
-        """Return path, offset and size of the member without members of its own that holds a byte of a type.
+    def leaf(self, number: int, offset: int) -> tuple[str, int, int, int]:
+        """Return path, offset, size and type's number of the member without members of its own that holds a byte.
 
         The path begins with a dot or an index; where no member lies, it is empty, and the size 1.
         """
@@ -111,17 +111,22 @@ class Btf:
             size = self._sizeof(element)
             if size and offset < size * count:
                 at = offset // size * size
-                path, start, length = self.leaf(element, offset - at)
-                return f"[{offset // size}]{path}", at + start, length
+                path, start, *rest = self.leaf(element, offset - at)
+                return f"[{offset // size}]{path}", at + start, *rest
         if kind.kind in (STRUCT, UNION):
             for name, inner, bits in kind.items:
                 start = (bits & 0xFFFFFF if kind.bitfields else bits) // 8
                 if start <= offset < start + max(self._sizeof(inner), 1):
                     label = self._text(name)
-                    path, at, length = self.leaf(inner, offset - start)
-                    return (f".{label}" if label else "") + path, start + at, length
-            return "", offset, 1
-        return "", 0, max(self._sizeof(number), 1)
+                    path, at, *rest = self.leaf(inner, offset - start)
+                    return (f".{label}" if label else "") + path, start + at, *rest
+            return "", offset, 1, 0
+        return "", 0, max(self._sizeof(number), 1), number
+
+    def enumerators(self, number: int) -> dict[int, str]:
+        """Return the names of an enumeration's values; none for another type."""
+        kind = self._at(number)
+        return {item[1]: self._text(item[0]) for item in kind.items} if kind.kind == ENUM else {}
 
     def structure(self, name: str) -> int:
         """Return the number of a structure's type. Raise FpstateError if there is none."""

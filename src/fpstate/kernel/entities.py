@@ -32,6 +32,7 @@ class Place:
     offset: int
     size: int
     name: str  # as the kernel's types have it: thread.fpsimd_cpu, fpsimd_last_state.st
+    type: int = 0  # number of its type; 0 if it is nobody's
 
 
 class Entities:
@@ -163,12 +164,12 @@ class Entities:
 
     def _named(self, kind: str, offset: int) -> Place:
         if kind != "cpu":
-            path, start, size = self.btf.leaf(self.types[kind], offset)
-            return Place(kind, start, size, path.lstrip(".") or f"{kind}+{offset:#x}")
+            path, start, size, leaf = self.btf.leaf(self.types[kind], offset)
+            return Place(kind, start, size, path.lstrip(".") or f"{kind}+{offset:#x}", leaf)
         for name, start, size, number in self.btf.per_cpu:
             if start <= offset < start + size:
-                path, inner, length = self.btf.leaf(number, offset - start)
-                return Place(kind, start + inner, length, name + path)
+                path, inner, length, leaf = self.btf.leaf(number, offset - start)
+                return Place(kind, start + inner, length, name + path, leaf)
         return Place(kind, offset, 1, f"per-CPU+{offset:#x}")
 
 

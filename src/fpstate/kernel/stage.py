@@ -44,6 +44,15 @@ class Stage:
             if (at := dump.symbols.address(name)) is not None:
                 self.processor.note_at(at, name)
 
+    @property
+    def last_state(self) -> tuple[int, int]:
+        """Where, among the variables of a CPU, the record of whose its registers are begins, and its size."""
+        return next((at, size) for name, at, size, _ in self.btf.per_cpu if name == "fpsimd_last_state")
+
+    def call(self, name: str, *arguments: str) -> None:
+        """Have the task call a function of the kernel, on entities."""
+        self._call(Call((name,), arguments), {n: n for n in self.entities.address}, softirq=False)
+
     def missing(self) -> list[str]:
         """Return the functions that the kernel lacks, of those that events need."""
         calls = [call for entry in ENTRIES.values() for call in (*entry.calls, *entry.before)]

@@ -1,4 +1,4 @@
-"""Which members of the kernel's structures are its bookkeeping: found by letting tasks and a vCPU live on it.
+"""Which members of a kernel's structures are its bookkeeping is seen by letting tasks and a vCPU live on it.
 
 A member that some run leaves changed, and that some run reads before it writes it, is a field. What a function puts
 back before it returns is none; nor is what nothing but sections of kernel NEON change, from their begin to their end.
@@ -10,7 +10,6 @@ import random
 from dataclasses import dataclass, field
 from typing import Final
 
-from fpstate.errors import FpstateError
 from fpstate.kernel.effects import FAULT
 from fpstate.kernel.entities import Place
 from fpstate.kernel.entries import ENTRIES
@@ -111,19 +110,3 @@ class Life:
                 note.changed_by.add(event)
         if any(effect.what == FAULT for effect in effects.done):
             self.stage.processor.restore()
-
-
-def fields_of(stage: Stage) -> list[tuple[Place, list[int]]]:
-    """Return the members that are bookkeeping, with the values they were seen to have.
-
-    Raise FpstateError if something is kept where no view looks: in no task, no vCPU and no variable of the CPU.
-    """
-    life = Life(stage)
-    life.live()
-    of_sections = {event for pair in SECTIONS for event in pair}
-    found = {p: s for p, s in life.seen.items() if s.read and s.changed_by - of_sections}
-    for place in found:
-        if place.kind == "elsewhere":
-            given = f"the kernel keeps something at {place.name}, in no task, vCPU or variable of a CPU"
-            raise FpstateError(given, expected="members of those", where=stage.processor.where)
-    return sorted(((p, list(s.values)) for p, s in found.items()), key=lambda item: (item[0].kind, item[0].offset))

@@ -1,0 +1,381 @@
+"""A kernel as a policy: each handler puts its view into the kernel's own fields, runs the kernel's code, and says what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, cast
+
+from fpstate.errors import FpstateError
+from fpstate.kernel.bookkeeping import Bookkeeping, Field
+from fpstate.kernel.effects import CALLED, EDIT, FAULT, LOAD, SAVE, WARN, WRITE, Effects, Key
+from fpstate.kernel.entities import TASKS, VCPUS
+from fpstate.kernel.entries import ENTRIES, OF_THE_WORLD, Entry
+from fpstate.kernel.processor import Saved
+from fpstate.kernel.stage import Stage
+from fpstate.policies.base import Context, Policy
+from fpstate.world.events import PARTICIPANTS, Event
+
+SAVERS = ("fpsimd_save", "fpsimd_save_user_state")
+"""The function in which saves of user state are seen; the second is the first's name since v6.8."""
+OUT_OF_VIEW = ("other", "other_vcpu", "other.kernel")
+"""Who a pointer to somebody not in view may name: what the kernel does must not hang on which."""
+
+
+class View:
+    """One run's view: what its handler has asked the engine for, by role and field, and how that stands in memory."""
+
+    def __init__(self, kernel: KernelCode, event: Event, entities: tuple[Any, ...]) -> None:
+        self.kernel, self.event = kernel, event
+        self.cpu = entities[0]
+        self.by_role = dict(zip(("cpu", "task", "second"), entities, strict=False))
+        words = ("cpu", *PARTICIPANTS[event])
+        self.entity_of = {role: words[i] for i, role in enumerate(self.by_role)}
+        self.role_of = {entity: role for role, entity in self.entity_of.items()}
+        self.chosen: dict[tuple[str, str], Any] = {}
+
+    def fields(self) -> list[tuple[str, Field]]:
+        """Return all fields in view, with their roles."""
+        kinds = {"cpu": "cpu", "task": "task", "next": "task", "vcpu": "vcpu"}
+        return [
+            (role, f) for role, entity in self.entity_of.items() for f in self.kernel.fields if f.place.kind == kinds[entity]
+        ]
+
+    def choose(self, role: str, f: Field) -> None:
+        """Ask the engine what a field holds."""
+        self.chosen[role, f.name] = getattr(self.by_role[role], f.name)
+
+    def name_of(self, value: Any, elsewhere: str) -> str:
+        """Return which image an owner's value names; "" for none."""
+        if value is None:
+            return ""
+        for role, entity in self.by_role.items():
+            if value is entity:
+                return self.entity_of[role]
+            if self.entity_of[role] in TASKS and value is entity.kernel:
+                name = f"{self.entity_of[role]}.kernel"
+                return name if self.kernel.knows(name) else elsewhere
+        return elsewhere
+
+
+class KernelCode:
+    """A kernel made ready to be asked."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.books = Bookkeeping(stage)
+        self.enums = {f.name: self._values(f) for f in self.fields if f.kind == "number"}
+        self.guests = self._guests()
+
+    @property
+    def fields(self) -> list[Field]:
+        """All fields of the kernel."""
+        return self.books.fields
+
+    def _values(self, f: Field) -> Any:
+        names = self.stage.btf.enumerators(f.place.type)
+        return Enum(f.name.rpartition(".")[2], {names.get(v, f"_{v:#x}"): v for v in f.values})  # type: ignore[misc]
+
+    def _guests(self) -> list[Saved]:
+        """Return runs that stand to enter their guest, trapped and not, from which others can go on."""
+        stage, roles = self.stage, {"task": "task", "next": "next", "vcpu": "vcpu"}
+        kept = []
+        stage.perform(ENTRIES[Event.VCPU_LOAD], roles)
+        for event in (Event.GUEST_ENTER, Event.GUEST_FP_TRAP, Event.GUEST_EXIT, Event.GUEST_ENTER):
+            stage.perform(ENTRIES[event], roles)
+            if event in (Event.GUEST_ENTER, Event.GUEST_FP_TRAP) and stage.guest is not None:
+                kept.append(stage.guest)
+        stage.processor.restore()
+        return kept
+
+    # A handler.
+
+    def handle(self, event: Event, entities: tuple[Any, ...]) -> None:
+        """Do at an event what the kernel does on this view."""
+        view = View(self, event, entities)
+        entry = ENTRIES[event]
+        while True:
+            answers = self._answers(view, entry)
+            if self._all_chosen(view, answers):
+                break
+        first = answers[0]
+        if any(answer.same_as(first) is False for answer in answers):
+            raise FpstateError(
+                f"what the kernel does at {event.name.lower()} hangs on more than the view",
+                expected="the same whoever a pointer names that is not in view, and however the guest's run began",
+                where=self.stage.processor.where,
+            )
+        self._say(view, first)
+
+    def _answers(self, view: View, entry: Entry) -> list[Answer]:
+        """Run an entry in all the ways that the view does not tell apart."""
+        named = [view.name_of(v, "?") for (_, name), v in view.chosen.items() if self._kind(name) == "owner"]
+        others = [n for n in OUT_OF_VIEW if self.knows(n)] if "?" in named else ["other"]
+        guests: list[Saved | None] = list(self.guests) if entry.guest in ("trap", "exit") else [None]
+        if entry.guest == "trap":
+            guests = guests[:1]  # it was trapped
+        answers = [self._run(view, entry, other, guest, flip=False) for other in others for guest in guests]
+        if self._sets_unseen_bits(view, answers[0].effects):
+            answers[0].flipped = self._run(view, entry, others[0], guests[0], flip=True).after
+        return answers
+
+    def _run(self, view: View, entry: Entry, other: str, guest: Saved | None, *, flip: bool) -> Answer:
+        stage = self.stage
+        roles = {"task": "task", "next": "next", "vcpu": "vcpu"}
+        if guest is not None:
+            stage.processor.go_back(guest)
+        stage.prepare(entry, roles)
+        for role, f in view.fields():
+            self._put(view, role, f, other, flip=flip)
+        effects = stage.perform(entry, roles, guest)
+        after = {(role, f.name): self._get(view.entity_of[role], f, effects, other) for role, f in view.fields()}
+        answer = Answer(effects, after, other, stage.guest_trapped() if entry.guest in ("enter", "trap") else None)
+        stage.processor.restore()
+        return answer
+
+    def _kind(self, name: str) -> str:
+        return next(f.kind for f in self.fields if f.name == name)
+
+    def knows(self, whom: str) -> bool:
+        """Tell whether there is an image of that name."""
+        return whom in self.stage.entities.image_of
+
+    def _put(self, view: View, role: str, f: Field, other: str, *, flip: bool) -> None:
+        """Put the value of a field into the kernel's memory; one not asked for yet stands as it starts, or flipped."""
+        e, p, entity = self.stage.entities, self.stage.processor, view.entity_of[role]
+        at = e.base_of(entity) + f.place.offset
+        value = view.chosen.get((role, f.name), _UNKNOWN)
+        if f.kind == "owner":
+            whom = "" if value is _UNKNOWN else view.name_of(value, other)
+            for place, inside, number in self._record(whom):
+                base = e.address[whom.partition(".")[0]] if inside else 0
+                p.write(e.base_of(entity) + place.offset, base + number, place.size)
+        elif f.kind == "cpu":
+            here = value is not _UNKNOWN and value is view.cpu
+            number = self.books.nobody if value is _UNKNOWN or value is None else 0 if here else 1
+            p.write(at, number, f.place.size)
+        elif f.kind == "bit":
+            mask = f.values[0]
+            held = bool(f.start) ^ flip if value is _UNKNOWN else value
+            p.write(at, p.read(at, f.place.size) & ~mask | mask * held, f.place.size)
+        else:
+            p.write(at, f.start if value is _UNKNOWN else value.value, f.place.size)
+
+    def _record(self, whom: str) -> Any:
+        """Return what the members of an owner hold when it names `whom`."""
+        if not whom:
+            return [(place, False, 0) for place, _, _ in self.books.records["task"]]
+        kind = "kernel" if whom.endswith(".kernel") else "vcpu" if whom in VCPUS else "task"
+        return self.books.records[kind]
+
+    def _get(self, entity: str, f: Field, effects: Effects, other: str) -> Any:
+        """Return what a field holds after a run, as View and engine have it; _UNKNOWN if the run did not write it."""
+        e, p = self.stage.entities, self.stage.processor
+        if (entity, f.place) not in effects.wrote:
+            return _UNKNOWN
+        number = p.read(e.base_of(entity) + f.place.offset, f.place.size)
+        if f.kind == "bit":
+            return bool(number & f.values[0])
+        if f.kind == "cpu":
+            return {0: "this", 1: "another"}.get(number, "") if number != self.books.nobody else ""
+        if f.kind == "number":
+            if number not in f.values:
+                raise self._strange(f, f"{number:#x}")
+            return self.enums[f.name](number)
+        if not number:
+            return ""
+        whom = e.images.get(number)
+        if whom is None:
+            raise self._strange(f, f"{number:#x}, which is nobody's image")
+        for place, inside, expected in self._record(whom):
+            base = e.address[whom.partition(".")[0]] if inside else 0
+            if p.read(e.base_of(entity) + place.offset, place.size) != base + expected:
+                raise self._strange(f, f"{whom}'s, but {place.name} is not")
+        return _ELSEWHERE if whom == other else whom
+
+    def _strange(self, f: Field, value: str) -> FpstateError:
+        given = f"the kernel sets {f.name} to {value}"
+        return FpstateError(given, expected="a value seen before", where=self.stage.processor.where)
+
+    def _all_chosen(self, view: View, answers: list[Answer]) -> bool:
+        """Ask the engine for the first field that a run has read and that was not asked for; return whether none was."""
+        for answer in answers:
+            for key in answer.effects.read:
+                if self._lacking(view, key):
+                    return False
+            for entity, place in answer.effects.copied:
+                if entity != "task" or ("next", place) not in answer.effects.wrote:
+                    continue
+                for f in self.books.fields_at(entity, place):
+                    if ("task", f.name) not in view.chosen and self._copied(view, f, answer):
+                        view.choose("task", f)
+                        return False
+        return True
+
+    def _lacking(self, view: View, key: Key) -> bool:
+        entity, place = key
+        if place in self.books.changing:
+            self.books.add(place)
+            raise NewField(place.name)
+        for f in self.books.fields_at(entity, place):
+            role = view.role_of.get(entity)
+            if role is None:
+                if entity in (*TASKS, *VCPUS):
+                    given = f"the kernel reads {place.name} of somebody not in view"
+                    raise FpstateError(given, expected="of the CPU, the task and the second one", where=self.stage.processor.where)
+                continue
+            if (role, f.name) not in view.chosen:
+                view.choose(role, f)
+                return True
+        return False
+
+    def _copied(self, view: View, f: Field, answer: Answer) -> bool:
+        """Tell whether a child's field is, after a fork, what was copied from its parent."""
+        return answer.after.get(("second", f.name), _UNKNOWN) is not _UNKNOWN
+
+    def _sets_unseen_bits(self, view: View, effects: Effects) -> bool:
+        """Tell whether a run changed a word of flags of which the view has not all."""
+        return any(
+            f.kind == "bit" and (role, f.name) not in view.chosen and (view.entity_of[role], f.place) in effects.wrote
+            for role, f in view.fields()
+        )
+
+    # What it says.
+
+    def _say(self, view: View, answer: Answer) -> None:
+        cpu, near = view.cpu, self.stage.symbols.near
+        elsewhere = next((v for (_, n), v in view.chosen.items() if self._kind(n) == "owner" and _is_elsewhere(view, v)), None)
+        whom = {view.entity_of[role]: entity for role, entity in view.by_role.items() if role != "cpu"}
+        whom |= {f"{name}.kernel": entity.kernel for name, entity in whom.items() if name != "vcpu"}
+        decision = cpu._session.decision
+        decided = next((e for e in answer.effects.done if e.what != CALLED), None)
+        names = ENTRIES[view.event].calls[-1].names if ENTRIES[view.event].calls else ("__kvm_vcpu_run",)
+        decision.where = f"{names[0]}, at {near(decided.pc)}" if decided else names[0]
+        inside = ""
+        copies = ENTRIES[view.event].others
+        for effect in answer.effects.done:
+            if effect.what == CALLED:
+                inside = "fpsimd_save" if effect.whom in SAVERS else effect.whom
+                if effect.whom not in SAVERS:
+                    cpu.called(effect.whom)
+                    cpu.returned()
+            elif effect.what == WARN:
+                cpu.warn()
+            elif effect.what == FAULT:
+                cpu.save(None)
+            elif effect.whom not in copies:
+                target = elsewhere if effect.whom == answer.other else whom[effect.whom]
+                self._ask(cpu, effect.what, target, inside)
+        for (role, name), value in answer.after.items():
+            self._write(view, role, name, value, answer, elsewhere)
+        if answer.trapped is not None:
+            cpu.guest_fp_trap = answer.trapped
+
+    def _ask(self, cpu: Any, what: str, target: Any, inside: str) -> None:
+        in_saver = what == SAVE and inside == "fpsimd_save"
+        if in_saver:
+            cpu._session.inside.append("fpsimd_save")
+        {SAVE: cpu.save, LOAD: cpu.load, WRITE: cpu.overwrite, EDIT: cpu.edit}[what](target)
+        if in_saver:
+            cpu._session.inside.pop()
+
+    def _write(self, view: View, role: str, name: str, value: Any, answer: Answer, elsewhere: Any) -> None:
+        if value is _UNKNOWN:
+            return
+        f = next(f for f in self.fields if f.name == name)
+        entity = view.by_role[role]
+        known = view.chosen.get((role, name), _UNKNOWN)
+        if f.kind == "bit":
+            if known is _UNKNOWN and answer.flipped is not None and answer.flipped[role, name] != value:
+                return  # it stays what it was
+            if known is not _UNKNOWN and known == value:
+                return
+            setattr(entity, name, value)
+        elif f.kind == "cpu":
+            parent = view.chosen.get(("task", name))
+            setattr(entity, name, {"this": view.cpu, "": None}[value] if value != "another" else parent)
+        elif f.kind == "number":
+            setattr(entity, name, value)
+        else:
+            whom = {view.entity_of[r]: e for r, e in view.by_role.items() if r != "cpu"}
+            whom |= {f"{n}.kernel": e.kernel for n, e in whom.items() if n != "vcpu"}
+            setattr(entity, name, None if value == "" else elsewhere if value is _ELSEWHERE else whom[value])
+
+
+class NewField(Exception):
+    """A run has read a member that no view holds so far, and that changes: the policy has to be made anew with it."""
+
+
+class Answer:
+    """What one run did, and what it left in the fields it wrote; `trapped`: whether the guest would trap, if it ran."""
+
+    def __init__(self, effects: Effects, after: dict[tuple[str, str], Any], other: str, trapped: bool | None) -> None:
+        self.effects, self.after, self.other, self.trapped = effects, after, other, trapped
+        self.flipped: dict[tuple[str, str], Any] | None = None
+
+    def same_as(self, them: Answer) -> bool:
+        """Tell whether two runs did the same, be it to different entities out of view."""
+        return self._key() == them._key()
+
+    def _key(self) -> tuple[Any, ...]:
+        done = [(e.what, "" if e.whom == self.other else e.whom) for e in self.effects.done]
+        return done, self.after, self.trapped
+
+
+class _Mark:
+    pass
+
+
+_UNKNOWN, _ELSEWHERE = _Mark(), _Mark()
+
+
+def _is_elsewhere(view: View, value: Any) -> bool:
+    return view.name_of(value, "?") == "?"
+
+
+def kernel_policy(stage: Stage, name: str, source: str) -> type[Policy]:
+    """Return the policy that is a kernel's own code. Raise FpstateError if it lacks a function that an event needs."""
+    lacking = [event.name.lower() for event, entry in ENTRIES.items() if not stage.has(entry)]
+    if lacking:
+        given = f"the kernel has no code by a name known here for {', '.join(lacking)}"
+        raise FpstateError(given, expected=f"functions {', '.join(stage.missing())}", where=stage.processor.where)
+    code = KernelCode(stage)
+    members: dict[str, Any] = {
+        "__module__": __name__,
+        "__doc__": f"The code of {source} itself, run on each view.",
+        "name": name,
+        "source": source,
+        "preemptible_neon": stage.preemptible_neon,
+        "Cpu": _entity("Cpu", (Policy.Cpu,), code, "cpu"),
+        "Task": _entity("Task", (Policy.Task,), code, "task"),
+        "Vcpu": _entity("Vcpu", (Policy.Vcpu,), code, "vcpu"),
+    }
+    members |= {event.name.lower(): _handler(code, event) for event in ENTRIES}
+    members |= {event.name.lower(): _of_the_world(what) for event, what in OF_THE_WORLD.items()}
+    return cast("type[Policy]", type("KernelPolicy", (Policy,), members))
+
+
+def _entity(name: str, bases: tuple[type, ...], code: KernelCode, kind: str) -> type:
+    notes: dict[str, Any] = {}
+    starts: dict[str, Any] = {}
+    for f in code.fields:
+        if f.place.kind == kind:
+            notes[f.name] = {"owner": "Context | None", "cpu": "Cpu | None", "bit": "bool"}.get(f.kind, "Enum")
+            starts[f.name] = (
+                None if f.kind in ("owner", "cpu") else bool(f.start) if f.kind == "bit" else code.enums[f.name](f.start)
+            )
+    return type(name, bases, {"__annotations__": notes, "__module__": __name__, **starts})
+
+
+def _handler(code: KernelCode, event: Event) -> Callable[..., None]:
+    def handler(_: Policy, *entities: Any) -> None:
+        code.handle(event, entities)
+
+    return handler
+
+
+def _of_the_world(what: str) -> Callable[..., None]:
+    def handler(_: Policy, cpu: Any, __: Any, vcpu: Context) -> None:
+        getattr(cpu, what)(vcpu)
+
+    return handler
