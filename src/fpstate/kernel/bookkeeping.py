@@ -71,6 +71,7 @@ class Bookkeeping:
             stage.call("fpsimd_flush_task_state", name)
         at, size = stage.last_state
         stage.processor.write_bytes(e.cpu + at, bytes(size))
+        e.fill_images()
         stage.processor.keep()
 
     def _now(self, place: Place) -> int:

@@ -33,6 +33,7 @@ class Effects:
     read: dict[Key, int] = field(default_factory=dict)  # with the address of the first instruction that did
     copied: dict[Key, int] = field(default_factory=dict)  # read by a copy of the whole
     wrote: dict[Key, tuple[int, int]] = field(default_factory=dict)
+    by_copy: set[Key] = field(default_factory=set)  # written last by a copy of the whole
 
     def changed(self) -> dict[Key, int]:
         """Return what was left changed, with the values now."""
@@ -78,6 +79,8 @@ class Reader:
         if a.write:
             for i in range(a.size):
                 old.setdefault(a.address + i, a.before >> 8 * i & 255)
+            copies = self._near[a.pc].partition("+")[0] in COPIERS
+            (result.by_copy.update if copies else result.by_copy.difference_update)(self._keys(a.address, a.size))
         elif not self._only_sets(a.pc) and any(a.address + i not in old for i in range(a.size)):
             reads = result.copied if self._near[a.pc].partition("+")[0] in COPIERS else result.read
             for key in self._keys(a.address, a.size):

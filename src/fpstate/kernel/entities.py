@@ -80,22 +80,18 @@ class Entities:
             p.write(at + btf.member("task_struct", "thread_info.preempt_count"), 0, 4)
             p.write(at + btf.member("task_struct", "stack"), at + STACK_TOP - 0x4000)
             p.write(at + btf.member("task_struct", "mm"), p.base + KVM)  # not a kernel thread; nobody looks into it
-            for image in (at + btf.member("task_struct", USER_PATH), self.image_of.get(f"{name}.kernel")):
-                if image is not None:
-                    self._fill(image)
         for name in VCPUS:
             at, kvm = self.address[name], p.base + KVM
             p.write(at + btf.member("kvm_vcpu", "kvm"), kvm)
             mmu = kvm + btf.member("kvm", "arch.mmu")
             p.write(at + btf.member("kvm_vcpu", "arch.hw_mmu"), mmu)
             p.write(mmu + btf.member("kvm_s2_mmu", "arch"), kvm + btf.member("kvm", "arch"))
-            self._fill(self.image_of[name])
         p.keep()
 
-    def _fill(self, image: int) -> None:
-        """Give an image values of its own: each byte tells whose it is, and that it was not written."""
-        number = list(self.images).index(image) + 1
-        self.processor.write_bytes(image, bytes((number * 16 + i % 7) & 255 for i in range(REGISTERS)))
+    def fill_images(self) -> None:
+        """Give each image, and the buffer, values of its own, so that a change of them is seen."""
+        for number, at in enumerate((self.buffer, *self.images)):
+            self.processor.write_bytes(at, bytes(1 + number * 16 + i % 7 for i in range(REGISTERS)))
 
     def _per_cpu(self) -> int:
         """Return the address of this CPU's section of per-CPU variables.

@@ -14,6 +14,7 @@ from fpstate.kernel.entries import ENTRIES, OF_THE_WORLD, Entry
 from fpstate.kernel.processor import Saved
 from fpstate.kernel.stage import Stage
 from fpstate.policies.base import Context, Policy
+from fpstate.rows.session import Undecided
 from fpstate.world.events import PARTICIPANTS, Event
 
 SAVERS = ("fpsimd_save", "fpsimd_save_user_state")
@@ -100,11 +101,7 @@ class KernelCode:
                 break
         first = answers[0]
         if any(answer.same_as(first) is False for answer in answers):
-            raise FpstateError(
-                f"what the kernel does at {event.name.lower()} hangs on more than the view",
-                expected="the same whoever a pointer names that is not in view, and however the guest's run began",
-                where=self.stage.processor.where,
-            )
+            raise Undecided("does what hangs on more than the view: on who is meant by somebody not in view")
         self._say(view, first)
 
     def _answers(self, view: View, entry: Entry) -> list[Answer]:
@@ -207,7 +204,7 @@ class KernelCode:
                 if entity != "task" or ("next", place) not in answer.effects.wrote:
                     continue
                 for f in self.books.fields_at(entity, place):
-                    if ("task", f.name) not in view.chosen and self._copied(view, f, answer):
+                    if ("task", f.name) not in view.chosen and self._copied(f, answer):
                         view.choose("task", f)
                         return False
         return True
@@ -229,9 +226,12 @@ class KernelCode:
                 return True
         return False
 
-    def _copied(self, view: View, f: Field, answer: Answer) -> bool:
+    def _copied(self, f: Field, answer: Answer) -> bool:
         """Tell whether a child's field is, after a fork, what was copied from its parent."""
-        return answer.after.get(("second", f.name), _UNKNOWN) is not _UNKNOWN
+        if f.kind == "bit":
+            key = "second", f.name
+            return answer.flipped is not None and answer.flipped[key] != answer.after[key]
+        return ("next", f.place) in answer.effects.by_copy
 
     def _sets_unseen_bits(self, view: View, effects: Effects) -> bool:
         """Tell whether a run changed a word of flags of which the view has not all."""

@@ -123,7 +123,8 @@ class Processor:
         uc.hook_add(u.UC_HOOK_TLB_FILL, self._fill)
         uc.hook_add(u.UC_HOOK_INTR, self._exception)
         uc.hook_add(u.UC_HOOK_MEM_READ | u.UC_HOOK_MEM_WRITE, self._access)
-        self._uc, self._code_hook = uc, u.UC_HOOK_CODE
+        uc.reg_write(arm64_const.UC_ARM64_REG_CPACR_EL1, dump.registers["CPTR_EL2" if self.vhe else "CPACR"])
+        self._uc, self._code_hook, self._at_rest = uc, u.UC_HOOK_CODE, uc.context_save()
         self._write_access = 17  # UC_MEM_WRITE
 
     def _answer_el2(self) -> None:
@@ -192,7 +193,8 @@ class Processor:
         memory[at : at + len(data)] = data
 
     def restore(self) -> None:
-        """Take back all that was written since the last `keep`, by the kernel or from here."""
+        """Take back all that was written since the last `keep`, by the kernel or from here, and all registers."""
+        self._uc.context_restore(self._at_rest)
         for memory, at, before in reversed(self._undo):
             memory[at : at + len(before)] = before
         self._undo.clear()
@@ -220,10 +222,6 @@ class Processor:
     def cpacr(self) -> int:
         """CPACR_EL1, by which name a kernel at EL2 (VHE) has CPTR_EL2."""
         return int(self._uc.reg_read(self._r.UC_ARM64_REG_CPACR_EL1))
-
-    @cpacr.setter
-    def cpacr(self, value: int) -> None:
-        self._uc.reg_write(self._r.UC_ARM64_REG_CPACR_EL1, value)
 
     def saved(self) -> Saved:
         """Return registers, and memory as far as it was written to since `keep`, for `resume`."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from fpstate.errors import FpstateError
 from fpstate.policies.base import Policy
 from fpstate.rows.fields import Field
 from fpstate.rows.learn import Rows
-from fpstate.rows.session import ROLES, Decision, op_text
+from fpstate.rows.session import ROLES, Decision, Undecided, op_text
 from fpstate.world.events import PARTICIPANTS, Event
 from fpstate.world.table import (
     ELSEWHERE,
@@ -51,18 +52,23 @@ def all_decisions(rows: Rows) -> Iterator[Decision]:
     """Yield every decision a policy can make, on any view, possible or not."""
     for event in PARTICIPANTS:
         if rows.handler(event) is not None:
-            yield from (decision for _, decision in _paths(rows, event, kernel=True))
+            yield from (decision for _, decision in _paths(rows, event, kernel=True) if decision)
 
 
-def _names_kernel_state(rows: Rows, decision: Decision) -> bool:
+def _names_kernel_state(rows: Rows, decision: Decision | None) -> bool:
     """Tell whether a decision makes a pointer name some thread's kernel-mode state."""
+    if decision is None:
+        return False
     pointers = {f.name for f in rows.fields.lists["Cpu"] if f.pointer}
     kernel = (TASK_KERNEL, SECOND_KERNEL)
     return any(role == "cpu" and name in pointers and c in kernel for (role, name), c in decision.writes.items())
 
 
-def _paths(rows: Rows, event: Event, *, kernel: bool) -> Iterator[tuple[Path, Decision]]:
-    """Run the handler once for each path through it: every first read of a field tries all its values in turn."""
+def _paths(rows: Rows, event: Event, *, kernel: bool) -> Iterator[tuple[Path, Decision | None]]:
+    """Run the handler once for each path through it: every first read of a field tries all its values in turn.
+
+    A decision is None where the view does not decide.
+    """
     taken: list[int] = []  # at each read on the path, which of the possible codes is tried
     while True:
         path: Path = []
@@ -74,8 +80,12 @@ def _paths(rows: Rows, event: Event, *, kernel: bool) -> Iterator[tuple[Path, De
             path.append((role, f, code))
             return code
 
-        decision, _ = rows.run(event, choose)
-        yield path, decision
+        try:
+            yield path, rows.run(event, choose)[0]
+        except FpstateError as error:
+            if not isinstance(error.__cause__, Undecided):
+                raise
+            yield path, None
         while taken and taken[-1] + 1 == len(_codes(event, path[len(taken) - 1][1], kernel)):
             taken.pop()
         if not taken:
@@ -106,9 +116,10 @@ def _word(event: Event, role: str) -> str:
     return dict(zip(ROLES, ("cpu", *PARTICIPANTS[event]), strict=False))[role]
 
 
-def _rule(rows: Rows, event: Event, path: Path, decision: Decision) -> Rule:
+def _rule(rows: Rows, event: Event, path: Path, decision: Decision | None) -> Rule:
     when = tuple(f"{_word(event, role)}.{f.name} = {_value(event, f, code)}" for role, f, code in path)
-    return Rule(event.name.lower(), when, tuple(_actions(rows, event, decision)))
+    then = ("not decided by what is in view",) if decision is None else tuple(_actions(rows, event, decision))
+    return Rule(event.name.lower(), when, then)
 
 
 def _actions(rows: Rows, event: Event, decision: Decision) -> Iterator[str]:

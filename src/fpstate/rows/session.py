@@ -82,6 +82,10 @@ class Refused(Exception):
     """A handler asked for something kernel code could not have or do."""
 
 
+class Undecided(Refused):
+    """What kernel code does on a view hangs on more than the view: on who is meant by somebody not in view."""
+
+
 def _line_of_policy() -> str:
     """Return file and line of the innermost caller outside this file."""
     frame = sys._getframe(1)
