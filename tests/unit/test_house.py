@@ -20,6 +20,7 @@ BELOW = {  # what each room may import beside itself, `errors`, `jit` and `struc
     "check": {"world", "policies", "rows", "paths"},
     "machine": {"world", "policies", "rows", "paths", "traces"},
     "lab": set(),
+    "kernel": {"world", "policies", "rows", "lab"},
 }
 EVERYWHERE = {"code_cache", "errors", "jit", "structs", "users"}
 

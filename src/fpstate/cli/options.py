@@ -77,6 +77,10 @@ def chosen(name: str) -> type[Policy]:
     from fpstate.policies.catalogue import find_policy
     from fpstate.rows.handlers import never_called
 
+    if name.startswith("kernel:"):
+        from fpstate.kernel.named import named_kernel
+
+        return named_kernel(name)
     policy = find_policy(name)
     for method, where in never_called(policy):
         about = f"nothing calls method '{method}' of policy '{policy.name}', and no event has that name"

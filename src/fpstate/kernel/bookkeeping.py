@@ -90,7 +90,7 @@ class Bookkeeping:
         for place in sorted(set(found) - gone_with, key=_order):
             now = self._now(place)
             if place in numbers:
-                self.nobody = now
+                self.nobody = max(self.nobody, now)
                 yield Field(place.name, "cpu", place)
             elif place.name.endswith("flags"):
                 moves = [v ^ now for v in found[place]]
@@ -101,16 +101,16 @@ class Bookkeeping:
                 yield Field(place.name, "number", place, tuple(sorted(set(found[place]))), found[place][0])
 
     def _cpu_numbers(self, candidates: set[Place]) -> set[Place]:
-        """Return those that hold the number of the CPU after a reload, by having it happen on CPU 1."""
-        stage, e = self.stage, self.stage.entities
-        variable = stage.btf.variable("cpu_number")
-        if variable is not None:
-            stage.processor.write(e.cpu + variable[0], 1, 4)
-        if stage.btf.find("task_struct", "thread_info.cpu") is not None:
-            stage.processor.write(e.member("task", "thread_info.cpu"), 1, 4)
-        changed = stage.perform(ENTRIES[Event.RET_TO_USER], ROLES).changed()
-        stage.processor.restore()
-        return {p for p in candidates if changed.get(("task", p)) == 1}
+        """Return those that hold the CPU's number after a reload, or a switch in a section, by having both on CPU 1."""
+        stage, found = self.stage, set()
+        sections = (Event.KERNEL_NEON_BEGIN, Event.THREAD_SWITCH) if stage.preemptible_neon else ()
+        for events in ((Event.RET_TO_USER,), sections):
+            stage.be_cpu(1)
+            for event in events:
+                changed = stage.perform(ENTRIES[event], ROLES).changed()
+                found |= {p for p in candidates if changed.get(("task", p)) == 1}
+            stage.processor.restore()
+        return found
 
     def _flags(self) -> dict[int, str]:
         """Name the bits of a task's flags by what sets them: their numbers differ by version, and are in no type."""

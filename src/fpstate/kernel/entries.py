@@ -46,7 +46,7 @@ ENTRIES: Final = {
     Event.RET_TO_USER: Entry((_call("fpsimd_restore_current_state"),)),
     Event.EXEC: Entry((_call("fpsimd_flush_thread"),)),
     Event.FORK: Entry(
-        (_call("arch_dup_task_struct", "next", "task"), _call("fpsimd_flush_task_state", "next")), others=("next",)
+        (_call("arch_dup_task_struct", "next", "task"), _call("fpsimd_flush_task_state", "next")), others=("next", "next.kernel")
     ),
     Event.SIGNAL: Entry((_call("fpsimd_signal_preserve_current_state|fpsimd_preserve_current_state"),)),
     Event.SIGRETURN: Entry((_call("fpsimd_update_current_state", "buffer"),)),

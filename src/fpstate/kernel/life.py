@@ -51,6 +51,8 @@ class Life:
         alone = [event for event in ALONE if self.stage.has(ENTRIES[event])]
         self._do(Event.RET_TO_USER)
         for _ in range(STEPS):
+            if not self._loaded:
+                self.stage.be_cpu(dice.randrange(2))
             what = dice.randrange(9)
             if what in (0, 1):
                 self._unload()
@@ -64,6 +66,7 @@ class Life:
             else:
                 self._do(dice.choice(alone))
         self._unload()
+        self.stage.be_cpu(0)
         self.stage.processor.keep()
 
     def _compute(self, dice: random.Random) -> None:

@@ -14,6 +14,8 @@ from fpstate.kernel.entries import ENTRIES, OF_THE_WORLD, Entry
 from fpstate.kernel.processor import Saved
 from fpstate.kernel.stage import Stage
 from fpstate.policies.base import Context, Policy
+from fpstate.rows.decisions import all_decisions
+from fpstate.rows.learn import Rows
 from fpstate.rows.session import Undecided
 from fpstate.world.events import PARTICIPANTS, Event
 
@@ -65,13 +67,18 @@ class KernelCode:
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.books = Bookkeeping(stage)
-        self.enums = {f.name: self._values(f) for f in self.fields if f.kind == "number"}
+        self.enums: dict[str, Any] = {}
         self.guests = self._guests()
+        self.renew()
 
     @property
     def fields(self) -> list[Field]:
         """All fields of the kernel."""
         return self.books.fields
+
+    def renew(self) -> None:
+        """Take in fields that were found since."""
+        self.enums = {f.name: self.enums.get(f.name) or self._values(f) for f in self.fields if f.kind == "number"}
 
     def _values(self, f: Field) -> Any:
         names = self.stage.btf.enumerators(f.place.type)
@@ -340,12 +347,26 @@ def kernel_policy(stage: Stage, name: str, source: str) -> type[Policy]:
         given = f"the kernel has no code by a name known here for {', '.join(lacking)}"
         raise FpstateError(given, expected=f"functions {', '.join(stage.missing())}", where=stage.processor.where)
     code = KernelCode(stage)
+    while True:
+        policy = _made(code, name, source)
+        try:
+            for _ in all_decisions(Rows(policy)):
+                pass
+        except FpstateError as error:
+            if not isinstance(error.__cause__, NewField):
+                raise
+            code.renew()
+        else:
+            return policy
+
+
+def _made(code: KernelCode, name: str, source: str) -> type[Policy]:
     members: dict[str, Any] = {
         "__module__": __name__,
         "__doc__": f"The code of {source} itself, run on each view.",
         "name": name,
         "source": source,
-        "preemptible_neon": stage.preemptible_neon,
+        "preemptible_neon": code.stage.preemptible_neon,
         "Cpu": _entity("Cpu", (Policy.Cpu,), code, "cpu"),
         "Task": _entity("Task", (Policy.Task,), code, "task"),
         "Vcpu": _entity("Vcpu", (Policy.Vcpu,), code, "vcpu"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fpstate.errors import FpstateError
 from fpstate.kernel.btf import Btf
 from fpstate.kernel.effects import Effects, Reader
-from fpstate.kernel.entities import Entities
+from fpstate.kernel.entities import TASKS, Entities
 from fpstate.kernel.entries import (
     ARM_EXCEPTION_IRQ,
     ARM_EXCEPTION_TRAP,
@@ -52,6 +52,15 @@ class Stage:
     def call(self, name: str, *arguments: str) -> None:
         """Have the task call a function of the kernel, on entities."""
         self._call(Call((name,), arguments), {n: n for n in self.entities.address}, softirq=False)
+
+    def be_cpu(self, number: int) -> None:
+        """Let the CPU have another number; what else it has stays."""
+        variable = self.btf.variable("cpu_number")
+        if variable is not None:
+            self.processor.write(self.entities.cpu + variable[0], number, 4)
+        if self.btf.find("task_struct", "thread_info.cpu") is not None:
+            for task in TASKS:
+                self.processor.write(self.entities.member(task, "thread_info.cpu"), number, 4)
 
     def missing(self) -> list[str]:
         """Return the functions that the kernel lacks, of those that events need."""
