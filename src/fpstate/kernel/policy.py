@@ -18,6 +18,7 @@ from fpstate.rows.decisions import all_decisions
 from fpstate.rows.learn import Rows
 from fpstate.rows.session import Undecided
 from fpstate.world.events import PARTICIPANTS, Event
+from fpstate.world.operations import OOPS
 
 SAVERS = ("fpsimd_save", "fpsimd_save_user_state")
 """The function in which saves of user state are seen; the second is the first's name since v6.8."""
@@ -106,10 +107,22 @@ class KernelCode:
             answers = self._answers(view, entry)
             if self._all_chosen(view, answers):
                 break
-        first = answers[0]
-        if any(answer.same_as(first) is False for answer in answers):
-            raise Undecided("does what hangs on more than the view: on who is meant by somebody not in view")
-        self._say(view, first)
+        self._say(view, answers[0], self._faults_if_kernel(answers))
+
+    def _faults_if_kernel(self, answers: list[Answer]) -> int | None:
+        """Return after how many effects the kernel faults if who is not in view is some kernel-mode state; None if never.
+
+        Raise Undecided if there is another difference between the ways that the view does not tell apart.
+        """
+        first, at = answers[0], None
+        for answer in answers[1:]:
+            if answer.same_as(first):
+                continue
+            done, fault = answer.done(), ("oops", "")
+            if not answer.other.endswith(".kernel") or fault not in done or done[:-1] != first.done()[: len(done) - 1]:
+                raise Undecided("does what hangs on more than the view: on who is meant by somebody not in view")
+            at = len(done) - 1
+        return at
 
     def _answers(self, view: View, entry: Entry) -> list[Answer]:
         """Run an entry in all the ways that the view does not tell apart."""
@@ -249,7 +262,8 @@ class KernelCode:
 
     # What it says.
 
-    def _say(self, view: View, answer: Answer) -> None:
+    def _say(self, view: View, answer: Answer, faults: int | None) -> None:
+        """Ask for what was done; `faults`: after how many effects the kernel faults if who is not in view is a section's."""
         cpu, near = view.cpu, self.stage.symbols.near
         elsewhere = next((v for (_, n), v in view.chosen.items() if self._kind(n) == "owner" and _is_elsewhere(view, v)), None)
         whom = {view.entity_of[role]: entity for role, entity in view.by_role.items() if role != "cpu"}
@@ -260,7 +274,9 @@ class KernelCode:
         decision.where = f"{names[0]}, at {near(decided.pc)}" if decided else names[0]
         inside = ""
         copies = ENTRIES[view.event].others
-        for effect in answer.effects.done:
+        for number, effect in enumerate(answer.effects.done):
+            if number == faults:
+                cpu._session.operation(OOPS, cpu._session.target("oops", elsewhere))
             if effect.what == CALLED:
                 inside = "fpsimd_save" if effect.whom in SAVERS else effect.whom
                 if effect.whom not in SAVERS:
@@ -273,6 +289,8 @@ class KernelCode:
             elif effect.whom not in copies:
                 target = elsewhere if effect.whom == answer.other else whom[effect.whom]
                 self._ask(cpu, effect.what, target, inside)
+        if faults == len(answer.effects.done):
+            cpu._session.operation(OOPS, cpu._session.target("oops", elsewhere))
         for (role, name), value in answer.after.items():
             self._write(view, role, name, value, answer, elsewhere)
         if answer.trapped is not None:
@@ -325,8 +343,11 @@ class Answer:
         return self._key() == them._key()
 
     def _key(self) -> tuple[Any, ...]:
-        done = [(e.what, "" if e.whom == self.other else e.whom) for e in self.effects.done]
-        return done, self.after, self.trapped
+        return self.done(), self.after, self.trapped
+
+    def done(self) -> list[tuple[str, str]]:
+        """Return what was done and to whom, who is not in view being "?"."""
+        return [(e.what, "?" if e.whom == self.other else e.whom) for e in self.effects.done]
 
 
 class _Mark:

@@ -70,6 +70,8 @@ def op_text(code: int, names: dict[int, str]) -> str:
     op, target, part = code & 255, code >> 8 & 15, code >> 12
     if op == wide.SET_SVCR:
         return f"set_svcr {('none', 'SM', 'ZA', 'SM and ZA')[part]}"
+    if op == operations.OOPS and target:
+        return f"oops if {names.get(target, 'nobody')} is kernel-mode state"
     if op in CPU_OPS.values() or op in (wide.UNSYNCHRONISED, operations.BEHIND_TRAP):
         return OP_NAMES[op]
     if op in ALLOC_OPS.values():

@@ -47,7 +47,8 @@ LOAD: Final = 2  # the target's place to registers
 CLEAR: Final = 3  # registers become the target's initial state (zeros)
 OVERWRITE: Final = 4  # the target's image becomes its new latest value (exec, signal frame, reset)
 EDIT: Final = 5  # the same for a change of part of it: the image must be up to date before
-OOPS: Final = 6  # kernel code followed a pointer to nobody
+OOPS: Final = 6  # kernel code followed a pointer to nobody; with a target: if that is kernel-mode state, as for one
+# whose kernel-mode state has not all that the code looks for
 FETCH: Final = 7  # interrupt the CPU the target names: it saves the target if its record names it, and forgets it
 # 8 to 28, and BUILD_FRAME: world.wide
 BEHIND_TRAP: Final = 29  # kernel code touches the registers behind a trap that stops it, too
@@ -125,7 +126,7 @@ def carry_out(w: World, code: int, c: int, t: int, s: int, report: Report) -> in
     """Carry out one operation of a row (as in `R_OPS`) on CPU `c`; return what went wrong."""
     op = code & 255
     if op == OOPS:
-        return NULL_POINTER
+        return OK if code >> 8 and not named(w, code >> 8 & 15, c, t, s) & 1 else NULL_POINTER
     if op == BEHIND_TRAP:
         return TRAP_IN_KERNEL
     owner = named(w, code >> 8 & 15, c, t, s)
