@@ -29,6 +29,8 @@ class Entry:
     before: tuple[Call, ...] = ()
     guest: str = ""
     softirq: bool = False
+    only_if: str = ""
+    """A flag that the code before, which is not run, tests: nothing is done unless it is set."""
     others: tuple[str, ...] = ()
     """Entities whose images this event itself copies: what the kernel does to them is what the event means."""
 
@@ -43,7 +45,7 @@ NEON_BEGIN: Final = _call("kernel_neon_begin")
 NEON_END: Final = _call("kernel_neon_end")
 ENTRIES: Final = {
     Event.THREAD_SWITCH: Entry((_call("fpsimd_thread_switch", "next", irqs_off=True),)),
-    Event.RET_TO_USER: Entry((_call("fpsimd_restore_current_state"),)),
+    Event.RET_TO_USER: Entry((_call("fpsimd_restore_current_state"),), only_if="TIF_FOREIGN_FPSTATE"),
     Event.EXEC: Entry((_call("fpsimd_flush_thread"),)),
     Event.FORK: Entry(
         (_call("arch_dup_task_struct", "next", "task"), _call("fpsimd_flush_task_state", "next")), others=("next", "next.kernel")

@@ -103,6 +103,11 @@ class KernelCode:
         """Do at an event what the kernel does on this view."""
         view = View(self, event, entities)
         entry = ENTRIES[event]
+        if entry.only_if and not getattr(view.by_role["task"], entry.only_if):
+            return
+        for f in self.fields:
+            if f.name == entry.only_if:
+                view.choose("task", f)
         while True:
             answers = self._answers(view, entry)
             if self._all_chosen(view, answers):

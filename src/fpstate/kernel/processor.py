@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -237,7 +238,7 @@ class Processor:
             self._ran.end = STOPPED
             self._uc.emu_stop()
 
-        self._uc.hook_add(self._code_hook, reached, None, address, address + 3)
+        self._watch(address, reached)
 
     def note_at(self, address: int, what: str) -> None:
         """Have runs note that they came by this address."""
@@ -245,7 +246,11 @@ class Processor:
         def reached(*_: object) -> None:
             self._ran.after.append((what, len(self._ran.accesses)))
 
+        self._watch(address, reached)
+
+    def _watch(self, address: int, reached: Callable[..., None]) -> None:
         self._uc.hook_add(self._code_hook, reached, None, address, address + 3)
+        self._uc.ctl_flush_tb()  # what was translated before would not call it
 
     def call(self, function: int, arguments: tuple[int, ...], current: int, stack: int, irqs_off: bool = False) -> Ran:
         """Run a function as the thread `current` until it ends. `stack` is the stack's upper end."""
