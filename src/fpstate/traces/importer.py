@@ -20,7 +20,7 @@ from fpstate.traces.lines import codes, scan
 from fpstate.traces.lines.names import SEEN, strings
 from fpstate.traces.lines.problems import bad_line
 from fpstate.traces.lines.scan import Raw, ScanState, cut, new_raw, new_scan_state
-from fpstate.traces.lines.sniff import Beginning, shorten, sniff
+from fpstate.traces.lines.sniff import X86, Beginning, may_be_event, shorten, sniff
 from fpstate.traces.lines.source import DAT, Source, kind_of, open_source
 from fpstate.traces.trace import IF_SILENT, Header, Trace
 
@@ -62,6 +62,7 @@ class Import:
         self._found: Found | None = None
         self._cut = False
         self._lost: list[dict[str, Any]] = []
+        self._before = self._continued = 0  # lines that are no event, passed over
 
     def chunks(self) -> Iterator[Rows]:
         """Yield events in order; subjects and objects are numbers in the order contexts are met."""
@@ -121,6 +122,8 @@ class Import:
                 if status == scan.DONE:
                     break
             have = self._keep_rest(buffer, at, have)
+            if final:
+                self._say(source.said())
             if self._progress:
                 self._progress(source.position() or int(self._scan.facts[scan.LINES]), source.size)
 
@@ -131,7 +134,8 @@ class Import:
         facts[known.SYSCALLS] = self._begin.syscalls
         facts[known.MARKS] = self._begin.marks
         facts[known.BINDS_TRACED] = self._begin.binds
-        facts[known.X86] = self._begin.x86
+        facts[known.X86] = self._begin.arch in X86
+        self._scan.facts[scan.BY_NUMBER] = self._begin.by_number
         seen = self._begin.facts.get("observed", "").split()
         facts[known.USER_RUNS], facts[known.GUEST_RUNS] = "user" in seen, "guest" in seen
 
@@ -141,13 +145,39 @@ class Import:
         if status == scan.NAMES_FULL:
             self._scan = scan.with_room(self._scan)
         elif status not in (scan.DONE, scan.FULL):
-            line = buffer[at:have].tobytes().split(b"\n", 1)
-            if not (final and len(line) == 1 and status in (scan.BAD_LINE, scan.BAD_CLOCK)):
+            line = _line_at(buffer[at:have])
+            if not line.endswith(b"\n") and final and status in (scan.BAD_LINE, scan.BAD_CLOCK):
+                self._cut = True
+                return have, n, scan.DONE
+            if status != scan.BAD_LINE or not self._passes_over(line):
                 number = int(self._scan.facts[scan.LINES]) + 1
-                raise bad_line(self.path, number, line[0], status, self._begin.format)
-            self._cut = True
-            return have, n, scan.DONE
+                raise bad_line(self.path, number, line.rstrip(b"\n"), status, self._begin.format)
+            self._scan.facts[scan.LINES] += 1
+            return at + len(line), n, scan.FULL
         return at, n, status
+
+    def _passes_over(self, line: bytes) -> bool:
+        """Return whether a line that cannot be read is no event: it stands before all, or goes on with a print."""
+        if may_be_event(line):
+            return False
+        facts = self._scan.facts
+        if not facts[scan.EVENTS]:
+            self._before += 1
+        elif not facts[scan.MEANT]:
+            self._continued += 1
+        else:
+            return False
+        return True
+
+    def _say(self, sentences: list[str]) -> None:
+        assert self._begin is not None
+        self._begin.said += sentences
+        if self._before:
+            n = "line that is no event comes" if self._before == 1 else "lines that are no events come"
+            self._begin.said.append(f"{self._before:,} {n} before the first event: passed over.")
+        if self._continued:
+            n = "line goes" if self._continued == 1 else "lines go"
+            self._begin.said.append(f"{self._continued:,} {n} on with the text of the event before: passed over.")
 
     def _keep_rest(self, buffer: NDArray[np.uint8], at: int, have: int) -> int:
         rest = have - at
@@ -253,6 +283,16 @@ def _fill(source: Source, view: memoryview) -> int:
             break
         have += got
     return have
+
+
+def _line_at(rest: NDArray[np.uint8]) -> bytes:
+    """Return the first line, with its end if it has one."""
+    size = 1 << 12
+    while True:
+        line, end, _ = rest[:size].tobytes().partition(b"\n")
+        if end or size >= len(rest):
+            return line + end
+        size *= 16
 
 
 def copied(raw: Raw) -> Raw:

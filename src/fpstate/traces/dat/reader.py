@@ -22,7 +22,7 @@ from fpstate.traces.lines import codes, scan
 from fpstate.traces.lines.head import DASH
 from fpstate.traces.lines.names import MEANING, SEEN, add, grown, has_room, intern_all, new_names, strings
 from fpstate.traces.lines.scan import Raw, ScanState, cut, new_raw, new_scan_state
-from fpstate.traces.lines.sniff import Beginning
+from fpstate.traces.lines.sniff import Beginning, arch_of
 
 ROWS = 1 << 17
 _WINDOWS = 32 << 20  # bytes of all windows together, if each can hold a page
@@ -283,7 +283,8 @@ class DatReader:
             names.get("fpsimd_bind_state_to_cpu")
             or (names.get("kvm_arch_vcpu_ctxsync_fp") and names.get("fpsimd_thread_switch"))
         )
-        begin.x86 = self.x86 or found.uname.endswith(("x86_64", "i686"))
+        words = found.uname.split()
+        begin.arch = "x86_64" if self.x86 else arch_of(words[-1]) if words else ""
 
     def _end(self) -> None:
         """Say what only the whole file tells."""

@@ -84,13 +84,25 @@ def number_before(b: Bytes, lo: int, k: int) -> tuple[int, int]:
 
 
 @inline
+def _microseconds(b: Bytes, micros: int, k: int, e: int) -> tuple[int, int, int]:
+    """Return what `_time` does, of `123us : ` with the unit at `k`; a mark for long delays may stand before the colon."""
+    if k + 3 >= e or b[k + 1] != 115 or b[k + 3] != 58:
+        return 0, -1, NO_HEAD
+    if micros < 0 or micros > _MAX_SECONDS * 1_000_000:
+        return 0, -1, BAD_TIME
+    return micros * 1000, 6, k + 4
+
+
+@inline
 def _time(b: Bytes, i: int, e: int) -> tuple[int, int, int]:
-    """Return (time, digits after the point or -1, end) of `seconds.fraction:` or `ticks:` at `i`."""
+    """Return (time, digits after the point or -1, end) of `seconds.fraction:`, `ticks:` or `microseconds us :` at `i`."""
     seconds, k = number(b, i, e)
     if k == i or k >= e:
         return 0, -1, NO_HEAD
     if b[k] == 58:
         return seconds, -1, (k + 1 if seconds >= 0 else BAD_TIME)
+    if b[k] == 117:
+        return _microseconds(b, seconds, k, e)
     if b[k] != 46:
         return 0, -1, NO_HEAD
     f = k + 1
