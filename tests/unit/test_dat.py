@@ -77,6 +77,11 @@ def people(trace: Trace) -> list[tuple[str, int, int]]:
     return list(zip(c.name, c.tid.tolist(), c.kind.tolist(), strict=True))
 
 
+def unguessed(trace: Trace) -> list[str]:
+    """Return what could not be seen, without what was guessed: a file says more than its text."""
+    return [sentence for sentence in trace.header.unobserved if not sentence.startswith("Not said by")]
+
+
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_as_text(tmp_path: Path, form: Form) -> None:
     """Every form gives the events, contexts and losses that the same lines as text give."""
@@ -87,7 +92,7 @@ def test_as_text(tmp_path: Path, form: Form) -> None:
     assert people(one) == people(two)
     assert [loss["events"] for loss in one.header.lost] == [12]
     assert (one.header.observed, one.header.ignored) == (two.header.observed, two.header.ignored)
-    assert one.header.unobserved == two.header.unobserved
+    assert unguessed(one) == unguessed(two)
 
 
 @needs_trace_cmd

@@ -64,6 +64,6 @@ def _print_text(target: Path, header: Header) -> None:
     from fpstate.cli.output import say
     from fpstate.traces.holes import sentences
 
-    say(f"{target}: {header.lines:,} lines of {header.format}, {header.cpus} CPUs")
+    say(f"{target}: {header.lines:,} lines of {header.format}, {header.cpus} CPU{'s' if header.cpus != 1 else ''}")
     for sentence in [*sentences(header.holes), *header.unobserved]:
         say(f"note: {sentence}", "dim")

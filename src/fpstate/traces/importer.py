@@ -17,7 +17,7 @@ from fpstate.traces.events.contexts import Found, found_contexts, in_order, move
 from fpstate.traces.events.known import Known, Rows, new_known
 from fpstate.traces.events.meaning import finish, interpret
 from fpstate.traces.lines import codes, scan
-from fpstate.traces.lines.names import SEEN, strings
+from fpstate.traces.lines.names import MEANING, SEEN, strings
 from fpstate.traces.lines.problems import bad_line
 from fpstate.traces.lines.scan import Raw, ScanState, cut, new_raw, new_scan_state
 from fpstate.traces.lines.sniff import X86, Beginning, may_be_event, shorten, sniff
@@ -253,6 +253,10 @@ class Import:
         events = self._scan.events
         names = strings(events)
         counts = {name: seen for name, seen in zip(names, events.entries[:, SEEN].tolist(), strict=False) if seen}
+        read = {name for name, meaning in zip(names, events.entries[:, MEANING].tolist(), strict=False) if meaning}
+        if self._scan.facts[scan.BY_NUMBER]:
+            read = {name for name in read if name in codes.KNOWN}
+        read &= counts.keys()
         facts = self._begin.facts
         return Header(
             source=str(self.path),
@@ -262,11 +266,12 @@ class Import:
             clock=facts.get("clock", ""),
             cpus=self.cpus(),
             lines=int(self._scan.facts[scan.LINES]) + self._cut,
-            observed=sorted(name for name in counts if name in codes.KNOWN),
+            arch=self._begin.arch,
+            observed=sorted(read),
             unobserved=notes.unobserved(
                 self._begin, counts, self._known.facts, self._scan.facts, self._lost, self._cut, self.contexts().told
             ),
-            ignored={name: counts[name] for name in sorted(counts) if name not in codes.KNOWN},
+            ignored={name: counts[name] for name in sorted(counts) if name not in read},
             lost=self._lost,
             sorted=bool(self._scan.facts[scan.UNSORTED]),
             holes=holes.listed(self._known.holes.tolist()),

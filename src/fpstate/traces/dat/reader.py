@@ -19,7 +19,7 @@ from fpstate.traces.dat.layout import Layout, Part, read_layout
 from fpstate.traces.dat.state import Walk
 from fpstate.traces.dat.walk import merge
 from fpstate.traces.lines import codes, scan
-from fpstate.traces.lines.head import DASH
+from fpstate.traces.lines.head import DASH, RAW_RESCHED
 from fpstate.traces.lines.names import MEANING, SEEN, add, grown, has_room, intern_all, new_names, strings
 from fpstate.traces.lines.scan import Raw, ScanState, cut, new_raw, new_scan_state
 from fpstate.traces.lines.sniff import Beginning, arch_of
@@ -41,8 +41,8 @@ _CALLERS = {
 }
 _NOT_RECORDED = (codes.LOST, codes.USER_RUN, codes.GUEST_RUN, codes.ALMOST_USER)
 """Lines that only text has: of perf, and of an emulator."""
-_RESCHED, _RESCHED_LAZY = 0x04 | 0x20, 0x02
-"""TRACE_FLAG_NEED_RESCHED and TRACE_FLAG_PREEMPT_RESCHED; since 6.13 TRACE_FLAG_NEED_RESCHED_LAZY, which meant
+_RESCHED_LAZY = 0x02
+"""Since 6.13 TRACE_FLAG_NEED_RESCHED_LAZY, which meant
 something else before: include/linux/trace_events.h."""
 
 _ERRORS = {
@@ -192,7 +192,7 @@ class DatReader:
         facts[state.FLAGS_AT], facts[state.PID_AT] = flags.offset, pid.offset
         facts[state.LEAST] = max(kind.offset + kind.size, flags.offset + 1, pid.offset + 4)
         facts[state.BIG] = found.cursor.order == "big"
-        facts[state.RESCHED] = _RESCHED | (_RESCHED_LAZY if _version(self._release()) >= (6, 13) else 0)
+        facts[state.RESCHED] = RAW_RESCHED | (_RESCHED_LAZY if _version(self._release()) >= (6, 13) else 0)
         switch = next((form for form in parsed if form.name == "sched_switch"), None)
         if switch:
             facts[state.STATES], facts[state.DEAD] = states(switch)

@@ -46,10 +46,10 @@ from fpstate.traces.dat.state import (
 )
 from fpstate.traces.lines import codes, scan
 from fpstate.traces.lines.fields import MIGRATION, NT_ARM_SVE, NT_PRFPREG, PTRACE, PTRACE_SETREGSET, Fields, at
+from fpstate.traces.lines.head import RAW_INTERRUPT
 from fpstate.traces.lines.names import SEEN, intern
 from fpstate.traces.lines.scan import Line, Raw, ScanState, matters, put
 
-_IRQ = 0x08 | 0x10 | 0x40  # TRACE_FLAG_HARDIRQ, _SOFTIRQ, _NMI: include/linux/trace_events.h
 _MOST_NUMBER = 1_000_000_000  # of a system call
 _KVM_RUN = 0xAE80
 _COMM = 15  # a comm's greatest length
@@ -210,7 +210,7 @@ def _write(w: Walk, t: int, s: ScanState, raw: Raw, n: int, code: int, f: Fields
     tid = number(w, data + int(w.facts[PID_AT]), 4, True)
     said = int(w.bytes[data + w.facts[FLAGS_AT]])
     flags = f.flags | codes.HAS_FLAGS | (codes.NEED_RESCHED if said & w.facts[RESCHED] else 0)
-    flags |= codes.INTERRUPT if said & _IRQ else 0
+    flags |= codes.INTERRUPT if said & RAW_INTERRUPT else 0
     comm = int(w.facts[IDLE_NAME]) if tid == 0 else int(w.comms[tid]) if tid < len(w.comms) else -1
     if comm < 0:
         comm = int(w.facts[UNNAMED])

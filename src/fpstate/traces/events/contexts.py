@@ -63,8 +63,8 @@ def is_kthread_name(name: str) -> bool:
 def found_contexts(m: Known, names: list[str], cpus: int, syscalls: bool) -> Found:
     """Return the contexts of a finished scan; `names` are the comms by number.
 
-    A CPU whose idle thread was not met gets one. Threads are told by what only user tasks do, by a wait that only kernel
-    threads do, by who forked them, and where nothing else tells, by their comm.
+    A CPU whose idle thread was not met gets one. Threads are told by what only user tasks do, by a wait that only
+    kernel threads do, by who forked them, and where nothing else tells, by their comm.
     """
     n = int(m.facts[CONTEXTS])
     missing = [c for c in range(cpus) if m.cpu[c, IDLE] < 0]

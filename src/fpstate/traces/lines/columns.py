@@ -19,6 +19,7 @@ _MISSING = {  # lines of `perf script` that lack a column
     "event": re.compile(rb"\s*\S.*? +\d+(?:/\d+)? +\[\d{3,}\] +%s +\w+=" % _TIME),
 }
 _FIELD = {"CPU": "cpu", "time": "time", "thread": "tid", "name": "comm", "event": "event"}
+_IN_COLUMNS = re.compile(rb".*\[\d{3,}\] +%s" % _TIME)
 _OF_FILE = re.compile(rb"\s*([^\s:]+): +(?:cpus=\d|version = |\S.*-\d+ +(?:\(.{7}\) +)?(?:\[\d{3,}\]|\d+[.a-zA-Z]))")
 _SAMPLE = 2000  # lines looked at
 
@@ -30,6 +31,9 @@ def refuse(path: Path, head: bytes, layout: int) -> None:
     if layout == PERF:
         if any(map(_MISSING["event"].match, lines)):
             raise _without(path, "event", lines)
+        nameless = list(filter(_MISSING["name"].match, lines))
+        if nameless and len(nameless) == sum(map(bool, map(_IN_COLUMNS.match, lines))):
+            raise _without(path, "name", lines)
         _refuse_deltas(path, lines)
 
 

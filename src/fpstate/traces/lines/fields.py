@@ -453,6 +453,20 @@ def _lost(b: Bytes, i: int, e: int) -> Fields:
 
 
 @inline
+def before_address(b: Bytes, i: int, e: int) -> int:
+    """Return where an address of 8 digits or more stands in `b[i:e]`, as perf prints it behind the fields; or `e`."""
+    k = i
+    while k < e:
+        start = k
+        while k < e and (is_digit(b[k]) or 97 <= b[k] <= 102):
+            k += 1
+        if k - start >= 8 and start > i and b[start - 1] == 32 and (k == e or b[k] == 32):
+            return start
+        k = max(k, start + 1)
+    return e
+
+
+@inline
 def parse_fields(b: Bytes, i: int, e: int, code: int) -> Fields:
     """Return what the text `b[i:e]` after the name of the event says; not ok when it cannot be read."""
     i = skip_spaces(b, i, e)

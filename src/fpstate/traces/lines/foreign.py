@@ -17,7 +17,7 @@ _MAGIC = {
     b"\x7fELF": ("is an ELF program", ""),
     b"\x17\x08\x44tracing": ("is a compressed trace.dat", "decompress {file} and give the trace.dat"),
     b"PERFILE2": ("is a compressed perf.data", "decompress {file} and give the perf.data"),
-    b"2ELIFREP": ("is a perf.data of the other byte order, compressed", "decompress {file} and give the perf.data"),
+    b"2ELIFREP": ("is a compressed perf.data", "decompress {file} and give the perf.data"),
     b"PAR1": ("is a compressed .parquet", "decompress {file} and give the .parquet"),
     b"\x1f\x8b": ("is compressed twice", "decompress {file} once"),
     b"\x28\xb5\x2f\xfd": ("is compressed twice", "decompress {file} once"),
@@ -28,7 +28,10 @@ _MAGIC = {
     b"Rar!": ("is a rar archive", "unrar x {file}"),
     b"\x1f\x9d": ("is compressed with compress", "uncompress {file}"),
     b"SQLite format 3\0": ("is an SQLite database", "give the recording it was made from"),
-    b"\xc1\x1f\xfc\xc1": ("is a stream of CTF, as LTTng writes", "no tool makes ftrace text of it: record with trace-cmd"),
+    b"\xc1\x1f\xfc\xc1": (
+        "is a stream of CTF, as LTTng writes",
+        "no tool makes ftrace text of it: record with trace-cmd",
+    ),
     b"\xff\xfe": ("is text in UTF-16", "iconv -f UTF-16 -t UTF-8 {file} > trace.txt"),
     b"\xfe\xff": ("is text in UTF-16", "iconv -f UTF-16 -t UTF-8 {file} > trace.txt"),
 }

@@ -20,6 +20,8 @@ DASH, PERF, LATENCY = 0, 1, 2
 """Layouts: `comm-tid [cpu]` (ftrace, trace-cmd), `comm tid [cpu]` (perf), `comm-tid cpuflags` (trace-cmd -l)."""
 
 _MAX_SECONDS = 9_000_000_000  # 285 years; nanoseconds stay below 2**63
+RAW_RESCHED = 0x04 | 0x20  # TRACE_FLAG_NEED_RESCHED, _PREEMPT_RESCHED: include/linux/trace_events.h
+RAW_INTERRUPT = 0x08 | 0x10 | 0x40  # TRACE_FLAG_HARDIRQ, _SOFTIRQ, _NMI
 _MAX_DIGITS = 18
 _CUT_COMM = 8  # trace-cmd -l cuts comms to this length
 
@@ -85,7 +87,7 @@ def number_before(b: Bytes, lo: int, k: int) -> tuple[int, int]:
 
 @inline
 def _microseconds(b: Bytes, micros: int, k: int, e: int) -> tuple[int, int, int]:
-    """Return what `_time` does, of `123us : ` with the unit at `k`; a mark for long delays may stand before the colon."""
+    """Return what `_time` does, of `123us : ` with the unit at `k`; `+` or `!` for the space marks a long delay."""
     if k + 3 >= e or b[k + 1] != 115 or b[k + 3] != 58:
         return 0, -1, NO_HEAD
     if micros < 0 or micros > _MAX_SECONDS * 1_000_000:
@@ -95,7 +97,7 @@ def _microseconds(b: Bytes, micros: int, k: int, e: int) -> tuple[int, int, int]
 
 @inline
 def _time(b: Bytes, i: int, e: int) -> tuple[int, int, int]:
-    """Return (time, digits after the point or -1, end) of `seconds.fraction:`, `ticks:` or `microseconds us :` at `i`."""
+    """Return (time, digits after the point or -1, end) of `seconds.fraction:`, `ticks:` or `micros us :` at `i`."""
     seconds, k = number(b, i, e)
     if k == i or k >= e:
         return 0, -1, NO_HEAD
@@ -118,6 +120,21 @@ def _time(b: Bytes, i: int, e: int) -> tuple[int, int, int]:
 
 
 @inline
+def _raw_flag_bits(b: Bytes, i: int, e: int) -> int:
+    """Return the bits of flags in hexadecimal, as `trace-cmd report -R -l` prints them."""
+    said = np.int64(0)
+    for k in range(i, e):
+        c = np.int64(b[k])
+        said = said * 16 + (c - 48 if c < 58 else (c | 32) - 87)
+    bits = HAS_FLAGS
+    if said & RAW_RESCHED:
+        bits |= NEED_RESCHED
+    if said & RAW_INTERRUPT:
+        bits |= INTERRUPT
+    return bits
+
+
+@inline
 def flag_bits(b: Bytes, i: int, e: int) -> int:
     """Return the bits of a flags column like `dNs2.`: irqs-off, need-resched, interrupt, depth.
 
@@ -125,6 +142,8 @@ def flag_bits(b: Bytes, i: int, e: int) -> int:
     h, H, s, z and Z stand in no column but `interrupt` (trace_print_lat_fmt in kernel/trace/trace_output.c).
     """
     bits = HAS_FLAGS
+    if i + 3 < e and b[i] == 45 and b[i + 2] == 120:  # -0x5
+        return _raw_flag_bits(b, i + 3, e)
     if i + 1 < e and b[i + 1] != 46:
         bits |= NEED_RESCHED
     for k in range(i + 2, e):

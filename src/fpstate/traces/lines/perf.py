@@ -76,7 +76,7 @@ def perf_script(path: Path) -> Iterator[PerfText]:
         )
     command = [program, "script", "-f", *OPTIONS, "-i", str(path)]
     with tempfile.TemporaryFile() as complaints:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - a file is all that is given to it
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, bufsize=0
         )
         try:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fpstate.jit import bare, inline
 from fpstate.structs import Struct
 from fpstate.traces.lines import codes
-from fpstate.traces.lines.fields import SYS, Fields, at, by_name, find, parse_fields
+from fpstate.traces.lines.fields import SYS, Fields, at, before_address, by_name, find, parse_fields
 from fpstate.traces.lines.head import BAD_TIME, LATENCY, NO_HEAD, PERF, Bytes, is_digit, number, parse_head, skip_spaces
 from fpstate.traces.lines.names import MEANING, SEEN, Names, add, grown, has_room, intern, new_names
 
@@ -280,6 +280,19 @@ def _called_by_name(b: Bytes, lo: int, hi: int, e: int, s: ScanState) -> tuple[i
 
 
 @inline
+def _fields(b: Bytes, i: int, e: int, code: int) -> Fields:
+    """Return what the fields say, without the address that perf may print behind them."""
+    end = e
+    again = True
+    while True:
+        f = parse_fields(b, i, end, code)
+        if f.ok or not again:
+            return f
+        again = False
+        end = before_address(b, i, e)
+
+
+@inline
 def _one_line(b: Bytes, i: int, e: int, layout: int, s: ScanState, raw: Raw, n: int) -> int:
     """Scan one line; return the rows written (0 or 1), or minus a status."""
     if e == i or b[i] == 35 or b[i] == 9:
@@ -302,7 +315,7 @@ def _one_line(b: Bytes, i: int, e: int, layout: int, s: ScanState, raw: Raw, n: 
     if code == codes.BY_NAME:
         code, f = _called_by_name(b, lo, hi, e, s)
     else:
-        f = parse_fields(b, k, e, code)
+        f = _fields(b, k, e, code)
         if code == codes.SYS_ENTER or code == codes.SYS_EXIT:
             s.facts[BY_NUMBER] = 1
     if not f.ok:

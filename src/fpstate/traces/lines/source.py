@@ -115,7 +115,9 @@ class Source:
         found = list(self._perf.said) if self._perf else []
         if self._undressed and self._undressed.others:
             n = self._undressed.others
-            found.append(f"{n:,} {'line' if n == 1 else 'lines'} between those of the trace left out: not the tracer's.")
+            found.append(
+                f"{n:,} {'line' if n == 1 else 'lines'} between those of the trace left out: not the tracer's."
+            )
         return found
 
 
