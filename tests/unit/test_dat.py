@@ -213,11 +213,13 @@ REC->prev_state & (((0x00000000 | 0x00000001 | 0x00000002 | 0x0000007d) + 1) << 
 
 
 def test_states_by_format() -> None:
-    """Which bits of a state mean that a task sleeps, and which that it is dead, is what its kernel's format says."""
+    """Which bits of a state mean that a task sleeps, is dead or idle, is what its kernel's format says."""
     path = Path("x")
-    assert states(parse_format(path, _OLD_SWITCH)) == (0x1 | 0x2 | 0x10 | 0x20 | 0x40 | 0x80 | 0x400, 0x70)
-    assert states(parse_format(path, _NEW_SWITCH)) == (0x71 | 0x100, 0x30)
-    assert states(parse_format(path, "name: x\nID: 1\nprint fmt: 1")) == (0x1FF, 0x30)
+    idle = _NEW_SWITCH.replace("{ 0x00000040,", '{ 0x00000080, "I" }, { 0x00000040,')
+    assert states(parse_format(path, idle)) == (0xF1 | 0x100, 0x30, 0x80)
+    assert states(parse_format(path, _OLD_SWITCH)) == (0x1 | 0x2 | 0x10 | 0x20 | 0x40 | 0x80 | 0x400, 0x70, 0)
+    assert states(parse_format(path, _NEW_SWITCH)) == (0x71 | 0x100, 0x30, 0)
+    assert states(parse_format(path, "name: x\nID: 1\nprint fmt: 1")) == (0x1FF, 0x30, 0)
 
 
 def refused(path: Path, raw: bytes) -> FpstateError:

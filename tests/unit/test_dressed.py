@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 from fpstate.traces.read import read_trace
-from fpstate.traces.trace import Trace
+from fpstate.traces.trace import Kind, Trace
 from fpstate.world.events import Event
 from tests.unit.make_dat import make_dat
 from tests.unit.test_read import as_perf, same, text_of
@@ -246,6 +246,30 @@ def test_system_calls_by_name(name: str, form: str, tmp_path: Path) -> None:
     assert not any(name.startswith("sys_") for name in one.header.ignored)
 
 
+@pytest.mark.parametrize("both", [False, True])
+def test_system_calls_by_name_in_a_trace_dat(both: bool, tmp_path: Path) -> None:
+    """A trace.dat of the same events is read alike; also where those with numbers are in it too."""
+    text = text_of("signals.vhe")
+
+    def printed(m: re.Match[str]) -> str:
+        line = re.sub(r"(sys_(?:enter|exit)_)call-?\d+", r"\1other", by_name("tools")(m))
+        return line.replace("exit_ptrace", "exit_other").replace("exit_rt_sigreturn", "exit_other")
+
+    named = _SYSCALL.sub(printed, text)
+    if both:
+        named = re.sub(
+            r"(?m)^(.*: )(sys_(?:enter|exit): NR .*)$", lambda m: f"{m[1]}{_SYSCALL.sub(printed, m[2])}\n{m[0]}", text
+        )
+    kept = make_dat(named, tmp_path / "t.dat")
+    plain = make_dat(text, tmp_path / "plain.dat")
+    assert len(kept) > len(plain) if both else len(kept) == len(plain)
+    one, two = read_trace(tmp_path / "t.dat"), read_trace(tmp_path / "plain.dat")
+    assert same(one, two, lines=not both)
+    assert (two.event == Event.SIGRETURN).sum() > 0
+    assert (two.event == Event.RUN_ENTER).sum() > 0
+    assert ("sys_enter_ioctl" in one.header.observed) == (not both)
+
+
 def test_ptrace_and_sigreturn_by_name(tmp_path: Path) -> None:
     """They are known by their names."""
     head = "  a-7 [000] ..... 1.00000{}: {}\n"
@@ -300,3 +324,34 @@ def test_perf_data(tmp_path: Path) -> None:
     assert one.header.kernel.startswith("6.")
     assert (one.event == Event.THREAD_SWITCH).sum() > 5
     assert (one.event == Event.SYSCALL).sum() > 5
+
+
+IDLE_WAIT = """# tracer: nop
+ odd/thing-9 [000] d..2. 1.000000: sched_switch: prev_comm=odd/thing prev_pid=9 prev_prio=120 prev_state=I ==> {next}
+ app-100 [000] d..2. 1.000100: sched_switch: prev_comm=app prev_pid=100 prev_prio=120 prev_state=S ==> {back}
+"""
+
+
+def test_kernel_threads_by_how_they_wait(tmp_path: Path) -> None:
+    """A thread that waits in state I is a kernel thread, whatever its name; in text, raw fields and a trace.dat."""
+    text = IDLE_WAIT.format(
+        next="next_comm=app next_pid=100 next_prio=120", back="next_comm=odd/thing next_pid=9 next_prio=120"
+    )
+    raw = text.replace("prev_state=I ==>", "prev_state=128").replace("prev_state=S ==>", "prev_state=1")
+    make_dat(text, tmp_path / "t.dat")
+    for trace in (read(tmp_path, text), read(tmp_path, raw), read_trace(tmp_path / "t.dat")):
+        kinds = dict(zip(trace.contexts.name, trace.contexts.kind.tolist(), strict=True))
+        assert (kinds["odd/thing"], kinds["app"]) == (Kind.KTHREAD, Kind.USER)
+    asked = text.replace("=I", "=S")
+    trace = read(tmp_path, asked)
+    assert dict(zip(trace.contexts.name, trace.contexts.kind.tolist(), strict=True))["odd/thing"] == Kind.USER
+
+
+@pytest.mark.parametrize(
+    "name", ["sugov:0", "mmcqd/0", "usb-storage", "kschedfreq:0", "kinteractiveup", "smem_native_rpm", "dhd_dpc"]
+)
+def test_kernel_threads_by_name(name: str, tmp_path: Path) -> None:
+    """Names of kernel threads of phones are known."""
+    line = f" {name}-9 [000] 1.000000: sched_switch: prev_comm={name} prev_pid=9 prev_prio=120 prev_state=S ==> "
+    trace = read(tmp_path, f"{line}next_comm=app next_pid=100 next_prio=120\n")
+    assert dict(zip(trace.contexts.name, trace.contexts.kind.tolist(), strict=True))[name] == Kind.KTHREAD

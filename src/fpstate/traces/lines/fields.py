@@ -235,11 +235,11 @@ def _written_tracee(b: Bytes, i: int, e: int) -> int:
     request, k = _hex(b, i + 1, e)
     tid, k = _hex(b, skip_spaces(b, k + 1, e), e)
     regset, k = _hex(b, skip_spaces(b, k + 1, e), e)
-    return tid if _writes_fp(request, tid, regset) else 0
+    return tid if writes_fp(request, tid, regset) else 0
 
 
 @inline
-def _writes_fp(request: int, tid: int, regset: int) -> bool:
+def writes_fp(request: int, tid: int, regset: int) -> bool:
     """Return whether ptrace with these arguments writes a thread's FP registers."""
     fp = regset == NT_PRFPREG or regset == NT_ARM_SVE
     return request == PTRACE_SETREGSET and fp and 0 < tid <= codes.MAX_TID
@@ -267,7 +267,7 @@ def _raw_argument(b: Bytes, i: int, e: int, n: int) -> int:
 def _raw_syscall(b: Bytes, i: int, e: int, enter: bool) -> Fields:
     """Parse `id=29 args=ARRAY[05, 00, ...]` or `id=29 ret=0`."""
     nr, k = _signed(b, i + len(RAW_NR), e)
-    if k < 0 or abs(nr) > 1_000_000_000:
+    if k < 0 or abs(nr) > codes.MOST_NUMBER:
         return _bad()
     if not enter:
         return _plain(nr, 0)
@@ -278,7 +278,7 @@ def _raw_syscall(b: Bytes, i: int, e: int, enter: bool) -> Fields:
     second = _raw_argument(b, k, e, 1)
     if second == KVM_RUN_NUMBER:
         return _plain(nr, 1)
-    writes = nr == PTRACE and _writes_fp(_raw_argument(b, k, e, 0), second, _raw_argument(b, k, e, 2))
+    writes = nr == PTRACE and writes_fp(_raw_argument(b, k, e, 0), second, _raw_argument(b, k, e, 2))
     return _plain(nr, -second if writes else 0)
 
 
@@ -311,19 +311,19 @@ def by_name(b: Bytes, lo: int, hi: int, e: int) -> tuple[int, Fields]:
     call = lo + len(ENTER)
     if not at(b, lo, hi, ENTER):
         if at(b, lo, hi, SYS_EXIT_OF) or at(b, hi, e, RETURNS):
-            return codes.SYS_EXIT, _plain(-1, 0)
+            return codes.SYS_EXIT, _plain(codes.CALL, 0)
         if hi >= e or b[hi] != 40:
             return codes.IGNORED, _plain(0, 0)
         call = lo + len(SYS)
     if _same(b, call, hi, RT_SIGRETURN) or _same(b, call, hi, SIGRETURN):
-        return codes.SYS_ENTER, _plain(codes.SIGRETURN_BY_NAME, 0)
+        return codes.SYS_ENTER, _plain(codes.SIGRETURN_CALL, 0)
     what = 0
     if _same(b, call, hi, IOCTL):
         what = 1 if _argument(b, hi, e, CMD) == KVM_RUN_NUMBER else 0
     elif _same(b, call, hi, PTRACE_CALL):
         tid = _argument(b, hi, e, TRACEE)
-        what = -tid if _writes_fp(_argument(b, hi, e, REQUEST), tid, _argument(b, hi, e, ADDR)) else 0
-    return codes.SYS_ENTER, _plain(-1, what)
+        what = -tid if writes_fp(_argument(b, hi, e, REQUEST), tid, _argument(b, hi, e, ADDR)) else 0
+    return codes.SYS_ENTER, _plain(codes.CALL, what)
 
 
 @inline
@@ -335,7 +335,7 @@ def _syscall(b: Bytes, i: int, e: int, enter: bool) -> Fields:
         return _bad()
     nr, k = _signed(b, i + len(NR), e)
     k = skip_spaces(b, k, e) if k >= 0 else e
-    if k >= e or b[k] != (40 if enter else 61) or abs(nr) > 1_000_000_000:
+    if k >= e or b[k] != (40 if enter else 61) or abs(nr) > codes.MOST_NUMBER:
         return _bad()
     if not enter:
         return _plain(nr, 0)
