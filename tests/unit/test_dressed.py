@@ -18,7 +18,7 @@ import pytest
 from fpstate.traces.read import read_trace
 from fpstate.traces.trace import Kind, Trace
 from fpstate.world.events import Event
-from tests.unit.make_dat import make_dat
+from tests.unit.make_dat import Form, make_dat
 from tests.unit.test_read import as_perf, same, text_of
 
 LINES = 700
@@ -190,6 +190,21 @@ def test_reports(name: str, options: list[str], tmp_path: Path) -> None:
     one, two = report(options), report(flags)
     assert same(one, two)
     assert len(two) > 1000
+
+
+@pytest.mark.skipif(shutil.which("trace-cmd") is None, reason="trace-cmd is not installed")
+@pytest.mark.parametrize("options", [["-N"], ["-N", "-l"]])
+def test_report_of_several_buffers(options: list[str], tmp_path: Path) -> None:
+    """The name of a buffer before each of its lines is not part of a thread's name."""
+    one, two = tmp_path / "one.dat", tmp_path / "two.dat"
+    make_dat(text_of("mmio-int.vhe"), one)
+    make_dat(text_of("mmio-int.vhe"), two, Form(buffer_of=lambda line: "fp" if "<-" in line else ""))
+    first, second = (
+        read(tmp_path, subprocess.run(["trace-cmd", "report", *options, path], capture_output=True, check=True).stdout)
+        for path in (one, two)
+    )
+    assert same(first, second)
+    assert set(second.contexts.name) >= {"rcu_sched", "vmm"}
 
 
 def test_periods(tmp_path: Path) -> None:

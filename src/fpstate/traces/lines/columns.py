@@ -21,12 +21,13 @@ _MISSING = {  # lines of `perf script` that lack a column
 _FIELD = {"CPU": "cpu", "time": "time", "thread": "tid", "name": "comm", "event": "event"}
 _IN_COLUMNS = re.compile(rb".*\[\d{3,}\] +%s" % _TIME)
 _OF_FILE = re.compile(rb"\s*([^\s:]+): +(?:cpus=\d|version = |\S.*-\d+ +(?:\(.{7}\) +)?(?:\[\d{3,}\]|\d+[.a-zA-Z]))")
-_SAMPLE = 2000  # lines looked at
+_HEAD_OF_FILE = re.compile(rb"\s*[^\s:]+: +(?:cpus=\d|version = )")
+_SAMPLE, _LENGTH = 500, 160  # lines looked at, and how much of each
 
 
 def refuse(path: Path, head: bytes, layout: int) -> None:
     """Raise FpstateError for a text whose lines can be read, but would be misread."""
-    lines = head.split(b"\n")[:_SAMPLE]
+    lines = _sample(head)
     _refuse_two_files(path, [line for line in lines if line.strip() and not line.startswith(b"#")])
     if layout == PERF:
         if any(map(_MISSING["event"].match, lines)):
@@ -39,10 +40,15 @@ def refuse(path: Path, head: bytes, layout: int) -> None:
 
 def refuse_missing(path: Path, head: bytes) -> None:
     """Raise FpstateError for the text of `perf script` that lacks a column; return if it is no such text."""
-    lines = head.split(b"\n")[:_SAMPLE]
+    lines = _sample(head)
     for column in ("CPU", "time", "name", "thread"):
         if any(map(_MISSING[column].match, lines)):
             raise _without(path, column, lines)
+
+
+def _sample(head: bytes) -> list[bytes]:
+    """Return the first lines, cut to a length at which no pattern here takes long."""
+    return [line[:_LENGTH] for line in head.split(b"\n", _SAMPLE)[:_SAMPLE]]
 
 
 def _without(path: Path, column: str, lines: list[bytes]) -> FpstateError:
@@ -59,8 +65,9 @@ def _without(path: Path, column: str, lines: list[bytes]) -> FpstateError:
 def _refuse_two_files(path: Path, lines: list[bytes]) -> None:
     found = [m[1] for m in map(_OF_FILE.match, lines) if m]
     names = list(dict.fromkeys(found))
-    if len(names) < 2 or 2 * len(found) < len(lines):
-        return
+    are_files = any(b"." in name or b"/" in name for name in names) or any(map(_HEAD_OF_FILE.match, lines))
+    if len(names) < 2 or not are_files or 2 * len(found) < len(lines):
+        return  # else buffers of one file
     shown = ", ".join(name.decode("utf-8", "replace") for name in names[:4])
     raise FpstateError(
         f"holds lines of {len(names)} recordings ({shown})"[:300],

@@ -18,7 +18,7 @@ _EVENT = re.compile(
     rb"[^:\n]{0,40}?\d(?:us.)?: *\S"
 )
 """Roughly what a line of an event looks like."""
-_DUMP = re.compile(rb"-\d+ +\d+[.a-zA-Z]\S* +\d+us.:")
+_DUMP = re.compile(rb"[ \t]*\S.{0,60}?-\d+ +\d+[.a-zA-Z]\S* +\d+us.:")
 _KEPT = re.compile(rb"[ \t]*#|CPU:?\d+ |\s*CPU:?\d+ \[")
 _FENCE = re.compile(rb"(?m)^[ \t]*(?:```|~~~)")
 _PAGE = re.compile(rb"\s*(?:<!doctype html|<html|<!--)", re.I)
@@ -56,10 +56,10 @@ def dress_of(head: bytes) -> Dress | None:
     if not events:
         return None
     prefix = all(_PREFIX.match(line) for line in events)
-    dump = any(_DUMP.search(line) for line in events)
+    dump = sum(_DUMP.match(_PREFIX.sub(b"", line)) is not None for line in events) * 2 > len(events)
     log = dump or (prefix and any(_LOG.match(line) for line in events))
     tabs = sum(b"\t" in line.rstrip()[1:].split(b":", 1)[0] for line in events) * 2 > len(events)
-    fenced = bool(_FENCE.search(head))
+    fenced = _FENCE.search(head[: head.index(events[0])]) is not None
     if not (prefix or log or tabs or fenced):
         return None
     what = "a log" if log else "quoted text" if prefix else "text between fences" if fenced else "text with tabs"

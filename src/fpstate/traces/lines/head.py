@@ -23,6 +23,7 @@ _MAX_SECONDS = 9_000_000_000  # 285 years; nanoseconds stay below 2**63
 RAW_RESCHED = 0x04 | 0x20  # TRACE_FLAG_NEED_RESCHED, _PREEMPT_RESCHED: include/linux/trace_events.h
 RAW_INTERRUPT = 0x08 | 0x10 | 0x40  # TRACE_FLAG_HARDIRQ, _SOFTIRQ, _NMI
 _MAX_DIGITS = 18
+_LONGEST_COMM = 15
 _CUT_COMM = 8  # trace-cmd -l cuts comms to this length
 
 
@@ -204,6 +205,15 @@ def _unnamed(b: Bytes, c: int, e: int) -> int:
 
 
 @inline
+def _behind_buffer(b: Bytes, comm: int, e: int) -> int:
+    """Return where the comm begins that a buffer's name and a colon stand before, in a report of several buffers."""
+    for k in range(comm + 1, e - 1):
+        if b[k] == 58 and b[k + 1] == 32:
+            return skip_spaces(b, k + 1, e)
+    return comm
+
+
+@inline
 def _bracket_head(b: Bytes, i: int, e: int, perf: bool) -> Head:
     """Parse the head of a line with the CPU in brackets."""
     worst = NO_HEAD
@@ -219,6 +229,8 @@ def _bracket_head(b: Bytes, i: int, e: int, perf: bool) -> Head:
                 flags, time, fraction, end = _after_cpu(b, k + 1, e, not perf)
                 if end >= 0:
                     comm = skip_spaces(b, i, comm_end)
+                    if comm_end - comm > _LONGEST_COMM and not perf:
+                        comm = _behind_buffer(b, comm, comm_end)
                     flags |= _unnamed(b, comm, comm_end)
                     return Head(tid, cpu, flags, time, fraction, end, comm, comm_end)
                 worst = min(worst, end)
@@ -244,6 +256,8 @@ def _latency_head(b: Bytes, i: int, e: int) -> Head:
         time, fraction, end = _time(b, skip_spaces(b, k, e), e)
         if end >= 0:
             comm = skip_spaces(b, i, j)
+            if j - comm > _CUT_COMM:
+                comm = _behind_buffer(b, comm, j)
             flags = flag_bits(b, f, k) | _unnamed(b, comm, j)
             if j - comm >= _CUT_COMM:
                 flags |= UNNAMED

@@ -104,7 +104,7 @@ def sniff(path: Path, chunk: bytes) -> Beginning:
 
 def _look_for_recorded(found: Beginning, chunk: bytes) -> None:
     found.by_number = _BY_NUMBER.search(chunk) is not None
-    found.syscalls = found.by_number or _BY_NAME.search(chunk) is not None
+    found.syscalls = found.by_number or (b"sys_" in chunk and _BY_NAME.search(chunk) is not None)
     found.marks = b"fpsimd_preserve_current_state <-" in chunk
     found.binds = b"fpsimd_bind_state_to_cpu" in chunk or (
         b"kvm_arch_vcpu_ctxsync_fp" in chunk and b"fpsimd_thread_switch" in chunk
