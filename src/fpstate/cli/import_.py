@@ -16,7 +16,7 @@ def command(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="Text of ftrace, `trace-cmd report` or `perf script` (plain, gzip, zstd), or a trace.dat.",
+            help="Text of ftrace, `trace-cmd report` or `perf script`, compressed or not; a trace.dat or perf.data.",
         ),
     ],
     output: Annotated[

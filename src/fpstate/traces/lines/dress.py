@@ -128,7 +128,10 @@ class Undressed:
         if _FENCE.match(line):
             self._inside = not self._inside
             return b""
-        return line if self._inside else b""
+        if self._inside:
+            return line
+        self.others += bool(line.strip())
+        return b""
 
     def _of_page(self, line: bytes) -> bytes:
         if not self._inside:
