@@ -14,12 +14,17 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+import numpy as np
+from llvmlite import ir
 from llvmlite.binding import Linkage
+from numba.core import cgutils, types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import NativeLowering
-from numba.extending import register_jitable
+from numba.extending import intrinsic, overload, register_jitable
+from numba.np.arrayobj import make_array
+from numpy.typing import NDArray
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -117,6 +122,9 @@ def _compiler(library: type[JITCodeLibrary], name: str) -> type[CompilerBase]:
 
 _WHOLE = _compiler(_WholeLibrary, "whole")
 _PART = _compiler(_PartLibrary, "part")
+_PART_OPTIONS = {
+    "nogil": True, "_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": _PART
+}  # fmt: skip
 
 
 def _compiled(function: F, **options: bool) -> F:
@@ -139,10 +147,41 @@ def bare(function: F) -> F:
     return _compiled(function, _nrt=False)
 
 
+def find_byte(b: NDArray[np.uint8], i: int, hi: int, byte: int) -> int:
+    """Return where `byte` first stands in `b[i:hi]`, or `hi`. Compiled it is one call of the C library's memchr."""
+    while i < hi and b[i] != byte:
+        i += 1
+    return i
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _memchr(_: Any, array: Any, i: Any, hi: Any, byte: Any) -> Any:
+    """Return what `find_byte` does, of an array whose bytes lie one after the other; `i` is not beyond `hi`."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        word, pointer = ir.IntType(64), ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(pointer, [pointer, ir.IntType(32), word])
+        memchr = cgutils.get_or_insert_function(builder.module, kind, "memchr")
+        data = make_array(array)(context, builder, arguments[0]).data
+        i, hi, byte = arguments[1:]
+        found = builder.call(memchr, [builder.gep(data, [i]), builder.trunc(byte, ir.IntType(32)), builder.sub(hi, i)])
+        away = builder.sub(builder.ptrtoint(found, word), builder.ptrtoint(data, word))
+        return builder.select(cgutils.is_null(builder, found), hi, away)
+
+    return types.int64(array, types.int64, types.int64, types.int64), code
+
+
+@overload(find_byte, jit_options=_PART_OPTIONS)  # type: ignore[untyped-decorator]
+def _find_byte(b: Any, i: Any, hi: Any, byte: Any) -> Any:
+    def found(b: Any, i: Any, hi: Any, byte: Any) -> Any:
+        return _memchr(b, i, hi, byte)
+
+    return found
+
+
 def inline(function: F) -> F:
     """Return `function` to be compiled as part of those that call it, and not by itself.
 
     Called from Python it runs interpreted.
     """
-    options = {"nogil": True, "_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    return cast("F", register_jitable(**options, pipeline_class=_PART)(function))
+    return cast("F", register_jitable(**_PART_OPTIONS)(function))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fpstate.jit import bare, inline
+from fpstate.jit import bare, find_byte, inline
 from fpstate.structs import Struct
 from fpstate.traces.lines import codes
 from fpstate.traces.lines.fields import SYS, Fields, at, before_address, by_name, find, parse_fields
@@ -104,13 +104,6 @@ _DROPPED = np.frombuffer(b"DROPPED", np.uint8).copy()
 _IP = np.frombuffer(b"ip=", np.uint8).copy()
 _CPUS = np.frombuffer(b"cpus=", np.uint8).copy()
 _VERSION = np.frombuffer(b"version = ", np.uint8).copy()
-
-
-@inline
-def _line_end(b: Bytes, i: int, hi: int) -> int:
-    while i < hi and b[i] != 10:
-        i += 1
-    return i
 
 
 @inline
@@ -354,7 +347,7 @@ def scan(b: Bytes, lo: int, hi: int, final: bool, layout: int, s: ScanState, raw
             return i, n, FULL
         if not has_room(s.events) or not has_room(s.comms):
             return i, n, NAMES_FULL
-        e = _line_end(b, i, hi)
+        e = find_byte(b, i, hi, 10)
         if e == hi and not final:
             break
         got = _one_line(b, i, e, layout, s, raw, n)

@@ -26,8 +26,8 @@ _CPUS = re.compile(rb"^(?:cpus=|# nrcpus online : )(\d+)", re.M)
 _ARCH = re.compile(rb"^# arch : (\w+)", re.M)
 _RELEASE = re.compile(rb"^# os release : (\S+)", re.M)
 _MARKS = {
+    "arm64": (b"fpsimd_", b"ESR_EC: 0x", b"HSR_EC: 0x", b"esr_ec=0x", b"kvm_entry: PC: 0x", b"__arm64_sys_"),
     "x86_64": (b", rip 0x", b" rip 0x", b"kernel_fpu_begin", b"x86_fpu_"),
-    "arm64": (b"HSR_EC: 0x", b"ESR_EC: 0x", b"esr_ec=0x", b"kvm_entry: PC: 0x", b"fpsimd_", b"__arm64_sys_"),
 }
 _BY_NUMBER = re.compile(rb"sys_(?:enter|exit): +(?:NR |id=)")
 _BY_NAME = re.compile(rb"sys_(?:enter|exit)_\w+: |: sys_\w+(?:\(| -> )")
@@ -113,7 +113,7 @@ def _look_for_recorded(found: Beginning, chunk: bytes) -> None:
         found.arch = arch_of(said[1].decode())
     else:
         found.arch = next((arch for arch, marks in _MARKS.items() if any(mark in chunk for mark in marks)), "")
-    if any(words in chunk for words in _NO_FORMATS):
+    if any(words in chunk[:_HEAD_BYTES] for words in _NO_FORMATS):
         found.said.append("Fields are missing: the report was printed without the formats of these events.")
 
 
