@@ -155,10 +155,10 @@ def find_byte(b: NDArray[np.uint8], i: int, hi: int, byte: int) -> int:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _memchr(_: Any, array: Any, i: Any, hi: Any, byte: Any) -> Any:
+def _memchr(_: Any, array: Any, i: Any, hi: Any, byte: Any) -> Any:  # noqa: ARG001
     """Return what `find_byte` does, of an array whose bytes lie one after the other; `i` is not beyond `hi`."""
 
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def code(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
         word, pointer = ir.IntType(64), ir.IntType(8).as_pointer()
         kind = ir.FunctionType(pointer, [pointer, ir.IntType(32), word])
         memchr = cgutils.get_or_insert_function(builder.module, kind, "memchr")
@@ -172,7 +172,7 @@ def _memchr(_: Any, array: Any, i: Any, hi: Any, byte: Any) -> Any:
 
 
 @overload(find_byte, jit_options=_PART_OPTIONS)  # type: ignore[untyped-decorator]
-def _find_byte(b: Any, i: Any, hi: Any, byte: Any) -> Any:
+def _find_byte(b: Any, i: Any, hi: Any, byte: Any) -> Any:  # noqa: ARG001
     def found(b: Any, i: Any, hi: Any, byte: Any) -> Any:
         return _memchr(b, i, hi, byte)
 

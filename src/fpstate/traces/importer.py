@@ -28,6 +28,7 @@ Progress = Callable[[int, int], None]
 """Called with (bytes of the file read, size of the file)."""
 
 CHUNK = 16 << 20
+_STEP = 2 << 20  # after the first chunk, which is looked at as a whole: what is at hand stays in the CPU's cache
 _RAW_ROWS = 1 << 17
 _EVENT_ROWS = 1 << 18
 
@@ -105,12 +106,14 @@ class Import:
         buffer = np.empty(2 * self._chunk, np.uint8)
         view = memoryview(buffer)  # type: ignore[arg-type]
         have = 0
+        step = self._chunk
         final = False
         raw = new_raw(_RAW_ROWS)
         while not final:
-            got = _fill(source, view[have : have + self._chunk])
+            got = _fill(source, view[have : have + step])
             have += got
-            final = got < self._chunk
+            final = got < step
+            step = min(step, _STEP)
             if self._begin is None:
                 self._start(sniff(self.path, bytes(view[:have])))
             at = 0

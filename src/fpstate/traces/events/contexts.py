@@ -136,9 +136,8 @@ def moved(found: Found, column: NDArray[np.int32]) -> NDArray[np.int32]:
     """Return a `subject` or `object` column that refers to the contexts `in_order`."""
     if not len(found.place):
         return column
-    result = found.place[column]
-    result[column < 0] = column[column < 0]
-    return result
+    none = np.arange(IF_SILENT, 0, dtype=np.int32)  # negative numbers count from the end, and find themselves
+    return np.concatenate([found.place, none])[column]
 
 
 def not_happened(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fpstate.jit import inline
+from fpstate.jit import find_byte, inline
 from fpstate.traces.lines.codes import HAS_FLAGS, INTERRUPT, NEED_RESCHED, UNNAMED
 
 Bytes = NDArray[np.uint8]
@@ -217,10 +217,10 @@ def _behind_buffer(b: Bytes, comm: int, e: int) -> int:
 def _bracket_head(b: Bytes, i: int, e: int, perf: bool) -> Head:
     """Parse the head of a line with the CPU in brackets."""
     worst = NO_HEAD
-    j = i + 1
+    j = i
     while j < e:
-        if b[j] != 91 or b[j - 1] != 32:
-            j += 1
+        j = find_byte(b, j + 1, e, 91)
+        if j >= e or b[j - 1] != 32:
             continue
         cpu, k = number(b, j + 1, e)
         if cpu >= 0 and k - j > 3 and k < e and b[k] == 93:
@@ -234,7 +234,6 @@ def _bracket_head(b: Bytes, i: int, e: int, perf: bool) -> Head:
                     flags |= _unnamed(b, comm, comm_end)
                     return Head(tid, cpu, flags, time, fraction, end, comm, comm_end)
                 worst = min(worst, end)
-        j += 1
     return Head(0, 0, 0, 0, -1, worst, 0, 0)
 
 

@@ -82,7 +82,7 @@ def intern(names: Names, b: NDArray[np.uint8], lo: int, hi: int) -> int:
     place = 0
     if hi > lo:
         first, middle, last = np.int64(b[lo]), np.int64(b[(lo + hi) >> 1]), np.int64(b[hi - 1])
-        place = ((hi - lo) * 37 + first + middle * 5 + last * 67) & (_RECENT - 1)
+        place = int((hi - lo) * 37 + first + middle * 5 + last * 67) & (_RECENT - 1)
         i = int(names.recent[place]) - 1
         if i >= 0 and _equal(names, i, b, lo, hi):
             return i

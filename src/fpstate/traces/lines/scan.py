@@ -110,17 +110,17 @@ _VERSION = np.frombuffer(b"version = ", np.uint8).copy()
 def _event_name(b: Bytes, i: int, e: int) -> tuple[int, int, int]:
     """Return (start, end, end of the token) of the event's name at `i`, without `subsystem:` and the last colon."""
     lo = i
-    k = i
-    colon = -1
-    while k < e and b[k] != 32 and b[k] != 40:
-        if b[k] == 58:
-            if colon >= 0:
-                lo = colon + 1
-            colon = k
-        k += 1
-    if colon >= 0 and colon < k - 1:  # no colon at the end: `subsystem:name`
-        lo = colon + 1
-    return lo, (colon if colon == k - 1 and colon >= 0 else k), k
+    k = find_byte(b, i, find_byte(b, i, e, 32), 40)
+    colon = find_byte(b, i, k, 58)
+    if colon == k:
+        return lo, k, k
+    for q in range(colon + 1, k):
+        if b[q] == 58:
+            lo = colon + 1
+            colon = q
+    if colon < k - 1:  # no colon at the end: `subsystem:name`
+        return colon + 1, k, k
+    return lo, colon, k
 
 
 @inline

@@ -21,6 +21,7 @@ _OTHER_LINE = re.compile(rb"\s*$|#|version = |cpus=|CPU|\s*=>|trace-cmd:|\t")
 _HEAD_LIKE = re.compile(rb"[- ]\d+ +(?:\(.{7}\) +)?\[\d{3,}\]|-\d+ +\d+[a-zA-Z.]{2,}|\[LOST|EVENTS\b")
 _CPUS_OF_FILE = re.compile(rb": cpus=\d")
 _KEY = re.compile(rb"^# fpstate: (kernel|mode|clock|observed|missing)=(.*?)\s*$", re.M)
+_SAYS = (b"#", b"cpus=")  # how a line begins that tells of the machine
 _ENTRIES = re.compile(rb"^# entries-in-buffer/entries-written: (\d+)/(\d+)\s+#P:(\d+)", re.M)
 _CPUS = re.compile(rb"^(?:cpus=|# nrcpus online : )(\d+)", re.M)
 _ARCH = re.compile(rb"^# arch : (\w+)", re.M)
@@ -87,16 +88,19 @@ def sniff(path: Path, chunk: bytes) -> Beginning:
     layout = _first_layout(path, head)
     columns.refuse(path, head, layout)
     found = Beginning(layout, _format_name(layout, head))
-    found.facts = {key.decode(): value.decode("utf-8", "replace") for key, value in _KEY.findall(head)}
-    if release := _RELEASE.search(head):
+    said = b"\n".join(line for line in head.split(b"\n") if line.startswith(_SAYS))
+    found.facts = {key.decode(): value.decode("utf-8", "replace") for key, value in _KEY.findall(said)}
+    if release := _RELEASE.search(said):
         found.facts.setdefault("kernel", release[1].decode("utf-8", "replace"))
-    for cpus in _CPUS.findall(head):
+    for cpus in _CPUS.findall(said):
         found.cpus = min(int(cpus), MAX_CPU + 1)
-    if entries := _ENTRIES.search(head):
+    if arch := _ARCH.search(said):
+        found.arch = arch_of(arch[1].decode())
+    if entries := _ENTRIES.search(said):
         kept, written, cpus = (int(group) for group in entries.groups())
         found.cpus = min(cpus, MAX_CPU + 1)
         if written > kept:
-            line = head[: entries.start()].count(b"\n") + 1
+            line = head[: head.index(entries[0])].count(b"\n") + 1
             found.lost.append({"cpu": -1, "events": written - kept, "line": line})
     _look_for_recorded(found, chunk)
     return found
@@ -109,9 +113,7 @@ def _look_for_recorded(found: Beginning, chunk: bytes) -> None:
     found.binds = b"fpsimd_bind_state_to_cpu" in chunk or (
         b"kvm_arch_vcpu_ctxsync_fp" in chunk and b"fpsimd_thread_switch" in chunk
     )
-    if said := _ARCH.search(chunk[:_HEAD_BYTES]):
-        found.arch = arch_of(said[1].decode())
-    else:
+    if not found.arch:
         found.arch = next((arch for arch, marks in _MARKS.items() if any(mark in chunk for mark in marks)), "")
     if any(words in chunk[:_HEAD_BYTES] for words in _NO_FORMATS):
         found.said.append("Fields are missing: the report was printed without the formats of these events.")
