@@ -120,8 +120,9 @@ class Import:
             while True:
                 at, n, status = self._step(buffer, at, have, final, raw)
                 if n:
-                    self._note_losses(cut(raw, 0, n))
-                    yield cut(raw, 0, n)
+                    part = cut(raw, 0, n)
+                    self._note_losses(part)
+                    yield part
                 if status == scan.DONE:
                     break
             have = self._keep_rest(buffer, at, have)

@@ -35,6 +35,7 @@ _MAGIC = {
     b"\xff\xfe": ("is text in UTF-16", "iconv -f UTF-16 -t UTF-8 {file} > trace.txt"),
     b"\xfe\xff": ("is text in UTF-16", "iconv -f UTF-16 -t UTF-8 {file} > trace.txt"),
 }
+_START = 8192  # bytes
 _ATRACE = re.compile(rb"(?:^|\n)TRACE:\n\x78[\x01\x5e\x9c\xda]")
 _JSON = re.compile(rb"\s*(?:\{\s*\"|\[\s*\{)")
 _MAIL = re.compile(rb"Content-Transfer-Encoding: (?:base64|quoted-printable)\s*$", re.M | re.I)
@@ -54,15 +55,15 @@ def refuse(path: Path, head: bytes) -> None:
     for magic, (given, hint) in _MAGIC.items():
         if head.startswith(magic):
             raise _error(path, given, hint)
-    if _ATRACE.search(head):
+    if _ATRACE.search(head[:_START]):
         raise _error(path, "is what `atrace -z` writes, compressed with zlib", "record with atrace, without -z")
     if _JSON.match(head):
         hint = "give the text of ftrace that it was made from; of a Perfetto trace: `traceconv systrace`"
         raise _error(path, "is JSON, as trace viewers of the browser read", hint)
-    if b"\0" in head[:8192]:
+    if b"\0" in head[:_START]:
         hint = "of a Perfetto trace: `traceconv systrace {file} trace.txt`" if head.startswith(b"\n") else ""
         raise _error(path, "is a binary file, not a trace", hint)
-    if found := _MAIL.search(head):
+    if found := _MAIL.search(head[:_START]):
         word = found[0].split(b":")[1].strip().decode().lower()
         raise _error(path, f"is a mail whose text is encoded as {word}", "save its text from the mail program")
 

@@ -63,10 +63,14 @@ def number(b: Bytes, i: int, e: int) -> tuple[int, int]:
     """Return the decimal number at `i` and where it ends; -1 when there is none or it is too long."""
     v = np.int64(0)
     k = i
-    while k < e and is_digit(b[k]) and k - i < _MAX_DIGITS:
-        v = v * 10 + (np.int64(b[k]) - 48)
+    end = min(e, i + _MAX_DIGITS)
+    while k < end:
+        digit = np.int64(b[k]) - 48
+        if digit < 0 or digit > 9:
+            break
+        v = v * 10 + digit
         k += 1
-    if k == i or (k < e and is_digit(b[k])):
+    if k == i or (k == end and k < e and is_digit(b[k])):
         return -1, k
     return int(v), k
 
@@ -77,8 +81,12 @@ def number_before(b: Bytes, lo: int, k: int) -> tuple[int, int]:
     v = np.int64(0)
     m = np.int64(1)
     q = k
-    while q >= lo and is_digit(b[q]) and k - q < _MAX_DIGITS:
-        v += (np.int64(b[q]) - 48) * m
+    end = max(lo, k - _MAX_DIGITS + 1)
+    while q >= end:
+        digit = np.int64(b[q]) - 48
+        if digit < 0 or digit > 9:
+            break
+        v += digit * m
         m *= 10
         q -= 1
     if q == k:

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from fpstate.jit import bare, inline
+from fpstate.jit import bare, inline, same_bytes
 from fpstate.structs import Struct
 
 _RECENT = 1024  # places for strings met lately
@@ -57,10 +57,7 @@ def _equal(names: Names, i: int, b: NDArray[np.uint8], lo: int, hi: int) -> bool
     start = names.entries[i, START]
     if names.entries[i + 1, START] - start != hi - lo:
         return False
-    for k in range(hi - lo):
-        if names.arena[start + k] != b[lo + k]:
-            return False
-    return True
+    return same_bytes(names.arena, start, b, lo, hi - lo)
 
 
 @inline

@@ -21,7 +21,7 @@ _OTHER_LINE = re.compile(rb"\s*$|#|version = |cpus=|CPU|\s*=>|trace-cmd:|\t")
 _HEAD_LIKE = re.compile(rb"[- ]\d+ +(?:\(.{7}\) +)?\[\d{3,}\]|-\d+ +\d+[a-zA-Z.]{2,}|\[LOST|EVENTS\b")
 _CPUS_OF_FILE = re.compile(rb": cpus=\d")
 _KEY = re.compile(rb"^# fpstate: (kernel|mode|clock|observed|missing)=(.*?)\s*$", re.M)
-_SAYS = (b"#", b"cpus=")  # how a line begins that tells of the machine
+_SAYS = (b"#", b"cpus=", b"version = ")  # how a line begins that tells of the machine
 _ENTRIES = re.compile(rb"^# entries-in-buffer/entries-written: (\d+)/(\d+)\s+#P:(\d+)", re.M)
 _CPUS = re.compile(rb"^(?:cpus=|# nrcpus online : )(\d+)", re.M)
 _ARCH = re.compile(rb"^# arch : (\w+)", re.M)
@@ -87,8 +87,8 @@ def sniff(path: Path, chunk: bytes) -> Beginning:
     _refuse_other_forms(path, head)
     layout = _first_layout(path, head)
     columns.refuse(path, head, layout)
-    found = Beginning(layout, _format_name(layout, head))
     said = b"\n".join(line for line in head.split(b"\n") if line.startswith(_SAYS))
+    found = Beginning(layout, _format_name(layout, said))
     found.facts = {key.decode(): value.decode("utf-8", "replace") for key, value in _KEY.findall(said)}
     if release := _RELEASE.search(said):
         found.facts.setdefault("kernel", release[1].decode("utf-8", "replace"))
@@ -124,10 +124,10 @@ def arch_of(machine: str) -> str:
     return {"aarch64": "arm64", "aarch64_be": "arm64"}.get(machine, machine)
 
 
-def _format_name(layout: int, head: bytes) -> str:
+def _format_name(layout: int, said: bytes) -> str:
     if layout == PERF:
         return PERF_SCRIPT
-    if layout == LATENCY or re.search(rb"^(?:version = |cpus=)", head, re.M):
+    if layout == LATENCY or re.search(rb"^(?:version = |cpus=)", said, re.M):
         return TRACE_CMD
     return FTRACE
 
