@@ -258,3 +258,21 @@ def test_nothing_to_compare(
     path.write_text(content)
     said = f"{path}: shows no thread switch and no guest run: there is nothing to compare{IDLE}"
     assert refusal(["compare", str(path)], monkeypatch, capsys) == said
+
+
+def test_another_machine_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """An x86 trace is compared, and said not to be what the policies are of."""
+    path = tmp_path / "t.txt"
+    path.write_text("# tracer: nop\n" + LINES + "  b-8 [000] d..2. 3.000000: kvm_entry: vcpu 0, rip 0xfff0\n")
+    monkeypatch.setattr(sys, "argv", ["fpstate", "compare", "-p", "eager", str(path)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = " ".join(capsys.readouterr().out.split())
+    assert ended.value.code == 0
+    assert (
+        "The trace is of x86_64, the policies are of arm64: the table shows what these would do with its events, not what "
+        "its kernel did."
+    ) in said
+    assert "Not said by the recording, and guessed: the number of CPUs (the highest that a line names)." in said
