@@ -14,12 +14,17 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+import numpy as np
+from llvmlite import ir
 from llvmlite.binding import Linkage
+from numba.core import cgutils, types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import NativeLowering
-from numba.extending import register_jitable
+from numba.extending import intrinsic, overload, register_jitable
+from numba.np.arrayobj import make_array
+from numpy.typing import NDArray
 
 from fpstate.code_cache import CodeCache, tell_not_kept
 
@@ -119,6 +124,9 @@ def _compiler(library: type[JITCodeLibrary], name: str) -> type[CompilerBase]:
 
 _WHOLE = _compiler(_WholeLibrary, "whole")
 _PART = _compiler(_PartLibrary, "part")
+_PART_OPTIONS = {
+    "nogil": True, "_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": _PART
+}  # fmt: skip
 
 
 def _compiled(function: F, **options: bool) -> F:
@@ -144,10 +152,74 @@ def bare(function: F) -> F:
     return _compiled(function, _nrt=False)
 
 
+def find_byte(b: NDArray[np.uint8], i: int, hi: int, byte: int) -> int:
+    """Return where `byte` first stands in `b[i:hi]`, or `hi`. Compiled it is one call of the C library's memchr."""
+    while i < hi and b[i] != byte:
+        i += 1
+    return i
+
+
+def same_bytes(a: NDArray[np.uint8], i: int, b: NDArray[np.uint8], j: int, n: int) -> bool:
+    """Return whether `n` bytes of `a` from `i` are those of `b` from `j`. Compiled it is one call of memcmp."""
+    return a[i : i + n].tobytes() == b[j : j + n].tobytes()
+
+
+_POINTER, _INT, _WORD = ir.IntType(8).as_pointer(), ir.IntType(32), ir.IntType(64)
+
+
+def _called(builder: Any, name: str, result: Any, *arguments: Any) -> Any:
+    """Return what a function of the C library returns."""
+    kind = ir.FunctionType(result, [argument.type for argument in arguments])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _memchr(_: Any, array: Any, i: Any, hi: Any, byte: Any) -> Any:  # noqa: ARG001
+    """Return what `find_byte` does, of an array whose bytes lie one after the other; `i` is not beyond `hi`."""
+
+    def code(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        data = make_array(array)(context, builder, arguments[0]).data
+        i, hi, byte = arguments[1:]
+        size = builder.sub(hi, i)
+        found = _called(builder, "memchr", _POINTER, builder.gep(data, [i]), builder.trunc(byte, _INT), size)
+        away = builder.sub(builder.ptrtoint(found, _WORD), builder.ptrtoint(data, _WORD))
+        return builder.select(cgutils.is_null(builder, found), hi, away)
+
+    return types.int64(array, types.int64, types.int64, types.int64), code
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _memcmp(_: Any, one: Any, i: Any, two: Any, j: Any, n: Any) -> Any:  # noqa: ARG001
+    """Return what `same_bytes` does, of arrays whose bytes lie one after the other."""
+
+    def code(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        a, i, b, j, n = arguments
+        first = builder.gep(make_array(one)(context, builder, a).data, [i])
+        second = builder.gep(make_array(two)(context, builder, b).data, [j])
+        return builder.icmp_signed("==", _called(builder, "memcmp", _INT, first, second, n), _INT(0))
+
+    return types.boolean(one, types.int64, two, types.int64, types.int64), code
+
+
+@overload(find_byte, jit_options=_PART_OPTIONS)  # type: ignore[untyped-decorator]
+def _find_byte(b: Any, i: Any, hi: Any, byte: Any) -> Any:  # noqa: ARG001
+    def found(b: Any, i: Any, hi: Any, byte: Any) -> Any:
+        return _memchr(b, i, hi, byte)
+
+    return found
+
+
+@overload(same_bytes, jit_options=_PART_OPTIONS)  # type: ignore[untyped-decorator]
+def _same_bytes(a: Any, i: Any, b: Any, j: Any, n: Any) -> Any:  # noqa: ARG001
+    def same(a: Any, i: Any, b: Any, j: Any, n: Any) -> Any:
+        return _memcmp(a, i, b, j, n)
+
+    return same
+
+
 def inline(function: F) -> F:
     """Return `function` to be compiled as part of those that call it, and not by itself.
 
     Called from Python it runs interpreted.
     """
-    options = {"nogil": True, "_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    return cast("F", register_jitable(**options, pipeline_class=_PART)(function))
+    return cast("F", register_jitable(**_PART_OPTIONS)(function))

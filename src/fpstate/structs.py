@@ -9,6 +9,7 @@ words when it needs them, and may take for granted that they do not change.
 from __future__ import annotations
 
 import dataclasses
+from functools import cache
 from typing import Any, Self
 
 import numpy as np
@@ -64,22 +65,28 @@ class Struct:
             elif isinstance(value, np.ndarray):
                 words += [value.ctypes.data, *value.shape, *value.strides]
                 layout = "C" if value.flags.c_contiguous else "A"
-                parts.append((f.name, _array(from_dtype(value.dtype), value.ndim, layout)))
+                parts.append((f.name, _array(value.dtype, value.ndim, layout)))
             else:
                 words.append(int(value))
                 parts.append((f.name, types.int64))
         kept = np.array(words, np.uint64)
         object.__setattr__(self, "_words", kept)
         object.__setattr__(self, "_address", kept.ctypes.data)
-        object.__setattr__(self, "_numba_type_", StructType(type(self).__name__, tuple(parts)))
+        object.__setattr__(self, "_numba_type_", _struct(type(self).__name__, tuple(parts)))
 
     def but(self, **parts: object) -> Self:
         """Return the same with other `parts`."""
         return dataclasses.replace(self, **parts)  # type: ignore[type-var]
 
 
+@cache
 def _array(element: Any, dimensions: int, layout: Any) -> types.Type:
-    return types.Array(element, dimensions, layout)
+    return types.Array(from_dtype(element), dimensions, layout)
+
+
+@cache
+def _struct(name: str, parts: tuple[tuple[str, types.Type], ...]) -> StructType:
+    return StructType(name, parts)
 
 
 @register_model(StructType)

@@ -129,6 +129,21 @@ _FORMATS = {
     + 'print fmt: "cpu: %04u target: %3d step: %3d (%ps)", REC->cpu, REC->target, REC->idx, REC->fun\n',
     ("kprobes", "hw_save", 107): _fields(("unsigned long", "__probe_ip", 8)) + 'print fmt: "(%lx)", REC->__probe_ip\n',
 }
+_CALLS = {
+    "sys_enter_ioctl": (120, ("fd", "cmd", "arg")),
+    "sys_enter_ptrace": (121, ("request", "pid", "addr")),
+    "sys_enter_rt_sigreturn": (122, ("a", "b", "c")),
+    "sys_enter_other": (123, ("a", "b", "c")),
+    "sys_exit_ioctl": (124, ("ret",)),
+    "sys_exit_other": (125, ("ret",)),
+}
+for _name, (_number, _keys) in _CALLS.items():
+    _FORMATS["syscalls", _name, _number] = _fields(
+        ("int", "__syscall_nr", 4), ("int", "pad", 4), *(("unsigned long", key, 8) for key in _keys)
+    ) + 'print fmt: "{}", {}\n'.format(
+        ", ".join(f"{key}: 0x%08lx" if len(_keys) > 1 else "0x%lx" for key in _keys),
+        ", ".join(f"((unsigned long)(REC->{key}))" for key in _keys),
+    )
 _FUNCTION = _fields(("unsigned long", "ip", 8), ("unsigned long", "parent_ip", 8)) + (
     'print fmt: " %ps <-- %ps", (void *)REC->ip, (void *)REC->parent_ip\n'
 )
@@ -192,6 +207,9 @@ def _payload(event: str, rest: str | None, caller: str | None, symbols: _Symbols
         return 111, struct.pack(o + "iiiiQQ", int(m[1]), 0, 0, 0, int(m[2], 16), int(m[3], 16))
     if event == "cpuhp_enter" and (m := _HOTPLUG.match(rest)):
         return 112, struct.pack(o + "IiiiQ", int(m[1]), int(m[2]), int(m[3]), 0, symbols.address(m[4]))
+    if event in _CALLS:
+        values = [int(word, 16) for word in re.findall(r"0x(\w+)", rest)]
+        return _CALLS[event][0], struct.pack(o + f"ii{len(values)}Q", 0, 0, *values)
     number = {"kvm_entry": 104, "kvm_exit": 105, "kvm_userspace_exit": 106, "hw_save": 107}.get(event)
     return (number, struct.pack(o + "Q", 1)) if number else None
 

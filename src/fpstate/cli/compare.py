@@ -75,6 +75,8 @@ def command(
     new = compiling("the importer", "the replay")
     with stage(f"compiling {new}, and reading" if new else "reading"):
         read = [open_trace(name) for name in traces or [DEFAULT_SAMPLE]]
+    for trace in read:
+        _refuse_idle(trace)
     results: list[tuple[Trace, Comparison]] = []
     with steps("comparing", len(read) * len(asked)) as done:
         results += [(trace, compare(trace, asked, profile, done, vl=vl)) for trace in read]
@@ -88,10 +90,21 @@ def command(
         raise typer.Exit(1)
 
 
+def _refuse_idle(trace: Trace) -> None:
+    """Raise FpstateError for a trace in which no policy has anything to do: its table would be all zeros."""
+    if not trace.shows_switching():
+        raise FpstateError(
+            "shows no thread switch and no guest run: there is nothing to compare",
+            expected="lines of sched_switch, kvm_entry or the like",
+            where=trace.header.source,
+            hint="record it with sched:sched_switch, raw_syscalls and kvm",
+        )
+
+
 def _trace_json(trace: Trace, comparison: Comparison) -> dict[str, object]:
     header = trace.header
     about = {"source": header.source, "events": len(trace), "unobserved": header.unobserved}
-    about |= {"lost": header.lost, "holes": header.holes}
+    about |= {"lost": header.lost, "holes": header.holes, "arch": header.arch}
     return {"trace": about, **comparison.to_json()}
 
 
@@ -106,6 +119,11 @@ def show(trace: Trace, comparison: Comparison, profile: Profile, vl: int) -> Non
     from fpstate.traces.holes import sentences
 
     say(f"{trace.header.source}: {len(trace):,} events, costs {profile.name}")
+    if trace.header.arch not in ("", "arm64"):
+        say(
+            f"The trace is of {trace.header.arch}, the policies are of arm64: the table shows what these would do with "
+            "its events, not what its kernel did."
+        )
     for sentence in sentences(trace.header.holes):
         say(sentence)
     together = alike(comparison.policies)

@@ -62,8 +62,9 @@ def _print(summary: dict[str, Any]) -> None:
 def _machine(summary: dict[str, Any]) -> str:
     parts = [
         f"{summary['source']}: {summary['format']}",
+        summary["arch"],
         " ".join(filter(None, (summary["kernel"], summary["mode"]))),
-        f"{summary['cpus']} CPUs",
+        f"{summary['cpus']} CPU" + ("s" if summary["cpus"] != 1 else ""),
         f"{summary['duration_ns'] / 1e9:.3f} s" + (f" ({summary['clock']})" if summary["clock"] else ""),
         f"{summary['lines']:,} lines",
         f"{summary['rows']:,} rows",

@@ -16,7 +16,7 @@ def command(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="Text of ftrace, `trace-cmd report` or `perf script` (plain, gzip, zstd), or a trace.dat.",
+            help="Text of ftrace, `trace-cmd report` or `perf script`, compressed or not; a trace.dat or perf.data.",
         ),
     ],
     output: Annotated[
@@ -64,6 +64,6 @@ def _print_text(target: Path, header: Header) -> None:
     from fpstate.cli.output import say
     from fpstate.traces.holes import sentences
 
-    say(f"{target}: {header.lines:,} lines of {header.format}, {header.cpus} CPUs")
+    say(f"{target}: {header.lines:,} lines of {header.format}, {header.cpus} CPU{'s' if header.cpus != 1 else ''}")
     for sentence in [*sentences(header.holes), *header.unobserved]:
         say(f"note: {sentence}", "dim")

@@ -103,7 +103,7 @@ def commands(recipe: Recipe | None, seconds: float) -> list[str]:
     lines += ["# Or with perf, which needs a probe for each function:"]
     lines += _folded(["for f in", *known.functions, "; do perf probe -q --add $f; done"])
     lines += _folded(["perf record -a -k CLOCK_MONOTONIC -m 4096", *events, "-e 'probe:*'", f"-- sleep {seconds:g}"])
-    return [*lines, "perf script --ns > trace.txt"]
+    return [*lines, "perf script --ns --show-lost-events --header > trace.txt"]
 
 
 def _folded(words: list[str], width: int = 110) -> list[str]:

@@ -132,12 +132,12 @@ def _record(**members: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 
 _HEADER: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
-    **dict.fromkeys(("source", "format", "kernel", "mode", "clock"), (_is(str), "text")),
+    **dict.fromkeys(("source", "format", "kernel", "mode", "clock", "arch"), (_is(str), "text")),
     **dict.fromkeys(("observed", "unobserved", "missing"), (_list_of(_is(str)), "a list of texts")),
     "cpus": (lambda n: _count(n) and n <= MAX_CPUS, f"a number from 0 to {MAX_CPUS}"),
     "lines": (_count, "a number"),
     "ignored": (lambda d: type(d) is dict and all(map(_count, d.values())), "numbers of lines by name"),
-    "lost": (_list_of(_record(cpu=_count, events=_count, line=_count)), "a list of losses"),
+    "lost": (_list_of(_record(cpu=lambda n: n == -1 or _count(n), events=_count, line=_count)), "a list of losses"),
     "holes": (
         _list_of(_record(kind=lambda k: type(k) is str and k in HOLES, times=_count, line=_count)),
         "a list of holes",

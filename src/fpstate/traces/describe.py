@@ -17,12 +17,12 @@ BUSIEST = 20
 def describe(trace: Trace, *, busiest: int = BUSIEST) -> dict[str, Any]:
     """Return a summary that can be written as JSON.
 
-    Keys: `schema`; `source`, `format`, `kernel`, `mode`, `clock` of the recording; `cpus`; `lines` of the source;
-    `rows` of the trace; `duration_ns` from the first to the last row; `events` and `truths`: rows by name; `kinds`:
-    contexts by kind; `contexts`: the busiest, each with `name`, `tid`, `kind`, `events`; `observed`: recorded names;
-    `unobserved`: sentences; `ignored`: lines by event name; `lost`: each loss with `cpu` (-1: unknown), `events`,
-    `line`; `holes`: what must have happened and was not recorded, by `kind`, each with `times` and the `line` of the
-    first; `missing`: what the recorder could not record; `sorted`: lines were put in order of time.
+    Keys: `schema`; `source`, `format`, `kernel`, `mode`, `clock`, `arch` of the recording; `cpus`; `lines` of the
+    source; `rows` of the trace; `duration_ns` from the first to the last row; `events` and `truths`: rows by name;
+    `kinds`: contexts by kind; `contexts`: the busiest, each with `name`, `tid`, `kind`, `events`; `observed`: recorded
+    names; `unobserved`: sentences; `ignored`: lines by event name; `lost`: each loss with `cpu` (-1: unknown),
+    `events`, `line`; `holes`: what must have happened and was not recorded, by `kind`, each with `times` and the `line`
+    of the first; `missing`: what the recorder could not record; `sorted`: lines were put in order of time.
     """
     header = trace.header
     counts = np.bincount(trace.event, minlength=256)
@@ -33,6 +33,7 @@ def describe(trace: Trace, *, busiest: int = BUSIEST) -> dict[str, Any]:
         "kernel": header.kernel,
         "mode": header.mode,
         "clock": header.clock,
+        "arch": header.arch,
         "cpus": header.cpus,
         "lines": header.lines,
         "rows": len(trace),

@@ -17,10 +17,10 @@ from fpstate.traces.events.contexts import Found, found_contexts, in_order, move
 from fpstate.traces.events.known import Known, Rows, new_known
 from fpstate.traces.events.meaning import finish, interpret
 from fpstate.traces.lines import codes, scan
-from fpstate.traces.lines.names import SEEN, strings
+from fpstate.traces.lines.names import MEANING, SEEN, strings
 from fpstate.traces.lines.problems import bad_line
 from fpstate.traces.lines.scan import Raw, ScanState, cut, new_raw, new_scan_state
-from fpstate.traces.lines.sniff import Beginning, shorten, sniff
+from fpstate.traces.lines.sniff import X86, Beginning, may_be_event, shorten, sniff
 from fpstate.traces.lines.source import DAT, Source, kind_of, open_source
 from fpstate.traces.trace import IF_SILENT, Header, Trace
 
@@ -28,6 +28,7 @@ Progress = Callable[[int, int], None]
 """Called with (bytes of the file read, size of the file)."""
 
 CHUNK = 16 << 20
+_STEP = 2 << 20  # after the first chunk, which is looked at as a whole: what is at hand stays in the CPU's cache
 _RAW_ROWS = 1 << 17
 _EVENT_ROWS = 1 << 18
 
@@ -62,6 +63,7 @@ class Import:
         self._found: Found | None = None
         self._cut = False
         self._lost: list[dict[str, Any]] = []
+        self._before = self._continued = 0  # lines that are no event, passed over
 
     def chunks(self) -> Iterator[Rows]:
         """Yield events in order; subjects and objects are numbers in the order contexts are met."""
@@ -104,23 +106,28 @@ class Import:
         buffer = np.empty(2 * self._chunk, np.uint8)
         view = memoryview(buffer)  # type: ignore[arg-type]
         have = 0
+        step = self._chunk
         final = False
         raw = new_raw(_RAW_ROWS)
         while not final:
-            got = _fill(source, view[have : have + self._chunk])
+            got = _fill(source, view[have : have + step])
             have += got
-            final = got < self._chunk
+            final = got < step
+            step = min(step, _STEP)
             if self._begin is None:
                 self._start(sniff(self.path, bytes(view[:have])))
             at = 0
             while True:
                 at, n, status = self._step(buffer, at, have, final, raw)
                 if n:
-                    self._note_losses(cut(raw, 0, n))
-                    yield cut(raw, 0, n)
+                    part = cut(raw, 0, n)
+                    self._note_losses(part)
+                    yield part
                 if status == scan.DONE:
                     break
             have = self._keep_rest(buffer, at, have)
+            if final:
+                self._say(source.said())
             if self._progress:
                 self._progress(source.position() or int(self._scan.facts[scan.LINES]), source.size)
 
@@ -131,7 +138,8 @@ class Import:
         facts[known.SYSCALLS] = self._begin.syscalls
         facts[known.MARKS] = self._begin.marks
         facts[known.BINDS_TRACED] = self._begin.binds
-        facts[known.X86] = self._begin.x86
+        facts[known.X86] = self._begin.arch in X86
+        self._scan.facts[scan.BY_NUMBER] = self._begin.by_number
         seen = self._begin.facts.get("observed", "").split()
         facts[known.USER_RUNS], facts[known.GUEST_RUNS] = "user" in seen, "guest" in seen
 
@@ -141,13 +149,39 @@ class Import:
         if status == scan.NAMES_FULL:
             self._scan = scan.with_room(self._scan)
         elif status not in (scan.DONE, scan.FULL):
-            line = buffer[at:have].tobytes().split(b"\n", 1)
-            if not (final and len(line) == 1 and status in (scan.BAD_LINE, scan.BAD_CLOCK)):
+            line = _line_at(buffer[at:have])
+            if not line.endswith(b"\n") and final and status in (scan.BAD_LINE, scan.BAD_CLOCK):
+                self._cut = True
+                return have, n, scan.DONE
+            if status != scan.BAD_LINE or not self._passes_over(line):
                 number = int(self._scan.facts[scan.LINES]) + 1
-                raise bad_line(self.path, number, line[0], status, self._begin.format)
-            self._cut = True
-            return have, n, scan.DONE
+                raise bad_line(self.path, number, line.rstrip(b"\n"), status, self._begin.format)
+            self._scan.facts[scan.LINES] += 1
+            return at + len(line), n, scan.FULL
         return at, n, status
+
+    def _passes_over(self, line: bytes) -> bool:
+        """Return whether a line that cannot be read is no event: it stands before all, or goes on with a print."""
+        if may_be_event(line):
+            return False
+        facts = self._scan.facts
+        if not facts[scan.EVENTS]:
+            self._before += 1
+        elif not facts[scan.MEANT]:
+            self._continued += 1
+        else:
+            return False
+        return True
+
+    def _say(self, sentences: list[str]) -> None:
+        assert self._begin is not None
+        self._begin.said += sentences
+        if self._before:
+            n = "line that is no event comes" if self._before == 1 else "lines that are no events come"
+            self._begin.said.append(f"{self._before:,} {n} before the first event: passed over.")
+        if self._continued:
+            n = "line goes" if self._continued == 1 else "lines go"
+            self._begin.said.append(f"{self._continued:,} {n} on with the text of the event before: passed over.")
 
     def _keep_rest(self, buffer: NDArray[np.uint8], at: int, have: int) -> int:
         rest = have - at
@@ -223,6 +257,10 @@ class Import:
         events = self._scan.events
         names = strings(events)
         counts = {name: seen for name, seen in zip(names, events.entries[:, SEEN].tolist(), strict=False) if seen}
+        read = {name for name, meaning in zip(names, events.entries[:, MEANING].tolist(), strict=False) if meaning}
+        if self._scan.facts[scan.BY_NUMBER]:
+            read = {name for name in read if name in codes.KNOWN}
+        read &= counts.keys()
         facts = self._begin.facts
         return Header(
             source=str(self.path),
@@ -232,11 +270,12 @@ class Import:
             clock=facts.get("clock", ""),
             cpus=self.cpus(),
             lines=int(self._scan.facts[scan.LINES]) + self._cut,
-            observed=sorted(name for name in counts if name in codes.KNOWN),
+            arch=self._begin.arch,
+            observed=sorted(read),
             unobserved=notes.unobserved(
                 self._begin, counts, self._known.facts, self._scan.facts, self._lost, self._cut, self.contexts().told
             ),
-            ignored={name: counts[name] for name in sorted(counts) if name not in codes.KNOWN},
+            ignored={name: counts[name] for name in sorted(counts) if name not in read},
             lost=self._lost,
             sorted=bool(self._scan.facts[scan.UNSORTED]),
             holes=holes.listed(self._known.holes.tolist()),
@@ -253,6 +292,16 @@ def _fill(source: Source, view: memoryview) -> int:
             break
         have += got
     return have
+
+
+def _line_at(rest: NDArray[np.uint8]) -> bytes:
+    """Return the first line, with its end if it has one."""
+    size = 1 << 12
+    while True:
+        line, end, _ = rest[:size].tobytes().partition(b"\n")
+        if end or size >= len(rest):
+            return line + end
+        size *= 16
 
 
 def copied(raw: Raw) -> Raw:

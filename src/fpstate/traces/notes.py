@@ -36,6 +36,7 @@ def unobserved(
     sentences = (
         *_losses(lost, cut),
         *found.said,
+        _guessed(found, facts),
         *_clocks(scanned),
         *_switches(counts, scanned),
         *_users(counts, facts, scanned),
@@ -47,15 +48,35 @@ def unobserved(
     return [sentence for sentence in sentences if sentence]
 
 
+def _times(n: int, what: str) -> str:
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
 def _losses(lost: list[dict[str, Any]], cut: bool) -> list[str]:
+    overwritten = sum(int(loss["events"]) for loss in lost if loss["cpu"] < 0)
+    lost = [loss for loss in lost if loss["cpu"] >= 0]
     events = sum(int(loss["events"]) for loss in lost)
     return [
-        f"The recorder lost events ({events or 'an unknown number'} in {len(lost)} places): "
+        f"The recorder lost events that came first ({overwritten}, overwritten by later ones): the trace begins later."
+        if overwritten
+        else "",
+        f"The recorder lost events ({events or 'an unknown number'} in {_times(len(lost), 'place')}): "
         "what happened there is missing."
         if lost
         else "",
         "The last line is cut short and was left out." if cut else "",
     ]
+
+
+def _guessed(found: Beginning, facts: NDArray[np.int64]) -> str:
+    """Return the sentence of what the recording should say and does not, so that it was guessed."""
+    guesses = [
+        "the number of CPUs (the highest that a line names)" if not found.cpus else "",
+        "the machine (arm64, for the numbers of system calls)" if not found.arch and found.by_number else "",
+        "the clock (one that counts from boot)" if not found.facts.get("clock") and facts[known.SYSCALLS] else "",
+    ]
+    text = ", ".join(filter(None, guesses))
+    return f"Not said by the recording, and guessed: {text}." if text else ""
 
 
 def _clocks(scanned: NDArray[np.int64]) -> list[str]:
@@ -106,7 +127,7 @@ def _guests(found: Beginning, counts: dict[str, int], facts: NDArray[np.int64]) 
     binds = bool(facts[known.BINDS])
     unknown = int(facts[known.UNKNOWN_USE])
     return [
-        f"No line shows whether a guest used FP in {unknown} of {int(facts[known.ANY_RUN])} guest runs: "
+        f"No line shows whether a guest used FP in {unknown} of {_times(int(facts[known.ANY_RUN]), 'guest run')}: "
         f"it may have ({Event.GUEST_FP_MAYBE.name})."
         if unknown
         else "",
@@ -116,7 +137,7 @@ def _guests(found: Beginning, counts: dict[str, int], facts: NDArray[np.int64]) 
         "No fpsimd_bind_state_to_cpu line: the guests are taken to have used no FP."
         if found.binds and not binds and counts.get("kvm_arch_vcpu_ctxsync_fp")
         else "",
-        f"{int(facts[known.IN_GUEST])} guest runs were already under way at their first line."
+        f"{_times(int(facts[known.IN_GUEST]), 'guest run')} under way already at the first line."
         if facts[known.IN_GUEST]
         else "",
     ]

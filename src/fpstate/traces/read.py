@@ -11,7 +11,7 @@ from fpstate.traces.trace import Trace
 
 
 def read_trace(path: Path | str, *, progress: Progress | None = None, allow_lost: bool = True) -> Trace:
-    """Return the trace in a file: text (plain, gzip, zstd), a trace.dat, or Parquet.
+    """Return the trace in a file: text (docs/traces.md says in what forms), a trace.dat, a perf.data, or Parquet.
 
     Recorders lose events when their buffers are full; with `allow_lost` off that is an error.
     Raise FpstateError for anything that is not a trace, with the line where it stops being one.

@@ -9,10 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fpstate.world.events import Event
+
 UNLESS_RELOADED = -2
 """`object` of an inferred RET_TO_USER, where reloads are recorded and none was: if one was due, it did not happen."""
 IF_SILENT = -3
 """`object`, while a trace is imported, of a possible run in user mode: none if the thread was in a system call."""
+
+
+_SWITCHING = (
+    Event.THREAD_SWITCH, Event.RUN_ENTER, Event.VCPU_LOAD, Event.GUEST_ENTER,
+    Event.KERNEL_NEON_BEGIN, Event.SOFTIRQ_NEON_BEGIN,
+)  # fmt: skip
+"""Events without which no policy has anything to do."""
 
 
 class Kind(IntEnum):
@@ -56,6 +65,7 @@ class Header:
     kernel: str = ""  # version, empty when the recording does not say
     mode: str = ""  # "vhe", "nvhe", or empty
     clock: str = ""
+    arch: str = ""  # "arm64", or another machine by the name uname has for it; empty when nothing tells
     cpus: int = 0
     lines: int = 0  # lines (or records) read
     observed: list[str] = field(default_factory=list)  # names of recorded events and functions that occur
@@ -86,3 +96,8 @@ class Trace:
 
     def __len__(self) -> int:
         return len(self.event)
+
+    def shows_switching(self) -> bool:
+        """Return whether a line, not a hole, shows a thread switch, a guest run or use of FP in the kernel."""
+        shown = np.isin(self.event, _SWITCHING)
+        return bool((shown & (self.line > 0)).any() if self.header.holes else shown.any())

@@ -34,6 +34,8 @@ WANTED: dict[int, tuple[tuple[str, ...], str]] = {
     codes.SYS_EXIT: (("id",), ""),
     codes.FORK: (("child_pid",), "child_comm"),
     codes.EXEC: (("old_pid",), "filename"),
+    codes.IOCTL_BY_NAME: (("cmd",), ""),
+    codes.PTRACE_BY_NAME: (("request", "pid", "addr"), ""),
     codes.CPUHP: (("cpu", "target", "idx", "fun"), ""),
     codes.SIGNAL_DELIVER: (("sa_handler",), ""),
     codes.FUNCTION: (("ip", "parent_ip"), ""),
@@ -124,17 +126,18 @@ def _wanted(path: Path, form: Format, name: str) -> Field:
     return form.fields[name]
 
 
-def states(form: Format) -> tuple[int, int]:
-    """Return the bits of prev_state that are printed as something else than R, and those of X, Z and x (dead)."""
-    known = dead = 0
+def states(form: Format) -> tuple[int, int, int]:
+    """Return the bits of prev_state that are printed as something else than R; those of X, Z, x (dead); that of I."""
+    known = dead = idle = 0
     for value, letter in _FLAGS.findall(form.shown):
         bit = int(value, 0) & ((1 << 62) - 1)
         known |= bit
         dead |= bit if letter in ("X", "Z", "x") else 0
+        idle |= bit if letter == "I" else 0
     if not known:
-        return _LEAST_STATES, _DEAD_STATES
+        return _LEAST_STATES, _DEAD_STATES, 0
     plus = _PLUS.search(form.shown)
-    return known | (_value(plus[1]) if plus else 0), dead
+    return known | (_value(plus[1]) if plus else 0), dead, idle
 
 
 def _value(text: str) -> int:

@@ -19,10 +19,10 @@ from fpstate.traces.dat.layout import Layout, Part, read_layout
 from fpstate.traces.dat.state import Walk
 from fpstate.traces.dat.walk import merge
 from fpstate.traces.lines import codes, scan
-from fpstate.traces.lines.head import DASH
+from fpstate.traces.lines.head import DASH, RAW_RESCHED
 from fpstate.traces.lines.names import MEANING, SEEN, add, grown, has_room, intern_all, new_names, strings
 from fpstate.traces.lines.scan import Raw, ScanState, cut, new_raw, new_scan_state
-from fpstate.traces.lines.sniff import Beginning
+from fpstate.traces.lines.sniff import Beginning, arch_of
 
 ROWS = 1 << 17
 _WINDOWS = 32 << 20  # bytes of all windows together, if each can hold a page
@@ -41,9 +41,9 @@ _CALLERS = {
 }
 _NOT_RECORDED = (codes.LOST, codes.USER_RUN, codes.GUEST_RUN, codes.ALMOST_USER)
 """Lines that only text has: of perf, and of an emulator."""
-_RESCHED, _RESCHED_LAZY = 0x04 | 0x20, 0x02
-"""TRACE_FLAG_NEED_RESCHED and TRACE_FLAG_PREEMPT_RESCHED; since 6.13 TRACE_FLAG_NEED_RESCHED_LAZY, which meant
-something else before: include/linux/trace_events.h."""
+_SYSCALL = re.compile(r"sys_(enter|exit)_")
+_RESCHED_LAZY = 0x02
+"""Since 6.13 TRACE_FLAG_NEED_RESCHED_LAZY, which meant something else before: include/linux/trace_events.h."""
 
 _ERRORS = {
     state.BAD_PAGE: "says it holds more than fits into it",
@@ -105,8 +105,8 @@ class DatReader:
                 self._count_functions()
                 if first:
                     self._begin()
+                yield _without_doubles(cut(raw, 0, n)) if first and self.beginning.by_number else cut(raw, 0, n)
                 first = False
-                yield cut(raw, 0, n)
                 n = 0
             else:
                 raise self._error(stream, status)
@@ -192,10 +192,10 @@ class DatReader:
         facts[state.FLAGS_AT], facts[state.PID_AT] = flags.offset, pid.offset
         facts[state.LEAST] = max(kind.offset + kind.size, flags.offset + 1, pid.offset + 4)
         facts[state.BIG] = found.cursor.order == "big"
-        facts[state.RESCHED] = _RESCHED | (_RESCHED_LAZY if _version(self._release()) >= (6, 13) else 0)
+        facts[state.RESCHED] = RAW_RESCHED | (_RESCHED_LAZY if _version(self._release()) >= (6, 13) else 0)
         switch = next((form for form in parsed if form.name == "sched_switch"), None)
         if switch:
-            facts[state.STATES], facts[state.DEAD] = states(switch)
+            facts[state.STATES], facts[state.DEAD], facts[state.IDLE_STATE] = states(switch)
         facts[state.SHIFT] = found.shift
         facts[state.TSC_MULTIPLIER], facts[state.TSC_SHIFT] = found.tsc[:2]
         facts[state.TSC_OFFSET] = np.uint64(found.tsc[2]).astype(np.int64)
@@ -215,8 +215,12 @@ class DatReader:
         for i, form in enumerate(parsed):
             code = codes.KNOWN.get(form.name, codes.IGNORED)
             code = codes.IGNORED if code in _NOT_RECORDED else code
+            name = self._event(form.name)
+            if found := _SYSCALL.match(form.name):
+                code = codes.NAMED.get(form.name, codes.ENTER_BY_NAME if found[1] == "enter" else codes.EXIT_BY_NAME)
+                self.state.events.entries[name, MEANING] = codes.BY_NAME
             kinds[i, state.CODE] = code
-            kinds[i, state.NAME] = self._event(form.name)
+            kinds[i, state.NAME] = name
             places[i] = row_of(self.path, form, code)
             kind_of[form.number] = i
         return kind_of, kinds, places
@@ -277,13 +281,15 @@ class DatReader:
         names = dict(zip(strings(self.state.events), (seen for seen, _ in counts), strict=True))
         begin.cpus = found.cpus
         begin.facts = {"kernel": self._release(), "clock": found.clock}
-        begin.syscalls = bool(names.get("sys_enter") or names.get("sys_exit"))
+        begin.by_number = bool(names.get("sys_enter") or names.get("sys_exit"))
+        begin.syscalls = begin.by_number or any(map(_SYSCALL.match, names))
         begin.marks = bool(names.get("fpsimd_preserve_current_state"))
         begin.binds = bool(
             names.get("fpsimd_bind_state_to_cpu")
             or (names.get("kvm_arch_vcpu_ctxsync_fp") and names.get("fpsimd_thread_switch"))
         )
-        begin.x86 = self.x86 or found.uname.endswith(("x86_64", "i686"))
+        words = found.uname.split()
+        begin.arch = "x86_64" if self.x86 else arch_of(words[-1]) if words else ""
 
     def _end(self) -> None:
         """Say what only the whole file tells."""
@@ -354,6 +360,13 @@ class _Pages:
         self.read += cursor.tell() - self._at
         self._at = cursor.tell()
         return have
+
+
+def _without_doubles(raw: Raw) -> Raw:
+    """Return rows without system calls by name, of which the same records have the numbers too."""
+    code = raw.fields[:, scan.CODE]
+    keep = ((code != codes.SYS_ENTER) & (code != codes.SYS_EXIT)) | (raw.fields[:, scan.A] <= codes.MOST_NUMBER)
+    return Raw(raw.time[keep], raw.line[keep], raw.fields[keep])
 
 
 def _means(name: str) -> tuple[int, int]:

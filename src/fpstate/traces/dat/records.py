@@ -21,6 +21,7 @@ from fpstate.traces.dat.state import (
     DEAD,
     FLAGS_AT,
     IDLE_NAME,
+    IDLE_STATE,
     IS_STEP,
     IS_TICKS,
     LEAST,
@@ -45,13 +46,11 @@ from fpstate.traces.dat.state import (
     number,
 )
 from fpstate.traces.lines import codes, scan
-from fpstate.traces.lines.fields import MIGRATION, NT_ARM_SVE, NT_PRFPREG, PTRACE, PTRACE_SETREGSET, Fields, at
+from fpstate.traces.lines.fields import KVM_RUN_NUMBER, MIGRATION, PTRACE, Fields, at, writes_fp
+from fpstate.traces.lines.head import RAW_INTERRUPT
 from fpstate.traces.lines.names import SEEN, intern
 from fpstate.traces.lines.scan import Line, Raw, ScanState, matters, put
 
-_IRQ = 0x08 | 0x10 | 0x40  # TRACE_FLAG_HARDIRQ, _SOFTIRQ, _NMI: include/linux/trace_events.h
-_MOST_NUMBER = 1_000_000_000  # of a system call
-_KVM_RUN = 0xAE80
 _COMM = 15  # a comm's greatest length
 
 
@@ -105,7 +104,10 @@ def _bad() -> Fields:
 @inline
 def _switch(w: Walk, t: int, row: int) -> Fields:
     state = _value(w, t, row, 2)
-    flags = codes.DEAD if state & w.facts[DEAD] else 0 if state & w.facts[STATES] else codes.RUNNABLE
+    known = state & w.facts[STATES]
+    flags = codes.DEAD if state & w.facts[DEAD] else 0 if known else codes.RUNNABLE
+    if known and known == w.facts[IDLE_STATE]:
+        flags = codes.KTHREAD_WAITS
     lo, hi = _text(w, t, row)
     stopper = codes.STOPPER if at(w.bytes, lo, hi, MIGRATION) else 0
     return Fields(hi >= 0, _value(w, t, row, 0), _value(w, t, row, 1), flags | stopper, lo, hi)
@@ -129,7 +131,7 @@ def _executed(w: Walk, t: int, row: int) -> Fields:
 @inline
 def _system_call(w: Walk, t: int, row: int, enter: bool) -> Fields:
     nr = _value(w, t, row, 0)
-    return Fields(abs(nr) <= _MOST_NUMBER, nr, _arguments(w, t, row, nr) if enter else 0, 0, 0, 0)
+    return Fields(abs(nr) <= codes.MOST_NUMBER, nr, _arguments(w, t, row, nr) if enter else 0, 0, 0, 0)
 
 
 @inline
@@ -138,13 +140,26 @@ def _arguments(w: Walk, t: int, row: int, nr: int) -> int:
     size = int(w.places[row, 4])
     first = int(w.streams[t, DATA] + w.places[row, 3])
     second = number(w, first + size, size, False)
-    if second == _KVM_RUN:
+    if second == KVM_RUN_NUMBER:
         return 1
-    if nr != PTRACE or number(w, first, size, False) != PTRACE_SETREGSET:
+    if nr != PTRACE:
         return 0
-    regset = number(w, first + 2 * size, size, False)
-    fp = regset == NT_PRFPREG or regset == NT_ARM_SVE
-    return -second if fp and 0 < second <= codes.MAX_TID else 0
+    request, regset = number(w, first, size, False), number(w, first + 2 * size, size, False)
+    return -second if writes_fp(request, second, regset) else 0
+
+
+@inline
+def _by_name(w: Walk, t: int, row: int, code: int) -> Fields:
+    """Return what the record of a system call says whose event's name says which it is."""
+    if code == codes.SIGRETURN_BY_NAME:
+        return Fields(True, codes.SIGRETURN_CALL, 0, 0, 0, 0)
+    what = 0
+    if code == codes.IOCTL_BY_NAME:
+        what = 1 if _value(w, t, row, 0) & 0xFFFFFFFF == KVM_RUN_NUMBER else 0
+    elif code == codes.PTRACE_BY_NAME:
+        tid = _value(w, t, row, 1)
+        what = -tid if writes_fp(_value(w, t, row, 0), tid, _value(w, t, row, 2)) else 0
+    return Fields(True, codes.CALL, what, 0, 0, 0)
 
 
 @inline
@@ -164,6 +179,8 @@ def _fields(w: Walk, t: int, row: int, code: int) -> Fields:
         return _switch(w, t, row)
     if code == codes.SYS_ENTER or code == codes.SYS_EXIT:
         return _system_call(w, t, row, code == codes.SYS_ENTER)
+    if codes.ENTER_BY_NAME <= code <= codes.EXIT_BY_NAME:
+        return _by_name(w, t, row, code)
     if code == codes.FORK:
         return _forked(w, t, row)
     if code == codes.EXEC:
@@ -210,7 +227,7 @@ def _write(w: Walk, t: int, s: ScanState, raw: Raw, n: int, code: int, f: Fields
     tid = number(w, data + int(w.facts[PID_AT]), 4, True)
     said = int(w.bytes[data + w.facts[FLAGS_AT]])
     flags = f.flags | codes.HAS_FLAGS | (codes.NEED_RESCHED if said & w.facts[RESCHED] else 0)
-    flags |= codes.INTERRUPT if said & _IRQ else 0
+    flags |= codes.INTERRUPT if said & RAW_INTERRUPT else 0
     comm = int(w.facts[IDLE_NAME]) if tid == 0 else int(w.comms[tid]) if tid < len(w.comms) else -1
     if comm < 0:
         comm = int(w.facts[UNNAMED])
@@ -245,6 +262,12 @@ def decode(w: Walk, t: int, s: ScanState, raw: Raw, n: int) -> int:
         f = _fields(w, t, row, code)
     if not f.ok:
         return -BAD_FIELD
+    if codes.ENTER_BY_NAME <= code <= codes.EXIT_BY_NAME:
+        code = codes.SYS_EXIT if code == codes.EXIT_BY_NAME else codes.SYS_ENTER
+        if s.facts[scan.BY_NUMBER]:
+            return 0
+    elif code == codes.SYS_ENTER or code == codes.SYS_EXIT:
+        s.facts[scan.BY_NUMBER] = 1
     if _names_threads(code) and not (0 <= f.a <= codes.MAX_TID and 0 <= f.b <= codes.MAX_TID):
         return -BAD_TID
     if not matters(code, f.a, f.b):

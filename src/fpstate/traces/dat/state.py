@@ -26,13 +26,14 @@ NO_LOSS, UNKNOWN_LOSS = -1, 0
 (
     BIG, STREAMS, DATA_AT, TIME_AT, COMMIT_AT, COMMIT_SIZE, TYPE_AT, TYPE_SIZE, FLAGS_AT, PID_AT, LEAST, RESCHED,
     STATES, DEAD, SHIFT, TSC_MULTIPLIER, TSC_SHIFT, TSC_OFFSET, UNNAMED, IDLE_NAME, UNKNOWN_TYPES, UNKNOWN_SYMBOLS,
-    IS_TICKS,
-) = range(23)  # fmt: skip
+    IS_TICKS, IDLE_STATE,
+) = range(24)  # fmt: skip
 """Places in `Walk.facts`: byte order; streams not at their end; where a page's data, time and count of bytes are, and
 that count's size; where common fields of a record are, and how long it is at least; flags that mean need-resched; bits
 of prev_state that are not R, and those of death; what becomes of times; names of threads unknown and idle; records of
-types without a format, and of functions without a symbol; whether times are ticks."""
-FACTS = 23
+types without a format, and of functions without a symbol; whether times are ticks; the bit of prev_state I,
+or 0."""
+FACTS = 24
 
 CODE, NAME, BUFFERS = range(3)
 """Columns of `Walk.kinds`: the event's code and name, and in which buffers it was seen (a bit each)."""

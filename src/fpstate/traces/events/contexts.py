@@ -14,6 +14,7 @@ from fpstate.traces.events.known import (
     IDLE,
     INSIDE,
     KIND,
+    KTHREAD_FOR_SURE,
     NAME,
     OWNER,
     PARENT,
@@ -26,9 +27,11 @@ from fpstate.traces.trace import IF_SILENT, Contexts, Kind
 from fpstate.world.events import Event
 
 _KTHREAD_NAME = re.compile(
-    r"kthreadd$|(?:kworker|ksoftirqd|migration|cpuhp|rcu[a-z]*|idle_inject|irq|jbd2|card\d+-crtc\d+|scsi_[a-z]+_\d+|xfs-)"
-    r"[/_:-]|rcu_|(?:khungtaskd|khugepaged|kcompactd\d*|kswapd\d*|ksmd|kauditd|kdevtmpfs|oom_reaper|writeback|"
-    r"watchdogd?(?:/\d+)?|kthrotld|kblockd|netns|vhost-\d+|kvm-[a-z-]+|kthread.*)$"
+    r"kthreadd$|(?:kworker|ksoftirqd|migration|cpuhp|rcu[a-z]*|idle_inject|irq|jbd2|card\d+-crtc\d+|scsi_[a-z]+_\d+|"
+    r"xfs|sugov|kschedfreq|mmcqd|ext4|btrfs)[/_:-]|"
+    r"rcu_|usb-storage|kinteractive|smem_native_|dhd_|(?:khungtaskd|"
+    r"khugepaged|kcompactd\d*|kswapd\d*|ksmd|kauditd|kdevtmpfs|oom_reaper|writeback|"
+    r"watchdogd?(?:/\d+)?|kthrotld|kblockd|netns|psimon|spi\d+|loop\d+|hwrng|vhost-\d+|kvm-[a-z-]+|kthread.*)$"
 )
 _USER_EVENTS = (
     Event.RET_TO_USER, Event.RET_TO_USER_MAYBE, Event.USER_FP, Event.USER_FP_MAYBE, Event.USER_SVE, Event.SYSCALL,
@@ -60,7 +63,8 @@ def is_kthread_name(name: str) -> bool:
 def found_contexts(m: Known, names: list[str], cpus: int, syscalls: bool) -> Found:
     """Return the contexts of a finished scan; `names` are the comms by number.
 
-    A CPU whose idle thread was not met gets one. Kernel threads are told by their comm where no system call tells.
+    A CPU whose idle thread was not met gets one. Threads are told by what only user tasks do, by a wait that only
+    kernel threads do, by who forked them, and where nothing else tells, by their comm.
     """
     n = int(m.facts[CONTEXTS])
     missing = [c for c in range(cpus) if m.cpu[c, IDLE] < 0]
@@ -93,11 +97,12 @@ def _kinds(m: Known, n: int, comm: list[str]) -> tuple[NDArray[np.uint8], int]:
     """Return what each context is, and how many user tasks were told by their names."""
     told = 0
     kind = m.context[:n, KIND].astype(np.uint8)
-    user = m.context[:n, USER].astype(bool).tolist()
+    user = (m.context[:n, USER] == 1).tolist()
+    sure = (m.context[:n, USER] == KTHREAD_FOR_SURE).tolist()
     tids, parents = m.context[:n, TID].tolist(), m.context[:n, PARENT].tolist()
     for i in np.flatnonzero(kind == Kind.USER).tolist():
         parent = parents[i]
-        if user[i]:
+        if user[i] or sure[i]:
             continue
         if parent >= 0 and tids[parent] != KTHREADD:
             user[i] = user[parent]
@@ -131,9 +136,8 @@ def moved(found: Found, column: NDArray[np.int32]) -> NDArray[np.int32]:
     """Return a `subject` or `object` column that refers to the contexts `in_order`."""
     if not len(found.place):
         return column
-    result = found.place[column]
-    result[column < 0] = column[column < 0]
-    return result
+    none = np.arange(IF_SILENT, 0, dtype=np.int32)  # negative numbers count from the end, and find themselves
+    return np.concatenate([found.place, none])[column]
 
 
 def not_happened(

@@ -43,19 +43,19 @@ GUESS = 10_000  # ns: what QUICKEST is before it was seen
     SVE, SEEN, TRAP_ROW, RELOADED, DEAD, FIRST_SEEN, STATE, PLACE, ACTED, MAYBE_USER,
 ) = range(26)  # fmt: skip
 """Columns of `Known.context`: IDLE, USER (any thread) or VCPU; thread id; owner; who forked it, or -1; number of its
-comm, or -1; it did what only a user task does; one of the modes; when it became PENDING; it became so on a line with
-need-resched set (1), or by being switched to (2); a fork that began, or -1; EXEC was already seen for the exec under
-way; its vCPU, or -1; in KVM_RUN; NOT_LOADED, LOADED or PUT; in the guest; guest FP use seen next is certain, since it
-did not own the registers; it trapped for SVE (2: and was switched out since), and uses it
-as soon as it is back in user mode; what an
-emulator saw of the guest run under way: 0 nothing yet, 1 no use of FP, 2 use, 3 use of SVE; where in the rows its
-last SVE trap is; since it became PENDING its registers were reloaded; it is dead; the first thing seen of it was
-that it entered a system call (ENTERED), or something else it did in the kernel (INSIDE), or nothing yet (0). The rest
-is of `path`: its state there; the CPU it runs on, AWAY or NEVER; it has done something; a possible return to user mode
-was its last event."""
+comm, or -1; it did what only a user task does (1), or what only a kernel thread does (KTHREAD_FOR_SURE); one of the
+modes; when it became PENDING; it became so on a line with need-resched set (1), or by being switched to (2); a fork
+that began, or -1; EXEC was already seen for the exec under way; its vCPU, or -1; in KVM_RUN; NOT_LOADED, LOADED or PUT;
+in the guest; guest FP use seen next is certain, since it did not own the registers; it trapped for SVE (2: and was
+switched out since), and uses it as soon as it is back in user mode; what an emulator saw of the guest run under way: 0
+nothing yet, 1 no use of FP, 2 use, 3 use of SVE; where in the rows its last SVE trap is; since it became PENDING its
+registers were reloaded; it is dead; the first thing seen of it was that it entered a system call (ENTERED), or
+something else it did in the kernel (INSIDE), or nothing yet (0). The rest is of `path`: its state there; the CPU it
+runs on, AWAY or NEVER; it has done something; a possible return to user mode was its last event."""
 _CONTEXT_COLUMNS = 26
 
 ENTERED, INSIDE = 1, 2
+KTHREAD_FOR_SURE = 2
 SEEN_THERE = 255
 """An event's number that is no event: its subject was seen to run on its CPU. It does not become part of a path."""
 AWAY, NEVER = -1, -2

@@ -39,6 +39,7 @@ from fpstate.traces.events.known import (
     INSIDE,
     KERNEL,
     KIND,
+    KTHREAD_FOR_SURE,
     LEAVING,
     LINE,
     LOAD,
@@ -215,6 +216,8 @@ def _sched_switch(m: Known, c: int, line: Line) -> None:
     if line.other >= 0:
         m.context[y, NAME] = line.other
     m.cpu[c, SWITCHED] = 1
+    if line.flags & codes.KTHREAD_WAITS and not m.context[x, USER]:
+        m.context[x, USER] = KTHREAD_FOR_SURE
     _switch(m, c, x, y, line.flags)
 
 
@@ -240,7 +243,7 @@ def _sys_enter(m: Known, c: int, x: int, nr: int, what: int) -> None:
         begin_run(m, x)
     elif what < 0 and not m.facts[X86]:
         emit(m, Event.PTRACE_WRITE, x, context_of(m, -what, c))
-    if nr == (SIGRETURN_X86 if m.facts[X86] else SIGRETURN_ARM64):
+    if nr == codes.SIGRETURN_CALL or nr == (SIGRETURN_X86 if m.facts[X86] else SIGRETURN_ARM64):
         emit(m, Event.SIGRETURN, x, -1)
 
 

@@ -28,11 +28,18 @@ USER_RUN = 20  # seen by an emulator: a return to user mode. a: RUN_FP, RUN_SVE:
 ALMOST_USER = 22  # the same: the kernel had seen to FP state for user mode, and then did something else first
 GUEST_RUN = 21  # the same for a guest, before its exit
 FLUSH_TASK = 23  # a: CALLER_SVE_TRAP
+BY_NAME = 24  # only a wrapper: a system call whose name says which, as the events of `syscalls:` do
+ENTER_BY_NAME, IOCTL_BY_NAME, PTRACE_BY_NAME, SIGRETURN_BY_NAME, EXIT_BY_NAME = range(
+    25, 30
+)  # the same, in a trace.dat
 FIRST_TRUTH = 64
 
 RUN_FP, RUN_SVE = 1, 2
 
 STEP_DEAD, STEP_TAKEDOWN, STEP_BRINGUP = 1, 2, 3
+MOST_NUMBER = 1_000_000_000
+CALL, SIGRETURN_CALL = MOST_NUMBER + 1, MOST_NUMBER + 2
+"""`a` of a system call that has a name and no number, and of sigreturn: no number of a system call is as great."""
 CALLER_FORK, CALLER_SIGNAL, CALLER_SVE_TRAP = 1, 2, 3
 
 NEED_RESCHED = 1  # bits of the flags column of a raw row
@@ -42,6 +49,7 @@ RUNNABLE = 8  # sched_switch only: prev_state is exactly R
 UNNAMED = 16  # the comm is `<...>`, or cut short
 STOPPER = 32  # sched_switch only: the next thread is a CPU's stopper, migration/N
 DEAD = 64  # sched_switch only: prev_state is X or Z, the previous thread will never run again
+KTHREAD_WAITS = 128  # sched_switch only: prev_state is I, in which only kernel threads wait (TASK_IDLE)
 
 MAX_TRAPS = 8  # of one guest run; with more, more are not counted
 MAX_CPU = 4095
@@ -61,6 +69,7 @@ EVENTS = {
     "signal_deliver": SIGNAL_DELIVER,
     "function": FUNCTION,
     "PERF_RECORD_LOST": LOST,
+    "PERF_RECORD_LOST_SAMPLES": LOST,
     "user_run": USER_RUN,
     "guest_run": GUEST_RUN,
     "almost_user": ALMOST_USER,
@@ -75,5 +84,11 @@ FUNCTIONS = {
     "kvm_arch_vcpu_ctxsync_fp": CTXSYNC,
 }
 TRUTHS = {truth.name.lower(): int(truth) for truth in Truth}
+NAMED = {
+    "sys_enter_ioctl": IOCTL_BY_NAME,
+    "sys_enter_ptrace": PTRACE_BY_NAME,
+    "sys_enter_sigreturn": SIGRETURN_BY_NAME,
+    "sys_enter_rt_sigreturn": SIGRETURN_BY_NAME,
+}
 KNOWN = EVENTS | FUNCTIONS | TRUTHS
 """Every name that has a meaning; names not here are counted and skipped."""

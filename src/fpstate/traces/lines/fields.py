@@ -24,21 +24,38 @@ def _text(s: str) -> NDArray[np.uint8]:
 
 
 ARROW = _text(" ==> ")
+LONG_ARROW = _text(" ==>")
 MIGRATION = _text("migration/")
-NEXT_COMM = _text(" ==> next_comm=")
+NEXT_COMM = _text(" next_comm=")
 PREV_PID = _text("prev_pid=")
 NEXT_PID = _text(" next_pid=")
 CHILD_COMM = _text(" child_comm=")
 CHILD_PID = _text(" child_pid=")
 PID = _text("pid=")
+RAW_NR = _text("id=")
+ARRAY = _text("ARRAY[")
+ENTER = _text("sys_enter_")
+SYS_EXIT_OF = _text("sys_exit_")
+IOCTL = _text("ioctl")
+SIGRETURN = _text("sigreturn")
+RT_SIGRETURN = _text("rt_sigreturn")
+PTRACE_CALL = _text("ptrace")
+CMD = _text("cmd")
+REQUEST = _text("request")
+TRACEE = _text("pid")
+ADDR = _text("addr")
+RETURNS = _text(" -> ")
 OLD_PID = _text(" old_pid=")
 HANDLER = _text(" sa_handler=")
 NR = _text("NR ")
 KVM_RUN = _text("ae80")
+KVM_RUN_NUMBER = 0xAE80
+SYS = _text("sys_")
+PARENT_IP = _text("parent_ip=")
 HEX = _text("0x")
-STEP = _text("step:")
-TARGET = _text("target:")
-CPU = _text("cpu:")
+STEP = _text("step")
+TARGET = _text("target")
+CPU = _text("cpu")
 RUN_FP = _text("fp=")
 RUN_SVE = _text("sve=")
 RUN_TRAPS = _text("traps=")
@@ -94,7 +111,17 @@ def _plain(a: int, b: int) -> Fields:
 
 @inline
 def _state(b: Bytes, lo: int, hi: int) -> int:
-    """Return what the state of the previous thread says: exactly R, or X or Z (x in old kernels), or neither."""
+    """Return what the state of the previous thread says: R alone, X or Z (x in old kernels), I alone, or none of these.
+
+    Raw fields have the number: bits of kernel/sched's TASK_ and EXIT_ states, 16, 32 and in old kernels 64 are death.
+    """
+    if is_digit(b[lo]):
+        state, _ = number(b, lo, hi)
+        if state & (16 | 32 | 64):
+            return codes.DEAD
+        return codes.RUNNABLE if state == 0 else codes.KTHREAD_WAITS if state == 128 else 0
+    if hi - lo == 1 and b[lo] == 73:
+        return codes.KTHREAD_WAITS
     if b[lo] == 88 or b[lo] == 90 or b[lo] == 120:
         return codes.DEAD
     return codes.RUNNABLE if hi - lo == 1 and b[lo] == 82 else 0
@@ -102,7 +129,10 @@ def _state(b: Bytes, lo: int, hi: int) -> int:
 
 @inline
 def _switch_long(b: Bytes, i: int, e: int) -> Fields:
-    """Parse `prev_comm=X prev_pid=N prev_prio=N prev_state=S ==> next_comm=Y next_pid=N next_prio=N`."""
+    """Parse `prev_comm=X prev_pid=N prev_prio=N prev_state=S ==> next_comm=Y next_pid=N next_prio=N`.
+
+    Raw fields have no arrow.
+    """
     _, q = number_before(b, i, e - 1)
     while q > i and b[q] != 32:
         q -= 1
@@ -113,7 +143,8 @@ def _switch_long(b: Bytes, i: int, e: int) -> Fields:
     arrow = find(b, max(i, name_end - _COMM - len(NEXT_COMM)), name_end, NEXT_COMM)
     if arrow < 0:
         return _bad()
-    s = arrow
+    state_end = arrow - len(LONG_ARROW) if at(b, arrow - len(LONG_ARROW), e, LONG_ARROW) else arrow
+    s = state_end
     while s > i and b[s - 1] != 61:
         s -= 1
     q = s - 1
@@ -125,7 +156,7 @@ def _switch_long(b: Bytes, i: int, e: int) -> Fields:
     prev_tid, q = number_before(b, i, q - 1)
     if prev_tid < 0 or not at(b, q - len(PREV_PID) + 1, e, PREV_PID):
         return _bad()
-    return Fields(True, prev_tid, next_tid, _state(b, s, arrow), arrow + len(NEXT_COMM), name_end)
+    return Fields(True, prev_tid, next_tid, _state(b, s, state_end), arrow + len(NEXT_COMM), name_end)
 
 
 @inline
@@ -194,7 +225,8 @@ def _hex(b: Bytes, i: int, e: int) -> tuple[int, int]:
     while k < e and (is_digit(b[k]) or 97 <= b[k] <= 102) and k - start < 15:
         v = v * 16 + (np.int64(b[k]) - (48 if b[k] < 97 else 87))
         k += 1
-    return (int(v), k) if k > start and k < e and (b[k] == 44 or b[k] == 41) else (-1, k)
+    ends = k == e or b[k] == 44 or b[k] == 41 or b[k] == 32
+    return (int(v), k) if k > start and ends else (-1, k)
 
 
 @inline
@@ -203,18 +235,107 @@ def _written_tracee(b: Bytes, i: int, e: int) -> int:
     request, k = _hex(b, i + 1, e)
     tid, k = _hex(b, skip_spaces(b, k + 1, e), e)
     regset, k = _hex(b, skip_spaces(b, k + 1, e), e)
+    return tid if writes_fp(request, tid, regset) else 0
+
+
+@inline
+def writes_fp(request: int, tid: int, regset: int) -> bool:
+    """Return whether ptrace with these arguments writes a thread's FP registers."""
     fp = regset == NT_PRFPREG or regset == NT_ARM_SVE
-    return tid if request == PTRACE_SETREGSET and fp and 0 < tid <= codes.MAX_TID else 0
+    return request == PTRACE_SETREGSET and fp and 0 < tid <= codes.MAX_TID
+
+
+@inline
+def _raw_argument(b: Bytes, i: int, e: int, n: int) -> int:
+    """Return the nth of six arguments in `ARRAY[58, 0f, ...]`, bytes from the lowest; -1 when it is cut short."""
+    bytes_ = 1
+    k = i
+    while k < e and b[k] != 93:
+        bytes_ += b[k] == 44
+        k += 1
+    size = bytes_ // 6
+    if size * 6 != bytes_ or size > 8 or k - i != 4 * bytes_ - 2:
+        return -1
+    v = np.int64(0)
+    for q in range(size * (n + 1) - 1, size * n - 1, -1):
+        high, low = np.int64(b[i + 4 * q]), np.int64(b[i + 4 * q + 1])
+        v = (v << 8) | ((high - (48 if high < 97 else 87)) << 4) | (low - (48 if low < 97 else 87))
+    return int(v)
+
+
+@inline
+def _raw_syscall(b: Bytes, i: int, e: int, enter: bool) -> Fields:
+    """Parse `id=29 args=ARRAY[05, 00, ...]` or `id=29 ret=0`."""
+    nr, k = _signed(b, i + len(RAW_NR), e)
+    if k < 0 or abs(nr) > codes.MOST_NUMBER:
+        return _bad()
+    if not enter:
+        return _plain(nr, 0)
+    k = find(b, k, e, ARRAY)
+    if k < 0:
+        return _bad()
+    k += len(ARRAY)
+    second = _raw_argument(b, k, e, 1)
+    if second == KVM_RUN_NUMBER:
+        return _plain(nr, 1)
+    writes = nr == PTRACE and writes_fp(_raw_argument(b, k, e, 0), second, _raw_argument(b, k, e, 2))
+    return _plain(nr, -second if writes else 0)
+
+
+@inline
+def _argument(b: Bytes, i: int, e: int, name: NDArray[np.uint8]) -> int:
+    """Return the argument `name: 0xae80` (hexadecimal) or raw `name=44672` of a system call, or -1."""
+    k = find(b, i, e, name)
+    if k < 0 or k + len(name) >= e:
+        return -1
+    k += len(name)
+    raw = b[k] == 61
+    k = skip_spaces(b, k + 1, e)
+    if raw and not at(b, k, e, HEX):
+        return number(b, k, e)[0]
+    return _hex(b, k, e)[0]
+
+
+@inline
+def _same(b: Bytes, i: int, e: int, text: NDArray[np.uint8]) -> bool:
+    return e - i == len(text) and at(b, i, e, text)
+
+
+@inline
+def by_name(b: Bytes, lo: int, hi: int, e: int) -> tuple[int, Fields]:
+    """Return the code and the fields of a line whose event `b[lo:hi]` begins with `sys_`.
+
+    It is `sys_ioctl(fd: 5, cmd: ae80, arg: 0)` and `sys_ioctl -> 0x0` as the kernel prints the events of `syscalls:`,
+    `sys_enter_ioctl: fd: 0x5, ...` and `sys_exit_ioctl: 0x0` as others do; or a function of such a name.
+    """
+    call = lo + len(ENTER)
+    if not at(b, lo, hi, ENTER):
+        if at(b, lo, hi, SYS_EXIT_OF) or at(b, hi, e, RETURNS):
+            return codes.SYS_EXIT, _plain(codes.CALL, 0)
+        if hi >= e or b[hi] != 40:
+            return codes.IGNORED, _plain(0, 0)
+        call = lo + len(SYS)
+    if _same(b, call, hi, RT_SIGRETURN) or _same(b, call, hi, SIGRETURN):
+        return codes.SYS_ENTER, _plain(codes.SIGRETURN_CALL, 0)
+    what = 0
+    if _same(b, call, hi, IOCTL):
+        what = 1 if _argument(b, hi, e, CMD) == KVM_RUN_NUMBER else 0
+    elif _same(b, call, hi, PTRACE_CALL):
+        tid = _argument(b, hi, e, TRACEE)
+        what = -tid if writes_fp(_argument(b, hi, e, REQUEST), tid, _argument(b, hi, e, ADDR)) else 0
+    return codes.SYS_ENTER, _plain(codes.CALL, what)
 
 
 @inline
 def _syscall(b: Bytes, i: int, e: int, enter: bool) -> Fields:
-    """Parse `NR 29 (5, ae80, 0)` or `NR 29 = 0`."""
+    """Parse `NR 29 (5, ae80, 0)` or `NR 29 = 0`, or the same as raw fields."""
+    if at(b, i, e, RAW_NR):
+        return _raw_syscall(b, i, e, enter)
     if not at(b, i, e, NR):
         return _bad()
     nr, k = _signed(b, i + len(NR), e)
     k = skip_spaces(b, k, e) if k >= 0 else e
-    if k >= e or b[k] != (40 if enter else 61) or abs(nr) > 1_000_000_000:
+    if k >= e or b[k] != (40 if enter else 61) or abs(nr) > codes.MOST_NUMBER:
         return _bad()
     if not enter:
         return _plain(nr, 0)
@@ -257,11 +378,14 @@ def _exec(b: Bytes, i: int, e: int) -> Fields:
 
 @inline
 def _field(b: Bytes, i: int, e: int, name: NDArray[np.uint8]) -> int:
-    """Return the number after `name`, or -1."""
+    """Return the number after `name`, and a colon or equals sign if there is one; or -1."""
     k = find(b, i, e, name)
     if k < 0:
         return -1
-    value, _ = number(b, skip_spaces(b, k + len(name), e), e)
+    k += len(name)
+    if k < e and (b[k] == 58 or b[k] == 61):
+        k += 1
+    value, _ = number(b, skip_spaces(b, k, e), e)
     return value
 
 
@@ -299,8 +423,10 @@ def _signal(b: Bytes, i: int, e: int) -> Fields:
 
 @inline
 def _caller(b: Bytes, i: int, e: int) -> int:
-    """Return which caller `<-name` or `<-- name` gives."""
+    """Return which caller `<-name`, `<-- name` or raw `parent_ip=name` gives."""
     k = skip_spaces(b, i, e)
+    if at(b, k, e, PARENT_IP):
+        k += len(PARENT_IP)
     while k < e and (b[k] == 60 or b[k] == 45 or b[k] == 32):
         k += 1
     if at(b, k, e, OF_FORK):
@@ -327,11 +453,27 @@ def _lost(b: Bytes, i: int, e: int) -> Fields:
 
 
 @inline
+def before_address(b: Bytes, i: int, e: int) -> int:
+    """Return where an address of 8 digits or more stands in `b[i:e]`, as perf prints it behind the fields; or `e`."""
+    k = i
+    while k < e:
+        start = k
+        while k < e and (is_digit(b[k]) or 97 <= b[k] <= 102):
+            k += 1
+        if k - start >= 8 and start > i and b[start - 1] == 32 and (k == e or b[k] == 32):
+            return start
+        k = max(k, start + 1)
+    return e
+
+
+@inline
 def parse_fields(b: Bytes, i: int, e: int, code: int) -> Fields:
     """Return what the text `b[i:e]` after the name of the event says; not ok when it cannot be read."""
     i = skip_spaces(b, i, e)
     while e > i and (b[e - 1] == 32 or b[e - 1] == 13):
         e -= 1
+    if code == codes.IGNORED:
+        return _plain(0, 0)
     if code == codes.SWITCH:
         return _switch(b, i, e) if e > i else _bad()
     if code == codes.SYS_ENTER or code == codes.SYS_EXIT:

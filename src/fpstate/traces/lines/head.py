@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fpstate.jit import inline
+from fpstate.jit import find_byte, inline
 from fpstate.traces.lines.codes import HAS_FLAGS, INTERRUPT, NEED_RESCHED, UNNAMED
 
 Bytes = NDArray[np.uint8]
@@ -20,7 +20,10 @@ DASH, PERF, LATENCY = 0, 1, 2
 """Layouts: `comm-tid [cpu]` (ftrace, trace-cmd), `comm tid [cpu]` (perf), `comm-tid cpuflags` (trace-cmd -l)."""
 
 _MAX_SECONDS = 9_000_000_000  # 285 years; nanoseconds stay below 2**63
+RAW_RESCHED = 0x04 | 0x20  # TRACE_FLAG_NEED_RESCHED, _PREEMPT_RESCHED: include/linux/trace_events.h
+RAW_INTERRUPT = 0x08 | 0x10 | 0x40  # TRACE_FLAG_HARDIRQ, _SOFTIRQ, _NMI
 _MAX_DIGITS = 18
+_LONGEST_COMM = 15
 _CUT_COMM = 8  # trace-cmd -l cuts comms to this length
 
 
@@ -60,10 +63,14 @@ def number(b: Bytes, i: int, e: int) -> tuple[int, int]:
     """Return the decimal number at `i` and where it ends; -1 when there is none or it is too long."""
     v = np.int64(0)
     k = i
-    while k < e and is_digit(b[k]) and k - i < _MAX_DIGITS:
-        v = v * 10 + (np.int64(b[k]) - 48)
+    end = min(e, i + _MAX_DIGITS)
+    while k < end:
+        digit = np.int64(b[k]) - 48
+        if digit < 0 or digit > 9:
+            break
+        v = v * 10 + digit
         k += 1
-    if k == i or (k < e and is_digit(b[k])):
+    if k == i or (k == end and k < e and is_digit(b[k])):
         return -1, k
     return int(v), k
 
@@ -74,8 +81,12 @@ def number_before(b: Bytes, lo: int, k: int) -> tuple[int, int]:
     v = np.int64(0)
     m = np.int64(1)
     q = k
-    while q >= lo and is_digit(b[q]) and k - q < _MAX_DIGITS:
-        v += (np.int64(b[q]) - 48) * m
+    end = max(lo, k - _MAX_DIGITS + 1)
+    while q >= end:
+        digit = np.int64(b[q]) - 48
+        if digit < 0 or digit > 9:
+            break
+        v += digit * m
         m *= 10
         q -= 1
     if q == k:
@@ -84,13 +95,25 @@ def number_before(b: Bytes, lo: int, k: int) -> tuple[int, int]:
 
 
 @inline
+def _microseconds(b: Bytes, micros: int, k: int, e: int) -> tuple[int, int, int]:
+    """Return what `_time` does, of `123us : ` with the unit at `k`; `+` or `!` for the space marks a long delay."""
+    if k + 3 >= e or b[k + 1] != 115 or b[k + 3] != 58:
+        return 0, -1, NO_HEAD
+    if micros < 0 or micros > _MAX_SECONDS * 1_000_000:
+        return 0, -1, BAD_TIME
+    return micros * 1000, 6, k + 4
+
+
+@inline
 def _time(b: Bytes, i: int, e: int) -> tuple[int, int, int]:
-    """Return (time, digits after the point or -1, end) of `seconds.fraction:` or `ticks:` at `i`."""
+    """Return (time, digits after the point or -1, end) of `seconds.fraction:`, `ticks:` or `micros us :` at `i`."""
     seconds, k = number(b, i, e)
     if k == i or k >= e:
         return 0, -1, NO_HEAD
     if b[k] == 58:
         return seconds, -1, (k + 1 if seconds >= 0 else BAD_TIME)
+    if b[k] == 117:
+        return _microseconds(b, seconds, k, e)
     if b[k] != 46:
         return 0, -1, NO_HEAD
     f = k + 1
@@ -106,6 +129,21 @@ def _time(b: Bytes, i: int, e: int) -> tuple[int, int, int]:
 
 
 @inline
+def _raw_flag_bits(b: Bytes, i: int, e: int) -> int:
+    """Return the bits of flags in hexadecimal, as `trace-cmd report -R -l` prints them."""
+    said = np.int64(0)
+    for k in range(i, e):
+        c = np.int64(b[k])
+        said = said * 16 + (c - 48 if c < 58 else (c | 32) - 87)
+    bits = HAS_FLAGS
+    if said & RAW_RESCHED:
+        bits |= NEED_RESCHED
+    if said & RAW_INTERRUPT:
+        bits |= INTERRUPT
+    return bits
+
+
+@inline
 def flag_bits(b: Bytes, i: int, e: int) -> int:
     """Return the bits of a flags column like `dNs2.`: irqs-off, need-resched, interrupt, depth.
 
@@ -113,6 +151,8 @@ def flag_bits(b: Bytes, i: int, e: int) -> int:
     h, H, s, z and Z stand in no column but `interrupt` (trace_print_lat_fmt in kernel/trace/trace_output.c).
     """
     bits = HAS_FLAGS
+    if i + 3 < e and b[i] == 45 and b[i + 2] == 120:  # -0x5
+        return _raw_flag_bits(b, i + 3, e)
     if i + 1 < e and b[i + 1] != 46:
         bits |= NEED_RESCHED
     for k in range(i + 2, e):
@@ -173,13 +213,22 @@ def _unnamed(b: Bytes, c: int, e: int) -> int:
 
 
 @inline
+def _behind_buffer(b: Bytes, comm: int, e: int) -> int:
+    """Return where the comm begins that a buffer's name and a colon stand before, in a report of several buffers."""
+    for k in range(comm + 1, e - 1):
+        if b[k] == 58 and b[k + 1] == 32:
+            return skip_spaces(b, k + 1, e)
+    return comm
+
+
+@inline
 def _bracket_head(b: Bytes, i: int, e: int, perf: bool) -> Head:
     """Parse the head of a line with the CPU in brackets."""
     worst = NO_HEAD
-    j = i + 1
+    j = i
     while j < e:
-        if b[j] != 91 or b[j - 1] != 32:
-            j += 1
+        j = find_byte(b, j + 1, e, 91)
+        if j >= e or b[j - 1] != 32:
             continue
         cpu, k = number(b, j + 1, e)
         if cpu >= 0 and k - j > 3 and k < e and b[k] == 93:
@@ -188,10 +237,11 @@ def _bracket_head(b: Bytes, i: int, e: int, perf: bool) -> Head:
                 flags, time, fraction, end = _after_cpu(b, k + 1, e, not perf)
                 if end >= 0:
                     comm = skip_spaces(b, i, comm_end)
+                    if comm_end - comm > _LONGEST_COMM and not perf:
+                        comm = _behind_buffer(b, comm, comm_end)
                     flags |= _unnamed(b, comm, comm_end)
                     return Head(tid, cpu, flags, time, fraction, end, comm, comm_end)
                 worst = min(worst, end)
-        j += 1
     return Head(0, 0, 0, 0, -1, worst, 0, 0)
 
 
@@ -213,6 +263,8 @@ def _latency_head(b: Bytes, i: int, e: int) -> Head:
         time, fraction, end = _time(b, skip_spaces(b, k, e), e)
         if end >= 0:
             comm = skip_spaces(b, i, j)
+            if j - comm > _CUT_COMM:
+                comm = _behind_buffer(b, comm, j)
             flags = flag_bits(b, f, k) | _unnamed(b, comm, j)
             if j - comm >= _CUT_COMM:
                 flags |= UNNAMED

@@ -8,9 +8,10 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from fpstate.jit import bare, inline
+from fpstate.jit import bare, inline, same_bytes
 from fpstate.structs import Struct
 
+_RECENT = 1024  # places for strings met lately
 LONGEST = 256  # longer names are cut
 _ROOM = 8  # strings one line may add
 _HASH_MASK = (1 << 44) - 1  # with the multiplier, products stay below 2**63
@@ -29,6 +30,7 @@ class Names(Struct):
     entries: NDArray[np.int64]  # [number, column], one row more than strings
     arena: NDArray[np.uint8]
     size: NDArray[np.int64]
+    recent: NDArray[np.int32]  # number + 1 of a string met lately, by a few of its bytes, or 0
 
 
 def new_names(capacity: int = 1024) -> Names:
@@ -38,6 +40,7 @@ def new_names(capacity: int = 1024) -> Names:
         np.zeros((capacity + 1, 4), np.int64),
         np.zeros(32 * capacity + _ROOM * LONGEST, np.uint8),
         np.zeros(1, np.int64),
+        np.zeros(_RECENT, np.int32),
     )
 
 
@@ -54,10 +57,7 @@ def _equal(names: Names, i: int, b: NDArray[np.uint8], lo: int, hi: int) -> bool
     start = names.entries[i, START]
     if names.entries[i + 1, START] - start != hi - lo:
         return False
-    for k in range(hi - lo):
-        if names.arena[start + k] != b[lo + k]:
-            return False
-    return True
+    return same_bytes(names.arena, start, b, lo, hi - lo)
 
 
 @inline
@@ -76,6 +76,20 @@ def _append(names: Names, h: int, b: NDArray[np.uint8], lo: int, hi: int) -> int
 def intern(names: Names, b: NDArray[np.uint8], lo: int, hi: int) -> int:
     """Return the number of the string `b[lo:hi]`, a new one if it was not seen. Needs `has_room`."""
     hi = min(hi, lo + LONGEST)
+    place = 0
+    if hi > lo:
+        first, middle, last = np.int64(b[lo]), np.int64(b[(lo + hi) >> 1]), np.int64(b[hi - 1])
+        place = int((hi - lo) * 37 + first + middle * 5 + last * 67) & (_RECENT - 1)
+        i = int(names.recent[place]) - 1
+        if i >= 0 and _equal(names, i, b, lo, hi):
+            return i
+    i = _looked_up(names, b, lo, hi)
+    names.recent[place] = i + 1
+    return i
+
+
+@inline
+def _looked_up(names: Names, b: NDArray[np.uint8], lo: int, hi: int) -> int:
     h = _hash(b, lo, hi)
     mask = len(names.slots) - 1
     slot = h & mask

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from fpstate.errors import FpstateError
@@ -30,6 +31,7 @@ def bad_line(path: Path, number: int, line: bytes, status: int, form: str) -> Fp
     given, expected, hint = _TEXTS.get(status, _TEXTS[scan.BAD_LINE])
     if status == scan.BAD_LINE:
         expected = f"{_LINE_FORM[form]} with the fields as the kernel prints them"
+        given, hint = next(((g or given, h) for pattern, g, h in _KNOWN if pattern.search(line)), (given, hint))
     return FpstateError(f"{given}: `{shorten(line)}`", expected=expected, where=where, hint=hint)
 
 
@@ -37,8 +39,20 @@ def _same(one: str, two: str) -> bool:
     return one == two or {one, two} == {FTRACE, TRACE_CMD}
 
 
+_KNOWN = (
+    (re.compile(rb"^-- \r?$"), "a mail's text goes on here", "take out what the tracer did not print"),
+    (
+        re.compile(rb"^\s*(?:\[?\.\.\.+\]?|\xe2\x80\xa6|--+|<?snip>?)\s*$"),
+        "lines were left out here",
+        "give the whole recording",
+    ),
+    (re.compile(rb"cpus=\d"), "another report begins here", "give each report alone"),
+    (re.compile(rb"cpuhp_enter: +cpu=\d+"), "raw fields do not name the step of hotplug", "report it without -R"),
+    (re.compile(rb"\d+\) .*\|"), "a line of the function_graph tracer", "echo function > current_tracer"),
+)
+"""Lines that cannot be read for a known reason: what it is, and what to do."""
 _TEXTS = {
-    scan.BAD_LINE: ("cannot read this line", "", "if the file was edited or joined, record it again"),
+    scan.BAD_LINE: ("cannot read this line", "", "take out the line if the tracer did not print it"),
     scan.BAD_CPU: ("the CPU number is too large", f"0 to {MAX_CPU}", ""),
     scan.BAD_TID: ("the thread id is too large", f"0 to {MAX_TID}", ""),
     scan.BAD_CLOCK: ("the time makes no sense", "seconds below 9000000000 with at most 9 decimals", ""),

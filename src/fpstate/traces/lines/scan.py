@@ -12,19 +12,23 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fpstate.jit import bare, inline
+from fpstate.jit import bare, find_byte, inline
 from fpstate.structs import Struct
 from fpstate.traces.lines import codes
-from fpstate.traces.lines.fields import at, find, parse_fields
+from fpstate.traces.lines.fields import SYS, Fields, at, before_address, by_name, find, parse_fields
 from fpstate.traces.lines.head import BAD_TIME, LATENCY, NO_HEAD, PERF, Bytes, is_digit, number, parse_head, skip_spaces
 from fpstate.traces.lines.names import MEANING, SEEN, Names, add, grown, has_room, intern, new_names
 
 DONE, FULL, NAMES_FULL, BAD_LINE, BAD_CPU, BAD_TID, BAD_CLOCK, BACKWARDS, OTHER_FORMAT = range(9)
 """Why `scan` stopped: end of data, no room for rows or names, or the error in the line at the offset."""
 
-LINES, LATEST, UNSORTED, EVENTS, FLAGGED, TICKS, FRACTIONS, HIGHEST_CPU, SHORT_SWITCH = range(9)
+(
+    LINES, LATEST, UNSORTED, EVENTS, FLAGGED, TICKS, FRACTIONS, HIGHEST_CPU, SHORT_SWITCH, MEANT, BY_NUMBER,
+) = range(11)  # fmt: skip
 """Places in `ScanState.facts`: lines read, greatest time, whether times ran backwards across CPUs, event lines,
-event lines with flags, with times in ticks, with times in seconds, greatest CPU, switches in the short form."""
+event lines with flags, with times in ticks, with times in seconds, greatest CPU, switches in the short form, whether
+the last event line has a meaning, and whether system calls are recorded by number: those by name are not read then."""
+FACTS = 11
 
 
 CPU, TID, CODE, FLAGS, A, B, COMM, OTHER = range(8)
@@ -80,7 +84,7 @@ def new_scan_state() -> ScanState:
     events = new_names()
     for name, code in codes.KNOWN.items():
         events.entries[add(events, name), MEANING] = code
-    facts = np.zeros(9, np.int64)
+    facts = np.zeros(FACTS, np.int64)
     facts[LATEST] = facts[HIGHEST_CPU] = -1
     return ScanState(facts, np.full(codes.MAX_CPU + 1, -1, np.int64), events, new_names())
 
@@ -97,44 +101,38 @@ _EMPTY_CPU = np.frombuffer(b" is empty", np.uint8).copy()
 _CPU = np.frombuffer(b"CPU", np.uint8).copy()
 _LOST_UPPER = np.frombuffer(b"LOST", np.uint8).copy()
 _DROPPED = np.frombuffer(b"DROPPED", np.uint8).copy()
+_IP = np.frombuffer(b"ip=", np.uint8).copy()
 _CPUS = np.frombuffer(b"cpus=", np.uint8).copy()
 _VERSION = np.frombuffer(b"version = ", np.uint8).copy()
-
-
-@inline
-def _line_end(b: Bytes, i: int, hi: int) -> int:
-    while i < hi and b[i] != 10:
-        i += 1
-    return i
 
 
 @inline
 def _event_name(b: Bytes, i: int, e: int) -> tuple[int, int, int]:
     """Return (start, end, end of the token) of the event's name at `i`, without `subsystem:` and the last colon."""
     lo = i
-    k = i
-    colon = -1
-    while k < e and b[k] != 32:
-        if b[k] == 58:
-            if colon >= 0:
-                lo = colon + 1
-            colon = k
-        k += 1
-    if colon >= 0 and colon < k - 1:  # no colon at the end: `subsystem:name`
-        lo = colon + 1
-    return lo, (colon if colon == k - 1 and colon >= 0 else k), k
+    k = find_byte(b, i, find_byte(b, i, e, 32), 40)
+    colon = find_byte(b, i, k, 58)
+    if colon == k:
+        return lo, k, k
+    for q in range(colon + 1, k):
+        if b[q] == 58:
+            lo = colon + 1
+            colon = q
+    if colon < k - 1:  # no colon at the end: `subsystem:name`
+        return colon + 1, k, k
+    return lo, colon, k
 
 
 @inline
 def _is_other_line(b: Bytes, i: int, e: int, layout: int) -> int:
     """Return 1 for a line that is no event (comment, stack, blank), 2 for one of another format, else 0."""
-    if b[i] == 35:
-        return 2 if layout != 0 and at(b, i, e, _TRACER) else 1
+    k = skip_spaces(b, i, e)
+    if k < e and b[k] == 35:
+        return 2 if layout == PERF and at(b, k, e, _TRACER) else 1
     if at(b, i, e, _VERSION) or at(b, i, e, _CPUS):
         return 2 if layout == PERF else 1
     if at(b, i, e, _CPU) and at(b, e - len(_EMPTY_CPU), e, _EMPTY_CPU):
         return 1
-    k = i
     while k < e and (b[k] == 32 or b[k] == 9 or b[k] == 13):
         k += 1
     if k == e:
@@ -245,6 +243,49 @@ def _not_event(b: Bytes, i: int, e: int, layout: int, s: ScanState, raw: Raw, n:
 
 
 @inline
+def _event_at(b: Bytes, i: int, e: int) -> int:
+    """Return where the event begins behind the time; `(+12)` of --ts-diff or a period of perf may stand between."""
+    i = skip_spaces(b, i, e)
+    if i < e and (is_digit(b[i]) or b[i] == 40):
+        k = i
+        while k < e and b[k] != 32 and b[k] != 58:
+            k += 1
+        if k < e and b[k] == 32:
+            return skip_spaces(b, k, e)
+    return i
+
+
+@inline
+def _named(s: ScanState, b: Bytes, lo: int, hi: int) -> int:
+    """Return the number of an event's name; when it is new, it may be that of a system call."""
+    name = intern(s.events, b, lo, hi)
+    if s.events.entries[name, SEEN] == 0 and s.events.entries[name, MEANING] == codes.IGNORED and at(b, lo, hi, SYS):
+        s.events.entries[name, MEANING] = codes.BY_NAME
+    return name
+
+
+@inline
+def _called_by_name(b: Bytes, lo: int, hi: int, e: int, s: ScanState) -> tuple[int, Fields]:
+    """Return what a line says whose event `b[lo:hi]` begins with `sys_`, and its code."""
+    if s.facts[BY_NUMBER]:
+        return codes.IGNORED, Fields(True, 0, 0, 0, 0, 0)
+    return by_name(b, lo, hi, e)
+
+
+@inline
+def _fields(b: Bytes, i: int, e: int, code: int) -> Fields:
+    """Return what the fields say, without the address that perf may print behind them."""
+    end = e
+    again = True
+    while True:
+        f = parse_fields(b, i, end, code)
+        if f.ok or not again:
+            return f
+        again = False
+        end = before_address(b, i, e)
+
+
+@inline
 def _one_line(b: Bytes, i: int, e: int, layout: int, s: ScanState, raw: Raw, n: int) -> int:
     """Scan one line; return the rows written (0 or 1), or minus a status."""
     if e == i or b[i] == 35 or b[i] == 9:
@@ -256,21 +297,31 @@ def _one_line(b: Bytes, i: int, e: int, layout: int, s: ScanState, raw: Raw, n: 
         return -BAD_CPU
     if h.tid > codes.MAX_TID:
         return -BAD_TID
-    lo, hi, k = _event_name(b, skip_spaces(b, h.end, e), e)
-    name = intern(s.events, b, lo, hi)
-    if s.events.entries[name, MEANING] == codes.FUNCTION:
-        lo, hi, k = _event_name(b, skip_spaces(b, k, e), e)
-        name = intern(s.events, b, lo, hi)
+    lo, hi, k = _event_name(b, _event_at(b, h.end, e), e)
+    name = _named(s, b, lo, hi)
     code = int(s.events.entries[name, MEANING])
-    f = parse_fields(b, k, e, code)
+    if code == codes.FUNCTION:
+        k = skip_spaces(b, k, e)
+        lo, hi, k = _event_name(b, k + len(_IP) if at(b, k, e, _IP) else k, e)
+        name = _named(s, b, lo, hi)
+        code = int(s.events.entries[name, MEANING])
+    if code == codes.BY_NAME:
+        code, f = _called_by_name(b, lo, hi, e, s)
+    else:
+        f = _fields(b, k, e, code)
+        if code == codes.SYS_ENTER or code == codes.SYS_EXIT:
+            s.facts[BY_NUMBER] = 1
     if not f.ok:
         return -BAD_LINE
+    if h.time == 0 and hi - lo == 1 and b[lo] == 48:
+        return 0  # how systrace ends a file: an event without a name at 0.0
     if not _clock(s, h.cpu, h.time):
         return -BACKWARDS
     s.events.entries[name, SEEN] += 1
     s.facts[EVENTS] += 1
     s.facts[FLAGGED] += (h.flags & codes.HAS_FLAGS) != 0
     s.facts[TICKS if h.fraction < 0 else FRACTIONS] += 1
+    s.facts[MEANT] = code != codes.IGNORED
     if not matters(code, f.a, f.b):
         return 0
     if code == codes.CPUHP and f.a > s.facts[HIGHEST_CPU]:
@@ -296,7 +347,7 @@ def scan(b: Bytes, lo: int, hi: int, final: bool, layout: int, s: ScanState, raw
             return i, n, FULL
         if not has_room(s.events) or not has_room(s.comms):
             return i, n, NAMES_FULL
-        e = _line_end(b, i, hi)
+        e = find_byte(b, i, hi, 10)
         if e == hi and not final:
             break
         got = _one_line(b, i, e, layout, s, raw, n)
