@@ -29,7 +29,7 @@ from fpstate.world.state import (
     copy_record,
     copy_world,
 )
-from fpstate.world.table import A_EVENT, A_KEY, A_TRAPPED, Report, Table, new_report
+from fpstate.world.table import A_EVENT, A_FIRST, A_KEY, A_TRAPPED, A_USED, Report, Table, new_report
 from fpstate.world.verdicts import NO_ROW, OK
 
 DONE: Final = 0  # what `advance` answers
@@ -42,9 +42,11 @@ S_WAITING: Final = 0  # columns of `Pair.state`: pairs that wait, pairs seen, an
 S_SEEN: Final = 1
 S_OPERATIONS: Final = 2  # moves that carry out other operations, or leave other values somewhere
 S_TRAPS: Final = 3  # uses that trap under one of the two alone
-S_COLUMNS: Final = 4
+S_HARDWARE: Final = 4  # the bits of a CPU's word that are not the policy's
+S_COLUMNS: Final = 5
 
-HARDWARE: Final = 2 * DIRTY - 1  # the bits of a CPU's word that are not the policy's
+HARDWARE: Final = 2 * DIRTY - 1  # those bits in worlds with more registers than V,
+HARDWARE_OF_V: Final = 3  # and in those with V alone (rows.fields)
 MOVES_AT_MOST: Final = 256
 
 
@@ -63,6 +65,8 @@ class Comparison:
     traps: int
     more: tuple[int, ...]
     fewer: tuple[int, ...]
+    together: NDArray[np.uint8]
+    """[row of the first, row of the second]: 1 where both were used in one move; 0 as number of a row is for none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +96,7 @@ class Pair(Struct):
     state: Ints  # [S_*]
     more: Ints  # [N_*]
     fewer: Ints  # [N_*]
+    together: NDArray[np.uint8]  # [row of one + 1, row of the other + 1]: used in the same move; 0 where one used none
 
 
 def compare_policies(a: Rows, b: Rows, scope: Scope, *, max_pairs: int = 20_000_000) -> Comparison:
@@ -107,8 +112,10 @@ def compare_policies(a: Rows, b: Rows, scope: Scope, *, max_pairs: int = 20_000_
     waiting, seen = np.zeros((1 << 12, width), np.int64), np.zeros((1 << 16, 2), np.uint64)
     counts = np.zeros(N_COUNTS, np.int64), np.zeros(N_COUNTS, np.int64)
     room = np.zeros(MOVES_AT_MOST, np.int64), np.zeros(MOVES_AT_MOST, np.int64)
+    state = np.zeros(S_COLUMNS, np.int64)
+    state[S_HARDWARE] = HARDWARE if a.policy.features else HARDWARE_OF_V
     side_a, side_b = _side_of(a, first), _side_of(b, build(scope, b)[1])
-    pair = Pair(side_a, side_b, bounds, layout, *parts, waiting, seen, *room, np.zeros(S_COLUMNS, np.int64), *counts)
+    pair = Pair(side_a, side_b, bounds, layout, *parts, waiting, seen, *room, state, *counts, _room_for(a, b))
     begin(pair)
     answer = NEED_ROOM
     while answer not in (DONE, APART) and pair.state[S_SEEN] <= max_pairs:
@@ -118,10 +125,22 @@ def compare_policies(a: Rows, b: Rows, scope: Scope, *, max_pairs: int = 20_000_
         elif answer in (NEED_A, NEED_B):
             rows, asked = (a, pair.a.report.asked) if answer == NEED_A else (b, pair.b.report.asked)
             rows.learn(int(asked[A_EVENT]), int(asked[A_KEY]))
-            pair = pair.but(a=pair.a.but(table=a.table), b=pair.b.but(table=b.table))
-    _, pairs, operations, traps = pair.state.tolist()
+            together = _room_for(a, b, pair.together)
+            pair = pair.but(a=pair.a.but(table=a.table), b=pair.b.but(table=b.table), together=together)
+    _, pairs, operations, traps, _ = pair.state.tolist()
     changes = tuple(pair.more.tolist()), tuple(pair.fewer.tolist())
-    return Comparison(answer in (DONE, APART), answer == APART, pairs, operations, traps, *changes)
+    return Comparison(answer in (DONE, APART), answer == APART, pairs, operations, traps, *changes, pair.together)
+
+
+def _room_for(a: Rows, b: Rows, known: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+    """Return room for noting which rows were used together, with what is known of it."""
+    shape = len(a.table.rows) + 1, len(b.table.rows) + 1
+    if known is not None and known.shape == shape:
+        return known
+    room = np.zeros(shape, np.uint8)
+    if known is not None:
+        room[: known.shape[0], : known.shape[1]] = known
+    return room
 
 
 def _side_of(rows: Rows, world: World) -> Side:
@@ -138,9 +157,9 @@ def with_room(pair: Pair) -> Pair:
 
 
 @inline
-def same_places(a: Ints, b: Ints, cpu: bool) -> bool:
-    """Tell whether two parts of the same entity are alike but for the policies' own fields."""
-    different = (a[0, WORD] ^ b[0, WORD]) & HARDWARE if cpu else 0
+def same_places(a: Ints, b: Ints, hardware: int) -> bool:
+    """Tell whether two parts of the same entity are alike in all places and these bits of their words."""
+    different = (a[0, WORD] ^ b[0, WORD]) & hardware
     for j in range(POINTER + 2, a.shape[1] - 1):
         different |= a[0, j] ^ b[0, j]
     return bool(different == 0)
@@ -153,7 +172,8 @@ def write_down(pair: Pair, a: World, b: World, r: int) -> bool:
     for y in range(len(pair.layout.group)):
         part_of(a, y, pair.layout, pair.row_a)
         part_of(b, y, pair.layout, pair.row_b)
-        alike = alike and same_places(pair.row_a, pair.row_b, y < pair.layout.cpus)
+        hardware = pair.state[S_HARDWARE] if y < pair.layout.cpus else 0
+        alike = alike and same_places(pair.row_a, pair.row_b, hardware)
         for j in range(columns):
             pair.waiting[r, 2 * y * columns + j] = pair.row_a[0, j]
             pair.waiting[r, (2 * y + 1) * columns + j] = pair.row_b[0, j]
@@ -250,11 +270,24 @@ def weigh(pair: Pair) -> bool:
 
 
 @inline
+def note_rows(pair: Pair) -> None:
+    """Note which rows of the two were used in a move."""
+    of_a, of_b = pair.a.report.asked, pair.b.report.asked
+    for i in range(of_a[A_USED]):
+        pair.together[of_a[A_FIRST + i] + 1, 0] = 1
+        for j in range(of_b[A_USED]):
+            pair.together[of_a[A_FIRST + i] + 1, of_b[A_FIRST + j] + 1] = 1
+    for j in range(of_b[A_USED]):
+        pair.together[0, of_b[A_FIRST + j] + 1] = 1
+
+
+@inline
 def make_both(pair: Pair, move: int) -> int:
     """Make a move on both sides, and compare; answer DONE, or what is needed."""
     verdict, other = make(pair.a, pair.bounds, move), make(pair.b, pair.bounds, move)
     if verdict == NO_ROW or other == NO_ROW:
         return NEED_A if verdict == NO_ROW else NEED_B
+    note_rows(pair)
     if verdict != OK or other != OK:
         return APART
     pair.state[S_TRAPS] += pair.a.report.asked[A_TRAPPED] != pair.b.report.asked[A_TRAPPED]

@@ -79,7 +79,9 @@ class Bookkeeping:
         return self.stage.processor.read(e.base_of(place.kind) + place.offset, place.size)
 
     def _sorted_out(self, found: dict[Place, tuple[int, ...]]) -> Iterator[Field]:
-        owners = {p for p, values in found.items() if p.size == 8 and any(v in self.stage.entities.images for v in values)}
+        owners = {
+            p for p, values in found.items() if p.size == 8 and any(v in self.stage.entities.images for v in values)
+        }
         numbers = self._cpu_numbers({p for p in found if p.kind == "task" and p.size == 4})
         flags = self._flags()
         gone_with = set()

@@ -111,15 +111,15 @@ class Btf:
             size = self._sizeof(element)
             if size and offset < size * count:
                 at = offset // size * size
-                path, start, *rest = self.leaf(element, offset - at)
-                return f"[{offset // size}]{path}", at + start, *rest
+                path, start, length, leaf = self.leaf(element, offset - at)
+                return f"[{offset // size}]{path}", at + start, length, leaf
         if kind.kind in (STRUCT, UNION):
             for name, inner, bits in kind.items:
                 start = (bits & 0xFFFFFF if kind.bitfields else bits) // 8
                 if start <= offset < start + max(self._sizeof(inner), 1):
                     label = self._text(name)
-                    path, at, *rest = self.leaf(inner, offset - start)
-                    return (f".{label}" if label else "") + path, start + at, *rest
+                    path, at, length, leaf = self.leaf(inner, offset - start)
+                    return (f".{label}" if label else "") + path, start + at, length, leaf
             return "", offset, 1, 0
         return "", 0, max(self._sizeof(number), 1), number
 

@@ -1,4 +1,4 @@
-"""Tasks and vCPUs in a kernel's memory: copies of what the dump holds, in memory of ours, and where their images lie."""
+"""Tasks and vCPUs in a kernel's memory: copies of what the dump holds, in memory of ours, and where images lie."""
 
 from __future__ import annotations
 

@@ -48,7 +48,8 @@ ENTRIES: Final = {
     Event.RET_TO_USER: Entry((_call("fpsimd_restore_current_state"),), only_if="TIF_FOREIGN_FPSTATE"),
     Event.EXEC: Entry((_call("fpsimd_flush_thread"),)),
     Event.FORK: Entry(
-        (_call("arch_dup_task_struct", "next", "task"), _call("fpsimd_flush_task_state", "next")), others=("next", "next.kernel")
+        (_call("arch_dup_task_struct", "next", "task"), _call("fpsimd_flush_task_state", "next")),
+        others=("next", "next.kernel"),
     ),
     Event.SIGNAL: Entry((_call("fpsimd_signal_preserve_current_state|fpsimd_preserve_current_state"),)),
     Event.SIGRETURN: Entry((_call("fpsimd_update_current_state", "buffer"),)),

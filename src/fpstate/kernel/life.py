@@ -47,7 +47,7 @@ class Life:
 
     def live(self) -> None:
         """Live."""
-        dice = random.Random(SEED)
+        dice = random.Random(SEED)  # noqa: S311
         alone = [event for event in ALONE if self.stage.has(ENTRIES[event])]
         self._do(Event.RET_TO_USER)
         for _ in range(STEPS):

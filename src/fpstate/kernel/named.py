@@ -1,4 +1,4 @@
-"""Kernels by name: kernel:debian-6.1 and the like are Debian's, fetched with apt; kernel:PATH is an image of one's own."""
+"""Kernels by name: kernel:debian-6.1 and the like are Debian's, fetched with apt; kernel:PATH is one's own image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A kernel as a policy: each handler puts its view into the kernel's own fields, runs the kernel's code, and says what it did."""
+"""A kernel as a policy: each handler puts its view into the kernel's fields, runs its code, and says what it did."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fpstate.kernel.stage import Stage
 from fpstate.policies.base import Context, Policy
 from fpstate.rows.decisions import all_decisions
 from fpstate.rows.learn import Rows
-from fpstate.rows.session import Undecided
+from fpstate.rows.session import Refused, Undecided
 from fpstate.world.events import PARTICIPANTS, Event
 from fpstate.world.operations import OOPS
 
@@ -42,7 +42,10 @@ class View:
         """Return all fields in view, with their roles."""
         kinds = {"cpu": "cpu", "task": "task", "next": "task", "vcpu": "vcpu"}
         return [
-            (role, f) for role, entity in self.entity_of.items() for f in self.kernel.fields if f.place.kind == kinds[entity]
+            (role, f)
+            for role, entity in self.entity_of.items()
+            for f in self.kernel.fields
+            if f.place.kind == kinds[entity]
         ]
 
     def choose(self, role: str, f: Field) -> None:
@@ -83,7 +86,7 @@ class KernelCode:
 
     def _values(self, f: Field) -> Any:
         names = self.stage.btf.enumerators(f.place.type)
-        return Enum(f.name.rpartition(".")[2], {names.get(v, f"_{v:#x}"): v for v in f.values})  # type: ignore[misc]
+        return Enum(f.name.rpartition(".")[2], {names.get(v, f"_{v:#x}"): v for v in f.values})
 
     def _guests(self) -> list[Saved]:
         """Return runs that stand to enter their guest, trapped and not, from which others can go on."""
@@ -115,7 +118,7 @@ class KernelCode:
         self._say(view, answers[0], self._faults_if_kernel(answers))
 
     def _faults_if_kernel(self, answers: list[Answer]) -> int | None:
-        """Return after how many effects the kernel faults if who is not in view is some kernel-mode state; None if never.
+        """Return after how many effects the kernel faults if kernel-mode state is meant by somebody not in view, or None.
 
         Raise Undecided if there is another difference between the ways that the view does not tell apart.
         """
@@ -220,7 +223,7 @@ class KernelCode:
         return FpstateError(given, expected="a value seen before", where=self.stage.processor.where)
 
     def _all_chosen(self, view: View, answers: list[Answer]) -> bool:
-        """Ask the engine for the first field that a run has read and that was not asked for; return whether none was."""
+        """Ask the engine for the first field that a run has read and that was not asked for; return if none was."""
         for answer in answers:
             for key in answer.effects.read:
                 if self._lacking(view, key):
@@ -243,8 +246,7 @@ class KernelCode:
             role = view.role_of.get(entity)
             if role is None:
                 if entity in (*TASKS, *VCPUS):
-                    given = f"the kernel reads {place.name} of somebody not in view"
-                    raise FpstateError(given, expected="of the CPU, the task and the second one", where=self.stage.processor.where)
+                    raise Refused(f"reads {place.name} of somebody not in view")
                 continue
             if (role, f.name) not in view.chosen:
                 view.choose(role, f)
@@ -268,9 +270,11 @@ class KernelCode:
     # What it says.
 
     def _say(self, view: View, answer: Answer, faults: int | None) -> None:
-        """Ask for what was done; `faults`: after how many effects the kernel faults if who is not in view is a section's."""
+        """Ask for what was done; `faults`: after how many effects the kernel faults if a section's state is meant."""
         cpu, near = view.cpu, self.stage.symbols.near
-        elsewhere = next((v for (_, n), v in view.chosen.items() if self._kind(n) == "owner" and _is_elsewhere(view, v)), None)
+        elsewhere = next(
+            (v for (_, n), v in view.chosen.items() if self._kind(n) == "owner" and _is_elsewhere(view, v)), None
+        )
         whom = {view.entity_of[role]: entity for role, entity in view.by_role.items() if role != "cpu"}
         whom |= {f"{name}.kernel": entity.kernel for name, entity in whom.items() if name != "vcpu"}
         decision = cpu._session.decision
@@ -291,7 +295,7 @@ class KernelCode:
                 cpu.warn()
             elif effect.what == FAULT:
                 cpu.save(None)
-            elif effect.whom not in copies:
+            elif effect.what in (SAVE, LOAD) or effect.whom not in copies:
                 target = elsewhere if effect.whom == answer.other else whom[effect.whom]
                 self._ask(cpu, effect.what, target, inside)
         if faults == len(answer.effects.done):
@@ -409,7 +413,11 @@ def _entity(name: str, bases: tuple[type, ...], code: KernelCode, kind: str) -> 
         if f.place.kind == kind:
             notes[f.name] = {"owner": "Context | None", "cpu": "Cpu | None", "bit": "bool"}.get(f.kind, "Enum")
             starts[f.name] = (
-                None if f.kind in ("owner", "cpu") else bool(f.start) if f.kind == "bit" else code.enums[f.name](f.start)
+                None
+                if f.kind in ("owner", "cpu")
+                else bool(f.start)
+                if f.kind == "bit"
+                else code.enums[f.name](f.start)
             )
     return type(name, bases, {"__annotations__": notes, "__module__": __name__, **starts})
 

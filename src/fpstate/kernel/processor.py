@@ -89,10 +89,10 @@ class Processor:
     """The processor. `own` is memory of ours; `linear` less a physical address gives the kernel's own address of it."""
 
     def __init__(self, dump: Dump) -> None:
-        import unicorn as u
+        import unicorn
         from unicorn import arm64_const
 
-        self._r, self._error = arm64_const, u.UcError
+        self._r, self._error = arm64_const, unicorn.UcError
         with dump.ram.open("rb") as file:
             self.ram = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         self.own = bytearray(OWN_SIZE)
@@ -115,17 +115,17 @@ class Processor:
         self._warnings: dict[int, bool] = {}
         if self.vhe:
             self._answer_el2()
-        uc = u.Uc(u.UC_ARCH_ARM64, u.UC_MODE_ARM)
+        uc = unicorn.Uc(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM)
         uc.ctl_set_cpu_model(arm64_const.UC_CPU_ARM64_MAX)
         uc.ctl_set_tlb_mode(1)
         for memory, at in ((self.ram, RAM_AT), (self.own, OWN_AT)):
             place = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-            uc.mem_map_ptr(at, len(memory), u.UC_PROT_ALL, place)
-        uc.hook_add(u.UC_HOOK_TLB_FILL, self._fill)
-        uc.hook_add(u.UC_HOOK_INTR, self._exception)
-        uc.hook_add(u.UC_HOOK_MEM_READ | u.UC_HOOK_MEM_WRITE, self._access)
+            uc.mem_map_ptr(at, len(memory), unicorn.UC_PROT_ALL, place)
+        uc.hook_add(unicorn.UC_HOOK_TLB_FILL, self._fill)
+        uc.hook_add(unicorn.UC_HOOK_INTR, self._exception)
+        uc.hook_add(unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE, self._access)
         uc.reg_write(arm64_const.UC_ARM64_REG_CPACR_EL1, dump.registers["CPTR_EL2" if self.vhe else "CPACR"])
-        self._uc, self._code_hook, self._at_rest = uc, u.UC_HOOK_CODE, uc.context_save()
+        self._uc, self._code_hook, self._at_rest = uc, unicorn.UC_HOOK_CODE, uc.context_save()
         self._write_access = 17  # UC_MEM_WRITE
 
     def _answer_el2(self) -> None:

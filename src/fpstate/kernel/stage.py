@@ -77,7 +77,7 @@ class Stage:
             self._call(call, roles, entry.softirq)
 
     def perform(self, entry: Entry, roles: dict[str, str], guest: Saved | None = None) -> Effects:
-        """Do what the kernel does at an entry, in memory as it is; `guest` is where its run stands, the last if None."""
+        """Do what the kernel does at an entry, in memory as it is; `guest` is where its run stands (None: the last)."""
         whole = Ran()
         guest = guest or self.guest
         if entry.guest in ("trap", "exit"):

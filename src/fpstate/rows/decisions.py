@@ -45,6 +45,13 @@ def decision_table(policy: type[Policy]) -> list[Rule]:
     return [_rule(rows, event, path, d) for event in handled for path, d in _paths(rows, event, kernel=kernel)]
 
 
+def rule_of_row(rows: Rows, r: int) -> Rule:
+    """Return a row that was learned as a line of the table; only what its handler has read makes conditions."""
+    e, key = rows.names[r]
+    event, _ = rows.chain(e, key)
+    return _rule(rows, event, rows.read_of(e, key), rows.decide(e, key)[0])
+
+
 Path = list[tuple[str, Field, int]]  # role, field and code of each first read, in the order of reading
 
 

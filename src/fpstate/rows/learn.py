@@ -198,6 +198,19 @@ class Rows:
                     codes[role, f.name] = word >> f.shift & (1 << f.bits) - 1
         return codes
 
+    def read_of(self, e: int, key: int) -> list[tuple[str, Field, int]]:
+        """Return what a handler that was asked on this view has read: role, field and code, in order.
+
+        `e` is an event, or N_EVENTS plus the number of a point.
+        """
+        event, _ = self.chain(e, key)
+        codes, vcpu = self.codes(event, key), "vcpu" in PARTICIPANTS[event]
+        node, read = self._paths.get(e), []
+        while isinstance(node, Read):
+            read.append((node.role, self.fields.of(node.role, vcpu)[node.field], codes[node.role, node.field]))
+            node = node.then.get(codes[node.role, node.field])
+        return read
+
     def run(self, event: Event, *views: Choose) -> tuple[Decision, bool]:
         """Run the handler on the views of its segments up to the last one given; FpstateError if it is not legal.
 
