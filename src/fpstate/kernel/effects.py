@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from fpstate.kernel.entities import REGISTERS, STACK_TOP, TASKS, Entities, Place
+from fpstate.kernel.entities import MOVED, REGISTERS, STACK_TOP, TASKS, Entities, Place
 from fpstate.kernel.processor import BUG, OOPS, OWN_AT, Access, Ran
 
 SAVE, LOAD, WRITE, EDIT, WARN, FAULT, CALLED = "save", "load", "overwrite", "edit", "warn", "oops", "called"
@@ -62,7 +62,7 @@ class Reader:
             image = self.entities.owner_at(self.entities.virtual(a.address))
             if image is None:
                 self._member(a, old, result)
-            elif image[1] < REGISTERS:
+            elif image[1] < MOVED:
                 moves.take(a, *image, fp=self._is_fp(a.pc))
         moves.end()
         result.done += [Effect(CALLED, what, ran.pc) for what, _ in notes]
@@ -137,8 +137,11 @@ class _Moves:
 
     def take(self, a: Access, whose: str, inside: int, *, fp: bool) -> None:
         """Take in one access to an image."""
-        if fp:
-            what = (SAVE if a.write else LOAD, whose)
+        what = (SAVE if a.write else LOAD, whose)
+        if inside >= REGISTERS:  # FPSR and FPCR, by way of other registers
+            if what == self._moving:
+                self._covered |= set(range(inside, inside + a.size))
+        elif fp:
             if what != self._moving or inside in self._covered:
                 self.end()
                 self._moving, self._pc = what, a.pc
@@ -151,7 +154,7 @@ class _Moves:
 
     def end(self) -> None:
         """Let the move that is going on be over."""
-        if self._moving is not None and len(self._covered) >= REGISTERS:
+        if self._moving is not None and len(self._covered) >= MOVED:
             self._result.done.append(Effect(*self._moving, self._pc))
         self._moving, self._covered = None, set()
 

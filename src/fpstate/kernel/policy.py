@@ -118,7 +118,7 @@ class KernelCode:
         self._say(view, answers[0], self._faults_if_kernel(answers))
 
     def _faults_if_kernel(self, answers: list[Answer]) -> int | None:
-        """Return after how many effects the kernel faults if kernel-mode state is meant by somebody not in view, or None.
+        """Return after how many effects the kernel faults if who is not in view is kernel-mode state, or None.
 
         Raise Undecided if there is another difference between the ways that the view does not tell apart.
         """

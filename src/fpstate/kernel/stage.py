@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fpstate.errors import FpstateError
 from fpstate.kernel.btf import Btf
 from fpstate.kernel.effects import Effects, Reader
@@ -26,9 +28,13 @@ SOFTIRQ: int = 0x100  # preempt_count while a softirq is served (include/linux/p
 class Stage:
     """The kernel of a dump. Roles (`task`, `next`, `vcpu`) say which entity stands for whom in a call."""
 
-    def __init__(self, dump: Dump) -> None:
+    def __init__(self, dump: Dump, changes: Mapping[int, int] | None = None) -> None:
+        """Make a dump ready, with instructions changed: by address, the word that stands there instead."""
         self.symbols = dump.symbols
         self.processor = Processor(dump)
+        for address, word in (changes or {}).items():
+            self.processor.write(address, word, 4)
+        self.processor.keep()
         if not self.processor.vhe:
             raise FpstateError("the kernel does not run at EL2", expected="VHE", where=dump.kernel.source)
         self.btf = Btf(dump.kernel.image, dump.kernel.source)

@@ -1,0 +1,100 @@
+"""Would a check of the kernel's own code notice a wrong instruction? Single changes of it, and what becomes of each.
+
+Run: python -m tests.kernel.changes [KERNEL] [--count N] [--seed S]. A change makes one instruction, drawn among those that
+the kernel's functions about FP state run, a NOP, or turns a conditional branch. It is *found* when the check is violated
+or the kernel stops; else it is compared with the kernel as it is: *the same* in every order of events, or *other work*.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from collections import Counter
+from collections.abc import Mapping
+
+from fpstate.check.diff import SAME, diff
+from fpstate.check.run import VIOLATED, check
+from fpstate.errors import FpstateError
+from fpstate.kernel.policy import kernel_policy
+from fpstate.kernel.stage import Stage
+from fpstate.lab.apt import fetch_kernel
+from fpstate.lab.dump import Dump, dump_of
+from fpstate.lab.kernel import read_kernel
+from fpstate.lab.qemu import Machine
+from fpstate.paths.scope import Scope
+from fpstate.policies.base import Policy
+
+NOP = 0xD503201F
+SCOPES = (Scope(1, 2, 1), Scope(2, 1, 1))
+FUNCTIONS = (
+    "fpsimd_save", "fpsimd_save_user_state", "fpsimd_thread_switch", "fpsimd_restore_current_state", "fpsimd_flush_thread",
+    "task_fpsimd_load", "fpsimd_flush_task_state", "fpsimd_flush_cpu_state", "fpsimd_save_and_flush_cpu_state",
+    "fpsimd_bind_state_to_cpu", "fpsimd_bind_task_to_cpu", "fpsimd_update_current_state", "fpsimd_preserve_current_state",
+    "fpsimd_signal_preserve_current_state", "fpsimd_cpu_dead", "fpsimd_cpu_pm_notifier", "kernel_neon_begin",
+    "kernel_neon_end", "kvm_arch_vcpu_load_fp", "kvm_arch_vcpu_put_fp", "kvm_arch_vcpu_ctxflush_fp",
+    "kvm_arch_vcpu_ctxsync_fp", "kvm_hyp_handle_fpsimd", "fpsimd_save_state", "fpsimd_load_state", "__fpsimd_restore_state",
+)  # fmt: skip
+
+
+def dump(name: str = "debian-6.1") -> Dump:
+    """Return the dump of one of Debian's kernels."""
+    return dump_of(read_kernel(fetch_kernel(lambda _: None, name)), Machine("neoverse-n1", 1, "vhe"), lambda _: None)
+
+
+def changed(of: Dump, changes: Mapping[int, int]) -> type[Policy]:
+    """Return the policy that a kernel is with some of its words changed."""
+    return kernel_policy(Stage(of, changes), "kernel:changed", "a changed kernel")
+
+
+def instructions(of: Dump) -> list[tuple[int, int]]:
+    """Return address and word of each instruction of the functions that is not a NOP."""
+    found, text = [], of.symbols.base() or 0
+    for name in FUNCTIONS:
+        start = of.symbols.address(name)
+        for at in range(start, of.symbols.end(start), 4) if start is not None else ():
+            word = int.from_bytes(of.kernel.image[at - text :][:4], "little")
+            if word not in (0, NOP):
+                found.append((at, word))
+    return found
+
+
+def turned(word: int) -> int:
+    """Return the opposite of a conditional branch, a NOP for all else (Arm ARM, C4.1.66)."""
+    if word & 0x7E000000 in (0x34000000, 0x36000000):  # CBZ and CBNZ, TBZ and TBNZ
+        return word ^ 1 << 24
+    return word ^ 1 if word & 0xFF000010 == 0x54000000 else NOP  # B.cond
+
+
+def fate(of: Dump, changes: Mapping[int, int], whole: type[Policy]) -> str:
+    """Return what becomes of a change."""
+    try:
+        policy = changed(of, changes)
+        if any(check(policy, scope).verdict == VIOLATED for scope in SCOPES):
+            return "found"
+    except FpstateError as error:
+        return f"stops: {error.given}"
+    verdicts = {diff(whole, policy, scope).verdict for scope in SCOPES}
+    return "the same" if verdicts == {SAME} else "other work"
+
+
+def main() -> None:
+    """Try changes one after the other, and print what became of each."""
+    parser = argparse.ArgumentParser(prog="python -m tests.kernel.changes", description=__doc__.splitlines()[0])
+    parser.add_argument("kernel", nargs="?", default="debian-6.1", help="one of Debian's (default: debian-6.1)")
+    parser.add_argument("--count", type=int, default=100, help="how many (default: 100)")
+    parser.add_argument("--seed", type=int, default=1, help="of the draw (default: 1)")
+    args = parser.parse_args()
+    of = dump(args.kernel)
+    whole, every, counts = changed(of, {}), instructions(of), Counter[str]()
+    sys.stdout.write(f"{args.count} of {len(every)} instructions of {args.kernel}, seed {args.seed}\n")
+    for number, (at, word) in enumerate(random.Random(args.seed).sample(every, args.count), 1):
+        what = fate(of, {at: turned(word)}, whole)
+        counts[what.partition(":")[0]] += 1
+        sys.stdout.write(f"{number} {of.symbols.near(at)} {word:#010x} -> {turned(word):#010x}: {what}\n")
+        sys.stdout.flush()
+    sys.stdout.write(", ".join(f"{n} {what}" for what, n in counts.most_common()) + "\n")
+
+
+if __name__ == "__main__":
+    main()
