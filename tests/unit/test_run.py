@@ -208,6 +208,21 @@ def test_sve_programs_compute_the_same_under_correct_policies(vector_length: int
         assert counts.tolist() == host.twin.report.counts.tolist(), name
 
 
+SVE_POLICIES = sorted(name for name, policy in policies().items() if "sve" in policy.supports)
+
+
+@pytest.mark.parametrize("name", SVE_POLICIES)
+def test_guests_beside_tasks_with_sve_leave_them_their_registers(name: str) -> None:
+    """Under policies that swap at guest entry and exit, too: the host's copy is the CPU's own, and has V alone."""
+    laboratory = Laboratory(2, vector_length=32)
+    sve, rows = find_program("sve"), Rows(with_features(find_policy(name), ["sve"]))
+    tasks, guests = [sve, bundled("fpregs"), sve], [bundled("nbody"), bundled("rounding")]
+    for seed in (1, 2):
+        result, host = laboratory.run(rows, Settings(2, 500, seed, 0.3), tasks, guests)
+        assert result.ok
+        assert host.exits > 20
+
+
 class SavesOnlyV(Linux418):
     """A kernel that was never taught SVE but lets tasks use it."""
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from fpstate.errors import FpstateError
 from fpstate.machine.engine import V_BYTES, Engine, Sve
 from fpstate.machine.memory import Ram
-from fpstate.machine.twin import LOST, Difference, Twin, Wrong, labels_in
+from fpstate.machine.twin import LOST, Difference, Twin, Wrong, labels_in, stash_of
 from fpstate.paths.order import GUEST_FP, SVE_TRAPS, USER_FP, USER_SVE
 from fpstate.rows.learn import Rows
-from fpstate.world.operations import CLEAR, LOAD, SAVE
+from fpstate.world.operations import CLEAR, LOAD, SAVE, read_place
 from fpstate.world.state import (
     F_SVE,
     IMAGE,
@@ -103,12 +103,12 @@ class SveTwin(Twin):
     # Operations.
 
     def _do_wide(self, op: int, owner: int, x: int, c: int) -> None:
-        engine = self.engines[c]
+        engine, place = self.engines[c], owner or stash_of(c)
         if op == SAVE:
-            engine.save_fp(self.pointers[owner])
+            engine.save_fp(self.pointers[place])
             self.saves[x] += 1
         elif op == LOAD:
-            engine.load_fp(self.pointers[owner])
+            engine.load_fp(self.pointers[place])
             self._load(c, self._form(engine.fp()))
             self.loads[x] += 1
         elif op == CLEAR:
@@ -122,7 +122,7 @@ class SveTwin(Twin):
         elif op == WIDEN:
             self.ram.write(self.forms[x], self._form(self.image(x)))
         elif op == NARROW:
-            self.ram.write(self.offsets[owner], self._low(self._form_of(x)))
+            self.ram.write(self.offsets[place], self._low(self._form_of(x)))
         elif op == ZERO_SVE:
             self._load(c, self._form(engine.fp()))
         elif op == SET_VL:
@@ -137,11 +137,12 @@ class SveTwin(Twin):
         self._check_wide(owner, x, c)
 
     def _check_wide(self, owner: int, x: int, c: int) -> None:
-        """Hold the registers of CPU `c` and both forms of context `x` against what the world says is in them."""
+        """Hold the registers of CPU `c`, a place and the SVE form of context `x` against what the world says of them."""
         facts = self.world.context[x]
         self._check_all_registers(c)
-        if owner:
-            self._compare(self.image(x), int(facts[IMAGE]), self._place_name(owner))
+        place = owner or stash_of(c)
+        at = self.offsets[place]
+        self._compare(self.ram.map[at : at + V_BYTES], int(read_place(self.world, owner, c)), self._place_name(place))
         if facts[STORAGE] & SVE_STORE:
             form = self._form_of(x)
             if facts[SVE_IMAGE] != NOBODYS:  # new storage holds zeros, which are nobody's V
