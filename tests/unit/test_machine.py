@@ -18,7 +18,8 @@ from fpstate.machine import engine as engine_module
 from fpstate.machine.elf import Program, Segment, bundled, bundled_names, find_program, read_program
 from fpstate.machine.engine import GENERAL, PC, V_BYTES, Engine, Registers, Stop
 from fpstate.machine.host import Machine
-from fpstate.machine.memory import Space, is_fp
+from fpstate.machine.memory import Space
+from fpstate.machine.words import is_fp
 from fpstate.machine.run import Laboratory
 from tests.known_answers import ANSWERS, fnv
 

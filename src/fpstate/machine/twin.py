@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fpstate.jit import bare
 from fpstate.machine.engine import V_BYTES, Engine, image_pointers
+from fpstate.machine.log import Log
 from fpstate.machine.memory import Ram
 from fpstate.paths.order import (
     DOWN,
@@ -179,7 +180,7 @@ class Twin:
         rows.clear_mm(self.world, (kinds == Kind.IDLE) | (kinds == Kind.KTHREAD))
         self.start = copy_of(self.world)
         self.report = new_report(N_COUNTS)
-        self.log: list[tuple[int, int, int, int, int]] = []
+        self.log = Log()
         self.now = 0
         self.wrong: dict[int, Wrong] = {}
         self.wrong_uses = 0
@@ -279,7 +280,8 @@ class Twin:
             self.truths[r] = [found for entry in self.rows.traces[r] for found in _truth(*entry)]
         if self.truths[r]:
             event = self.log.pop()
-            self.log += [(event[0], c, truth, t, -1) for truth in self.truths[r]]
+            for truth in self.truths[r]:
+                self.log.append((event[0], c, truth, t, -1))
             self.log.append(event)
 
     def end(self, e: int, c: int, t: int, s: int) -> int:
@@ -459,6 +461,9 @@ class Twin:
 
     def _forget(self) -> None:
         """Forget values that no place holds any more."""
+        ram = self.ram.map
+        held = {ram[at : at + V_BYTES] for at in self.offsets.values()} | {engine.fp() for engine in self.engines}
+        self.other = {label: [v for v in values if v in held] for label, values in self.other.items()}
         kept = self._labels() | labels_in(self.world.context[: self.n, [LATEST, INITIAL, KERNEL_LATEST]])
         self.known = {label: value for label, value in self.known.items() if label in kept}
 

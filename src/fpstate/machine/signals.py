@@ -1,0 +1,99 @@
+"""Signals as Linux delivers them to a task: what each does by default, and the frame on the user's stack.
+
+Layout (include/uapi/asm-generic/ucontext.h, arch/arm64/include/uapi/asm/sigcontext.h): siginfo of 128 bytes, ucontext
+with struct sigcontext 176 bytes behind its start, whose records begin with the FPSIMD one; then the frame record.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+
+from fpstate.machine.engine import PC, PSTATE, SP, V_BYTES, Registers
+from fpstate.machine.memory import Space
+
+USR1, USR2, STOP, KILL, LAST = 10, 12, 19, 9, 64
+IGNORED_BY_DEFAULT = (17, 18, 23, 28)  # SIGCHLD, SIGCONT, SIGURG, SIGWINCH
+NAMES = {2: "SIGINT", 4: "SIGILL", 6: "SIGABRT", 9: "SIGKILL", 10: "SIGUSR1", 11: "SIGSEGV", 12: "SIGUSR2", 15: "SIGTERM"}
+SIG_DFL, SIG_IGN = 0, 1
+SA_RESTORER = 0x04000000
+
+TRAMPOLINE = 0x7E000000
+TRAMPOLINE_CODE = (0xD2801168, 0xD4000001)  # mov x8, #139 (rt_sigreturn); svc #0: what the vDSO has for this
+
+_UCONTEXT = 128
+_MCONTEXT = _UCONTEXT + 176
+_REGISTERS = _MCONTEXT + 8
+_RECORDS = _MCONTEXT + 288
+_FPSIMD_MAGIC, _FPSIMD_SIZE = 0x46508001, 528
+_SIZE = _RECORDS + 4096
+_X29, _X30 = 29, 30
+
+
+@dataclass
+class Signals:
+    """What a task does with signals. One handler runs at a time; what comes meanwhile waits for its end."""
+
+    actions: dict[int, tuple[int, int, int]] = field(default_factory=dict)  # handler, flags, restorer
+    masked: int = 0  # bit n - 1: signal n
+    waiting: list[int] = field(default_factory=list)
+    in_handler: bool = False
+
+    def handles(self, number: int) -> bool:
+        """Tell whether the task has a handler of its own for a signal."""
+        return self.actions.get(number, (SIG_DFL, 0, 0))[0] > SIG_IGN
+
+    def send(self, number: int) -> None:
+        """Let a signal wait until the task's next return to user mode; like one that waits, it is sent once."""
+        handler = self.actions.get(number, (SIG_DFL, 0, 0))[0]
+        ignored = handler == SIG_IGN or (handler == SIG_DFL and number in IGNORED_BY_DEFAULT)
+        if number not in self.waiting and not ignored:
+            self.waiting.append(number)
+
+    def due(self) -> int:
+        """Return the signal to deliver now, 0 if there is none; it waits no longer."""
+        for number in sorted(self.waiting):
+            if number == KILL or not (self.masked >> number - 1 & 1 or (self.in_handler and self.handles(number))):
+                self.waiting.remove(number)
+                return number
+        return 0
+
+
+def default_action(number: int) -> str:
+    """Return why a task without a handler ends by a signal."""
+    return f"killed by signal {number}" + (f" ({NAMES[number]})" if number in NAMES else "")
+
+
+def build_frame(space: Space, registers: Registers, signals: Signals, number: int, fp: bytes) -> bool:
+    """Put a frame on the task's stack and let it go on in its handler; return whether there was room."""
+    handler, flags, restorer = signals.actions[number]
+    v = registers.values
+    record = (v[SP] & ~15) - 16
+    at = (record - _SIZE) & ~15
+    frame = bytearray(_SIZE)
+    struct.pack_into("<i", frame, 0, number)
+    struct.pack_into("<34Q", frame, _REGISTERS, *v[:31], v[SP], v[PC], v[PSTATE])
+    struct.pack_into("<II", frame, _RECORDS, _FPSIMD_MAGIC, _FPSIMD_SIZE)
+    frame[_RECORDS + 8 : _RECORDS + 16] = fp[512:520]
+    frame[_RECORDS + 16 : _RECORDS + 528] = fp[:512]
+    if not (space.write(at, bytes(frame)) and space.write(record, struct.pack("<QQ", v[_X29], v[_X30]))):
+        return False
+    v[0], v[1], v[2] = number, at, at + _UCONTEXT
+    v[_X29], v[_X30] = record, restorer if flags & SA_RESTORER else TRAMPOLINE
+    v[SP], v[PC] = at, handler
+    if not flags & SA_RESTORER and space.offset(TRAMPOLINE) is None:
+        space.map_code(TRAMPOLINE, TRAMPOLINE_CODE)
+    signals.in_handler = True
+    return True
+
+
+def read_frame(space: Space, registers: Registers) -> bytes | None:
+    """Take the general registers from the frame at SP; return V0-V31, FPSR and FPCR from it, None if it is none."""
+    frame = space.read(registers.values[SP], _SIZE)
+    if frame is None or struct.unpack_from("<II", frame, _RECORDS) != (_FPSIMD_MAGIC, _FPSIMD_SIZE):
+        return None
+    *general, sp, pc, pstate = struct.unpack_from("<34Q", frame, _REGISTERS)
+    v = registers.values
+    v[:31] = general
+    v[SP], v[PC], v[PSTATE] = sp, pc, pstate & 0xF0000000
+    return frame[_RECORDS + 16 : _RECORDS + 528] + frame[_RECORDS + 8 : _RECORDS + 16] + bytes(V_BYTES - 520)
