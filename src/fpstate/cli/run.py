@@ -80,7 +80,8 @@ class Given:
     instructions: Annotated[
         int | None,
         typer.Option(
-            metavar="N", help="End after N instructions of all programs together. [default: when all have ended]",
+            metavar="N",
+            help="End after N instructions of all programs together. [default: when all have ended]",
             show_default=False,
         ),
     ] = None
@@ -149,6 +150,7 @@ def _run(policy: type[Policy], given: Given) -> int:
     from fpstate.cli.progress import stage
     from fpstate.machine.engine import unicorn
     from fpstate.machine.host import Settings
+    from fpstate.machine.record import as_trace
     from fpstate.machine.run import check_limits, run
     from fpstate.policies.base import with_features
 
@@ -169,8 +171,8 @@ def _run(policy: type[Policy], given: Given) -> int:
     bounds = {"instructions": given.instructions, "seconds": given.seconds}
     settings = Settings(cpus, given.slice_, given.seed, given.softirq, signals=given.signals, **bounds)
     with stage("running programs"):
-        result, recorded = run(policy, programs.choose, settings, given.vl or 0)
-    failed = _write(recorded, given.trace) if given.trace is not None else None
+        result, host = run(policy, programs.choose, settings, given.vl or 0)
+    failed = _write(as_trace(host), given.trace) if given.trace is not None else None
     if given.json:
         print_json("fpstate.run/1", result.to_json())
     else:
@@ -226,7 +228,9 @@ class _Programs:
         fit = [p for p in found if p not in no_guests]
         if given.vcpus and not fit:
             names = ", ".join(f"'{p.name}'" for p in found)
-            raise FpstateError(f"{names} uses SVE, which guests do not have", expected="--vcpus 0, or a guest's program")
+            raise FpstateError(
+                f"{names} uses SVE, which guests do not have", expected="--vcpus 0, or a guest's program"
+            )
         own = [p for p in fit if p in self.bundled] if self.guests else []
         guests = own if given.vcpus is None else deal(fit, given.vcpus)
         if not tasks and not guests:
@@ -288,13 +292,17 @@ def _show_difference(p: Outcome) -> None:
     from fpstate.cli.output import say
 
     got, expected = p.result.splitlines(), p.expected.splitlines()
+    if got == expected:
+        say(f"{p.name}: it prints the same as alone, and ends otherwise")
+        return
     if max(len(got), len(expected)) < 2:
-        say(f"{p.name}: alone it computes {_cut(p.expected)!r}")
+        said = f"alone it computes {_cut(p.expected)!r}" if p.expected else "alone it has printed nothing"
+        say(f"{p.name}: {said}")
         return
     same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(got, expected, strict=False)))
     for lines, whose in ((got, "it prints"), (expected, "alone it prints")):
-        shown = [line.expandtabs(2) for line in lines[same : same + LINES_SHOWN]] or ["(nothing more)"]
-        say(f"{p.name}: from line {same + 1} on {whose}")
+        shown = [line.expandtabs(2) for line in lines[same : same + LINES_SHOWN]]
+        say(f"{p.name}: from line {same + 1} on {whose}{'' if shown else ' nothing'}")
         say("\n".join(f"  {line}" for line in shown), whole=True)
 
 

@@ -104,6 +104,9 @@ class Engine:
         self._n_general, self._n_fp = ctypes.c_int(GENERAL), ctypes.c_int(34)
         self._fp_now = (ctypes.c_ubyte * V_BYTES)()
         self._fp_pointers = image_pointers(ctypes.addressof(self._fp_now))
+        self._call = (ctypes.c_uint64 * 9)()
+        self._call_pointers = (ctypes.c_void_p * 9)(*[ctypes.addressof(self._call) + 8 * i for i in range(9)])
+        self._n_call = ctypes.c_int(9)
         self._one = ctypes.c_uint64()
         self._one_pointer = ctypes.byref(self._one)
         self._pc_id = names.UC_ARM64_REG_PC
@@ -272,6 +275,11 @@ class Engine:
         """Return general register `n`."""
         self.lib.uc_reg_read(self._handle, self._general_ids[n], self._one_pointer)
         return self._one.value
+
+    def call(self) -> list[int]:
+        """Return X0-X8 at once: the arguments and the number of a system call."""
+        self.lib.uc_reg_read_batch(self._handle, self._general_ids, self._call_pointers, self._n_call)
+        return list(self._call)
 
     def set_x(self, n: int, value: int) -> None:
         """Set general register `n`."""

@@ -510,11 +510,10 @@ class Host:
 
     def system_call(self, c: int, task: Task, engine: Engine) -> None:
         """Serve a system call: number in x8, arguments from x0 on, as Linux has it."""
-        number = engine.x(8)
-        if task.killed:
-            self.end(c, task)
-        elif number in (SYS_EXIT, SYS_EXIT_GROUP):
-            task.code = engine.x(0) & 255
+        a = engine.call()
+        number = a[8]
+        if number in (SYS_EXIT, SYS_EXIT_GROUP):
+            task.code = a[0] & 255
             self.end(c, task)
         elif number == SYS_YIELD:
             engine.set_x(0, 0)
@@ -530,12 +529,11 @@ class Host:
         elif number == RT_SIGRETURN:
             self.sigreturn(c, task)
         else:
-            self.serve(task, engine)
+            self.serve(task, engine, a)
 
-    def serve(self, who: Runner, engine: Engine) -> None:
+    def serve(self, who: Runner, engine: Engine, a: list[int]) -> None:
         """Serve a system call of a task, or of a guest for which the machine is its own kernel."""
-        answer = self.linux(who).call(engine.x(8), [engine.x(i) for i in range(6)], who.output, self.twin.now)
-        engine.set_x(0, answer)
+        engine.set_x(0, self.linux(who).call(a[8], a, who.output, self.twin.now))
 
     # KVM.
 
@@ -593,18 +591,17 @@ class Host:
 
     def guest_call(self, c: int, task: Task, vcpu: Vcpu, engine: Engine) -> None:
         """Serve a system call that a guest's program makes of its own kernel: that forwards it, and has no signals."""
-        number = engine.x(8)
+        a = engine.call()
+        number = a[8]
         if number in (SYS_EXIT, SYS_EXIT_GROUP):
-            vcpu.code = engine.x(0) & 255
+            vcpu.code = a[0] & 255
             self.leave_run(c, task, vcpu, REASON_END)
         elif number == SYS_YIELD:
             engine.set_x(0, 0)
         else:
-            self.serve(vcpu, engine)
-            signals = self.linux(vcpu).signals
-            if signals.waiting:
-                number = signals.waiting.pop()
-                vcpu.killed = default_action(number)
+            self.serve(vcpu, engine, a)
+            if (signals := self.linux(vcpu).signals).waiting:
+                vcpu.killed = default_action(signals.waiting.pop())
                 self.leave_run(c, task, vcpu, REASON_END)
 
     def mmio(self, c: int, task: Task, vcpu: Vcpu, engine: Engine) -> None:

@@ -73,7 +73,7 @@ class Linux:
         if number in (215, 226, 233):  # munmap, mprotect, madvise: all is mapped for good
             return 0
         if number in (172, 178, 96):  # getpid, gettid, set_tid_address
-            return self.tape.answer(self.pid)
+            return self.tape.process(self.pid)
         if number in (129, 130):  # kill, tkill
             return self._kill(a[0], a[1])
         if number == 131:  # tgkill
@@ -108,7 +108,7 @@ class Linux:
         number, pid = number & 0xFFFFFFFF, pid & 0xFFFFFFFF
         if number > LAST:
             return -EINVAL
-        if pid == 0 or pid == (self.tape.answer(self.pid)):
+        if pid == 0 or pid == self.tape.process(self.pid):
             if number:
                 self.signals.send(number)
             return 0

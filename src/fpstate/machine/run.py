@@ -10,7 +10,6 @@ from typing import Any
 from fpstate.errors import FpstateError
 from fpstate.machine.elf import Program, bundled, bundled_names
 from fpstate.machine.host import Host, Machine, Runner, Settings, Task, Vcpu
-from fpstate.machine.record import as_trace
 from fpstate.machine.story import story
 from fpstate.machine.tape import Tape, Told
 from fpstate.paths.tell import Step
@@ -18,7 +17,6 @@ from fpstate.policies.base import Policy, with_features
 from fpstate.policies.eager import Eager
 from fpstate.policies.linux_6_14 import Linux614
 from fpstate.rows.learn import Rows
-from fpstate.traces.trace import Trace
 from fpstate.world.operations import (
     N_GUEST_TRAP,
     N_LOAD_HOST,
@@ -149,7 +147,11 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as in docs/json.md."""
-        return {"ok": self.ok, "running": self.running} | asdict(self) | {"instructions_per_second": round(self.instructions / self.seconds)}
+        return (
+            {"ok": self.ok, "running": self.running}
+            | asdict(self)
+            | {"instructions_per_second": round(self.instructions / self.seconds)}
+        )
 
 
 class Laboratory:
@@ -177,9 +179,7 @@ class Laboratory:
             self._alone[key] = found
         return self._alone[key]
 
-    def _again(
-        self, program: Program, guest: bool, limits: tuple[int, int], told: Told
-    ) -> tuple[Alone, Alone | None]:
+    def _again(self, program: Program, guest: bool, limits: tuple[int, int], told: Told) -> tuple[Alone, Alone | None]:
         """Run a program alone, told what is on a tape; `limits` are its own and, if it is a guest, its VMM's."""
         host = Host(Rows(self.reference), Settings(cpus=1, slice=1_000_000, softirq=0.0), self.machine)
         if not guest:
@@ -347,13 +347,8 @@ Choose = Callable[[frozenset[Program]], tuple[Sequence[Program], Sequence[Progra
 """What runs as tasks and as guests, given the programs that cannot be guests because they use SVE."""
 
 
-def run(
-    policy: type[Policy], choose: Choose, settings: Settings, vector_length: int = 0
-) -> tuple[Result, Trace]:
-    """Run programs under a policy, on CPUs with SVE if there is a vector length or a task uses it.
-
-    Return the result and the trace.
-    """
+def run(policy: type[Policy], choose: Choose, settings: Settings, vector_length: int = 0) -> tuple[Result, Host]:
+    """Run programs under a policy, on CPUs with SVE if there is a vector length or a task uses it."""
     no_guests: frozenset[Program] = frozenset()
     while True:
         tasks, guests = choose(no_guests)
@@ -373,11 +368,10 @@ def run(
 
 def _run_as_it_is(
     policy: type[Policy], tasks: Sequence[Program], guests: Sequence[Program], settings: Settings, vector_length: int
-) -> tuple[Result, Trace]:
+) -> tuple[Result, Host]:
     check_limits(cpus=settings.cpus, slice=settings.slice, tasks=len(tasks), vcpus=len(guests))
     megabytes = 32 + len(tasks) // 2 + len(guests)
     megabytes += 16 * len(set(tasks))
     laboratory = Laboratory(settings.cpus, megabytes=megabytes, vector_length=vector_length)
     rows = Rows(with_features(policy, ["sve"]) if vector_length else policy)
-    result, host = laboratory.run(rows, settings, tasks, guests)
-    return result, as_trace(host)
+    return laboratory.run(rows, settings, tasks, guests)

@@ -12,8 +12,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Told:
-    """What a program was told, in order: answers, and signals as (instructions executed before it, number)."""
+    """What a program was told: its process id if it asked, answers in order, and signals.
 
+    A signal is (instructions executed before it, number).
+    """
+
+    pid: int = 0
     answers: tuple[int, ...] = ()
     signals: tuple[tuple[int, int], ...] = ()
 
@@ -23,8 +27,14 @@ class Tape:
     """A recording of what a program is told. With `again`, it is told that, and the machine only where it ends."""
 
     again: Told = field(default_factory=Told)
+    pid: int = 0
     answers: list[int] = field(default_factory=list)
     signals: list[tuple[int, int]] = field(default_factory=list)
+
+    def process(self, pid: int) -> int:
+        """Return the program's process id, which is `pid` if it is not on the recording."""
+        self.pid = self.again.pid or pid
+        return self.pid
 
     def answer(self, value: int) -> int:
         """Return what the program is told where the machine would say `value`."""
@@ -45,4 +55,4 @@ class Tape:
 
     def told(self) -> Told:
         """Return all that the program has been told."""
-        return Told(tuple(self.answers), tuple(self.signals))
+        return Told(self.pid, tuple(self.answers), tuple(self.signals))
