@@ -19,8 +19,8 @@ from fpstate.machine.elf import Program, Segment, bundled, bundled_names, find_p
 from fpstate.machine.engine import GENERAL, PC, V_BYTES, Engine, Registers, Stop
 from fpstate.machine.host import Machine
 from fpstate.machine.memory import Space
-from fpstate.machine.words import is_fp
 from fpstate.machine.run import Laboratory
+from fpstate.machine.words import is_fp
 from tests.known_answers import ANSWERS, fnv
 
 FOLDER = Path(engine_module.__file__).parent / "programs"

@@ -13,9 +13,10 @@ from enum import Enum
 
 import numpy as np
 
+from fpstate.errors import FpstateError
 from fpstate.machine.elf import PAGE, Program, bundled
 from fpstate.machine.engine import KERNEL_PSTATE, PC, SP, TPIDR, USER_PSTATE, Engine, Registers, Stop, X
-from fpstate.machine.linux import EFAULT, FIRST_PID, RT_SIGRETURN, Linux, initial_stack
+from fpstate.machine.linux import FIRST_PID, RT_SIGRETURN, Linux, initial_stack
 from fpstate.machine.memory import DEVICE, KERNEL_BUFFER, RUN_PAGE, STACK_TOP, Ram, Space, Text
 from fpstate.machine.signals import USR1, USR2, build_frame, default_action, read_frame
 from fpstate.machine.tape import Tape
@@ -154,6 +155,7 @@ class Host:
         self.ram, self.engines = machine.ram, machine.engines[: settings.cpus]
         self.random = random.Random(settings.seed)  # noqa: S311 - repeatable, not secret
         self.neon = rows.handler(Event.KERNEL_NEON_BEGIN) is not None  # else the kernel may not touch FP registers
+        self.signals = rows.handler(Event.SIGNAL) is not None and not features_of(rows.policy)
         self.softirqs = settings.softirq if self.neon else 0.0
         self.tasks: list[Task] = []
         self.vcpus: list[Vcpu] = []
@@ -458,6 +460,10 @@ class Host:
         if not signals.handles(number):
             self.kill(c, task, default_action(number))
             return False
+        if not self.signals:
+            name, what = self.rows.policy.name, "in a world with SVE" if self.twin.features else ""
+            given = f"'{task.program.name}' gets signal {number}, and policy '{name}' does not handle signals {what}".strip()
+            raise FpstateError(given, expected="another policy, or a program without signal handlers")
         self.event(SIGNAL, c, task)
         self.engines[c].put_away()
         if task.registers.engine is not None:

@@ -1,8 +1,8 @@
 """The machine's memory: one RAM for all CPUs, and address spaces that map parts of it.
 
 For every page of code there is a second one, for instruction fetch only, in which each FP/SIMD word is an undefined
-instruction: a CPU whose FP registers are to trap fetches from that. A page that reads counter or ID registers is fetched
-from copies in which those words are undefined too: the engine would answer by the clock and features of its own.
+instruction: a CPU whose FP registers are to trap fetches from that. Code that reads counter or ID registers is fetched
+from copies in which those words are undefined, too: the engine would answer by a clock and features of its own.
 """
 
 from __future__ import annotations

@@ -48,6 +48,7 @@ from fpstate.world.operations import (
     N_SAVE_GUEST,
     N_SAVE_HOST,
     N_USER_TRAP,
+    NEW_PLACE,
     OOPS,
     OVERWRITE,
     SAVE,
@@ -350,6 +351,8 @@ class Twin:
             self.define(x, self.initial)
         elif op == OVERWRITE:
             self.ram.write(self.offsets[place], self.latest(x))
+        elif op == NEW_PLACE:
+            self.ram.write(self.offsets[place], LOST)
         elif op == EDIT:
             image = self.edited(x, self.image(x))
             self.ram.write(self.offsets[place], image)
@@ -459,10 +462,14 @@ class Twin:
         w = self.world
         return labels_in(w.cpu[:, [REGISTERS, STASH]]) | labels_in(w.context[: self.n, [IMAGE, KERNEL_IMAGE]])
 
+    def _held(self) -> set[bytes]:
+        """Return what all places hold."""
+        ram = self.ram.map
+        return {ram[at : at + V_BYTES] for at in self.offsets.values()} | {engine.fp() for engine in self.engines}
+
     def _forget(self) -> None:
         """Forget values that no place holds any more."""
-        ram = self.ram.map
-        held = {ram[at : at + V_BYTES] for at in self.offsets.values()} | {engine.fp() for engine in self.engines}
+        held = self._held()
         self.other = {label: [v for v in values if v in held] for label, values in self.other.items()}
         kept = self._labels() | labels_in(self.world.context[: self.n, [LATEST, INITIAL, KERNEL_LATEST]])
         self.known = {label: value for label, value in self.known.items() if label in kept}

@@ -128,7 +128,7 @@ class SveTwin(Twin):
         elif op == SET_VL:
             self.sves[c].set_length(self.sves[c].vector_length)
         elif op == ALLOC_SVE:
-            self.ram.write(self.forms[x], bytes(self.bytes + _STATUS))
+            self.ram.write(self.forms[x], self._form(LOST))  # zeros beyond V; of V the world says that it is nobody's
         elif op == FREE_SVE:
             self.ram.write(self.forms[x], self._form(LOST))
         else:
@@ -137,7 +137,7 @@ class SveTwin(Twin):
         self._check_wide(owner, x, c)
 
     def _check_wide(self, owner: int, x: int, c: int) -> None:
-        """Hold the registers of CPU `c`, a place and the SVE form of context `x` against what the world says of them."""
+        """Hold the registers of CPU `c`, a place and the SVE form of context `x` against what the world says."""
         facts = self.world.context[x]
         self._check_all_registers(c)
         place = owner or stash_of(c)
@@ -242,6 +242,9 @@ class SveTwin(Twin):
         elif owner_of(label):
             self.other_z.setdefault(label, []).append(high)
 
+    def _held(self) -> set[bytes]:
+        return super()._held() | {self._low(self._form_of(x)) for x in range(self.n)}
+
     def _labels(self) -> set[int]:
         return super()._labels() | labels_in(self.world.context[: self.n, SVE_IMAGE])
 
@@ -251,3 +254,4 @@ class SveTwin(Twin):
         w = self.world
         kept = labels_in(w.cpu[:, REGISTERS + Z]) | labels_in(w.context[: self.n, [IMAGE + Z, LATEST + Z]])
         self.known_z = {label: value for label, value in self.known_z.items() if label in kept}
+        self.other_z = {label: values for label, values in self.other_z.items() if label in kept}
