@@ -102,7 +102,7 @@ class Given:
         int | None,
         typer.Option(
             metavar="BYTES",
-            help="Bytes of an SVE register, 16 to 256; tasks, not guests, may use SVE. [default: 32 if a program uses SVE]",
+            help="Bytes of an SVE register, 16 to 256; for tasks, not guests. [default: 32 if a program uses SVE]",
             show_default=False,
         ),
     ] = None
@@ -168,8 +168,17 @@ def _run(policy: type[Policy], given: Given) -> int:
         _refuse_place(Path(given.trace))
     if given.vl:
         with_features(policy, ["sve"])  # it may be refused
-    bounds = {"instructions": given.instructions, "seconds": given.seconds}
-    settings = Settings(cpus, given.slice_, given.seed, given.softirq, signals=given.signals, **bounds)
+    if given.signals and not hasattr(policy, "signal"):
+        raise FpstateError(f"the policy '{policy.name}' handles no signals", expected="no --signals, or another policy")
+    settings = Settings(
+        cpus,
+        given.slice_,
+        given.seed,
+        given.softirq,
+        instructions=given.instructions,
+        seconds=given.seconds,
+        signals=given.signals,
+    )
     with stage("running programs"):
         result, host = run(policy, programs.choose, settings, given.vl or 0)
     failed = _write(as_trace(host), given.trace) if given.trace is not None else None
@@ -227,10 +236,8 @@ class _Programs:
         tasks = [*found, *self.sve] if given.tasks is None else deal(found, given.tasks)
         fit = [p for p in found if p not in no_guests]
         if given.vcpus and not fit:
-            names = ", ".join(f"'{p.name}'" for p in found)
-            raise FpstateError(
-                f"{names} uses SVE, which guests do not have", expected="--vcpus 0, or a guest's program"
-            )
+            uses = f"{', '.join(p.name for p in found)} uses SVE, which guests do not have"
+            raise FpstateError(uses, expected="--vcpus 0, or a program for guests beside it")
         own = [p for p in fit if p in self.bundled] if self.guests else []
         guests = own if given.vcpus is None else deal(fit, given.vcpus)
         if not tasks and not guests:

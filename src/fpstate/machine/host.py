@@ -461,9 +461,9 @@ class Host:
             self.kill(c, task, default_action(number))
             return False
         if not self.signals:
-            name, what = self.rows.policy.name, "in a world with SVE" if self.twin.features else ""
-            given = f"'{task.program.name}' gets signal {number}, and policy '{name}' does not handle signals {what}".strip()
-            raise FpstateError(given, expected="another policy, or a program without signal handlers")
+            why = f"policy '{self.rows.policy.name}' handles no signals"
+            why = "there are none with SVE" if self.twin.features else why
+            raise FpstateError(f"'{task.program.name}' gets signal {number}, but {why}", expected="another program")
         self.event(SIGNAL, c, task)
         self.engines[c].put_away()
         if task.registers.engine is not None:

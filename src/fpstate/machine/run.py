@@ -195,7 +195,7 @@ class Laboratory:
     def _beside(self, host: Host, task: Task) -> tuple[Alone, Alone | None]:
         """Return what a task, or a guest and its VMM, do alone that are told the same.
 
-        One that still ran at the bound of the run gets as many instructions, any other more, so that it ends alone, too.
+        One that still ran at the bound of the run gets as many instructions, any other more, so that it ends.
         """
         runners: list[Runner] = [task] if task.vcpu is None else [task.vcpu, task]
         first, told = runners[0], runners[0].tape.told()
@@ -208,7 +208,7 @@ class Laboratory:
         return self._again(first.program, task.vcpu is not None, (limits[0], limits[1]), told)
 
     def host(self, rows: Rows, settings: Settings, tasks: Sequence[Program], guests: Sequence[Program]) -> Host:
-        """Return a machine with programs ready to run; without a bound, one is stopped that takes far longer than alone."""
+        """Return a machine with programs ready to run; without a bound, each stops that takes far longer than alone."""
         limits = [
             [LIMITS["instructions"][1] if settings.bounded else self._far(p, guest=g) for p in ps]
             for g, ps in ((False, tasks), (True, guests))

@@ -14,16 +14,7 @@ from fpstate.machine.memory import Space
 
 USR1, USR2, STOP, KILL, LAST = 10, 12, 19, 9, 64
 IGNORED_BY_DEFAULT = (17, 18, 23, 28)  # SIGCHLD, SIGCONT, SIGURG, SIGWINCH
-NAMES = {
-    2: "SIGINT",
-    4: "SIGILL",
-    6: "SIGABRT",
-    9: "SIGKILL",
-    10: "SIGUSR1",
-    11: "SIGSEGV",
-    12: "SIGUSR2",
-    15: "SIGTERM",
-}
+NAMES = {2: "SIGINT", 6: "SIGABRT", 9: "SIGKILL", 10: "SIGUSR1", 11: "SIGSEGV", 12: "SIGUSR2", 15: "SIGTERM"}
 SIG_DFL, SIG_IGN = 0, 1
 SA_RESTORER = 0x04000000
 
