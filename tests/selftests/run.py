@@ -1,51 +1,84 @@
-"""The kernel's own FP stress tests under policies: how long they run clean, and how fast.
+"""The kernel's own FP stress tests under policies: whether they run clean, what they print if not, and how fast it goes.
 
     python -m tests.selftests.run FOLDER INSTRUCTIONS [POLICY...]
 
-FOLDER is what `tests/selftests/build.sh` prints. Two tasks and two guests a CPU, on two CPUs; every correct policy if none
-is named. A policy that knows SVE runs a second time, with half of its tasks as sve-test.
+FOLDER is what `tests/selftests/build.sh` prints. Two tasks and two guests a CPU, on two CPUs, under every correct policy if
+none is named; `bugs` stands for the faulty side of each historical bug. Each policy runs fpsimd-test, then the same with
+signals if it handles them, then with half of the tasks sve-test if it knows SVE.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from fpstate.machine.elf import find_program
+from fpstate.errors import FpstateError
+from fpstate.machine.elf import Program, find_program
 from fpstate.machine.host import Settings
-from fpstate.machine.run import VECTOR_LENGTH, Laboratory, handles_guests
-from fpstate.policies.base import with_features
-from fpstate.policies.catalogue import find_policy, policies
+from fpstate.machine.run import VECTOR_LENGTH, Laboratory, Result, handles_guests
+from fpstate.policies.base import Policy, with_features
+from fpstate.policies.catalogue import bugs, find_policy, policies
 from fpstate.rows.learn import Rows
 
 WRONG = {"defer-to-put", "riscv-kvm-6.8"}  # named policies that corrupt guests once softirqs use NEON
-CPUS, EACH = 2, 2
+CORRECT = sorted(set(policies()) - WRONG)
+CPUS, EACH, SIGNALS = 2, 2, 0.1
+
+
+class Stress:
+    """The tests on one machine without SVE and one with it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.fpsimd, self.sve = (find_program(str(folder / name)) for name in ("fpsimd-test", "sve-test"))
+        self.laboratories = {length: Laboratory(CPUS, vector_length=length) for length in (0, VECTOR_LENGTH)}
+
+    def run(self, policy: type[Policy], instructions: int, signals: float = 0.0, *, sve: bool = False) -> Result:
+        """Run them under a policy, two tasks and two guests a CPU."""
+        length = VECTOR_LENGTH if sve else 0
+        guests: list[Program] = [self.fpsimd] * CPUS * EACH if handles_guests(policy) else []
+        tasks = ([self.sve, self.fpsimd] if sve else [self.fpsimd, self.fpsimd]) * (CPUS * EACH // 2)
+        rows = Rows(with_features(policy, ["sve"]) if sve else policy)
+        settings = Settings(CPUS, instructions=instructions, signals=signals)
+        return self.laboratories[length].run(rows, settings, tasks, guests, paths=False)[0]
+
+
+def mismatches(result: Result) -> int:
+    """Return how many of the tests have printed a mismatch."""
+    return sum("Mismatch: PID=" in p.result for p in result.programs)
+
+
+def clean(result: Result) -> bool:
+    """Tell whether all of them were right, and still running at the end."""
+    return result.ok and result.running == len(result.programs)
+
+
+def variants(policy: type[Policy]) -> Iterator[tuple[str, float, bool]]:
+    """Yield the runs of a policy: name, probability of signals, whether tasks use SVE."""
+    yield "", 0.0, False
+    if hasattr(policy, "signal"):
+        yield "signals", SIGNALS, False
+    if "sve" in policy.supports:
+        yield "SVE", 0.0, True
 
 
 def main() -> int:
     """Run them, print a line for each run, and return how many were not clean."""
-    folder, instructions = Path(sys.argv[1]), int(sys.argv[2])
-    fpsimd, sve = (find_program(str(folder / name)) for name in ("fpsimd-test", "sve-test"))
-    laboratories = {length: Laboratory(CPUS, vector_length=length) for length in (0, VECTOR_LENGTH)}
-    wrong = 0
-    for name in sys.argv[3:] or sorted(set(policies()) - WRONG):
+    stress, instructions, wrong = Stress(Path(sys.argv[1])), int(sys.argv[2]), 0
+    for name in [n for word in sys.argv[3:] or CORRECT for n in (bugs() if word == "bugs" else [word])]:
         policy = find_policy(name)
-        guests = [fpsimd] * CPUS * EACH if handles_guests(policy) else []
-        for length in (0, VECTOR_LENGTH) if "sve" in policy.supports else (0,):
-            rows = Rows(with_features(policy, ["sve"]) if length else policy)
-            tasks = ([sve, fpsimd] if length else [fpsimd, fpsimd]) * (CPUS * EACH // 2)
-            settings = Settings(CPUS, instructions=instructions)
+        for variant, signals, sve in variants(policy):
             began = time.monotonic()
-            result, host = laboratories[length].run(rows, settings, tasks, guests)
-            clean = result.ok and result.running == len(result.programs)
-            wrong += not clean
-            print(
-                f"{name:18} {'SVE' if length else '   '} {'clean' if clean else 'WRONG'} {result.instructions:,} "
-                f"instructions, {len(host.twin.log):,} events, {result.seconds:.1f} s, "
-                f"{time.monotonic() - began:.1f} s with the runs alone",
-                flush=True,
-            )
+            try:
+                result = stress.run(policy, instructions, signals, sve=sve)
+            except FpstateError as error:
+                print(f"{name:18} {variant:7} refused: {error}", flush=True)
+                continue
+            wrong += not clean(result)
+            said = "clean" if clean(result) else f"{mismatches(result)} mismatches, {', '.join(result.verdicts)}"
+            seconds = f"{result.seconds:.1f} s, {time.monotonic() - began:.1f} s with the runs alone"
+            print(f"{name:18} {variant:7} {result.instructions:,} instructions, {seconds}: {said}", flush=True)
     return wrong
 
 

@@ -419,8 +419,8 @@ def test_sve_is_there_when_a_task_uses_it_and_sme_never() -> None:
 
 def test_an_instruction_only_a_wrong_value_leads_to_is_a_finding(laboratory: Laboratory) -> None:
     """Where d8 is not what it was, the program goes on to an SVE instruction; alone it never does."""
-    bug, settings = bugs()["M-defer"], Settings(1, 100, 1, 0.5)
-    tasks, guests = [bundled("fpregs")], [GOES_ASTRAY] * 2
+    bug, settings = bugs()["M-notifier"], Settings(1, 300, 1, 0.5)
+    tasks, guests = [GOES_ASTRAY] * 3, [GOES_ASTRAY] * 2
     wrong, right = (laboratory.run(Rows(p), settings, tasks, guests)[0] for p in (bug.faulty, bug.fixed))
     assert right.ok
     assert not wrong.ok
