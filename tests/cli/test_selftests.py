@@ -17,7 +17,7 @@ pytest.importorskip("unicorn")
 pytest.importorskip("elftools")
 
 from fpstate.policies.catalogue import find_policy
-from tests.selftests.run import CORRECT, Stress, clean, mismatches
+from tests.selftests.run import CORRECT, WITH_SIGNALS, WITH_SVE, Stress, clean, mismatches
 
 FOLDER = Path(os.environ.get("FPSTATE_SELFTESTS") or "/nonexistent")
 pytestmark = pytest.mark.skipif(
@@ -98,7 +98,7 @@ def test_they_run_clean_for_a_hundred_million_instructions() -> None:
     stress = Stress(FOLDER)
     for name in ("eager", "linux-4.15", "linux-6.14"):
         assert clean(stress.run(find_policy(name), 100_000_000)), name
-    assert clean(stress.run(find_policy("linux-6.14"), 100_000_000, 0.1))
-    assert clean(stress.run(find_policy("linux-6.14"), 100_000_000, sve=True))
+    assert clean(stress.run(find_policy("linux-6.14"), 100_000_000, WITH_SIGNALS))
+    assert clean(stress.run(find_policy("linux-6.14"), 100_000_000, WITH_SVE))
     assert mismatches(stress.run(find_policy("defer-to-put"), 100_000_000)) == 4
     assert len(CORRECT) == 18

@@ -1,10 +1,10 @@
-"""The kernel's own FP stress tests under policies: whether they run clean, what they print if not, and how fast it goes.
+"""The kernel's own FP stress tests under policies: whether they run clean, what they print if not, how fast it goes.
 
     python -m tests.selftests.run FOLDER INSTRUCTIONS [POLICY...]
 
-FOLDER is what `tests/selftests/build.sh` prints. Two tasks and two guests a CPU, on two CPUs, under every correct policy if
-none is named; `bugs` stands for the faulty side of each historical bug. Each policy runs fpsimd-test, then the same with
-signals if it handles them, then with half of the tasks sve-test if it knows SVE.
+FOLDER is what `tests/selftests/build.sh` prints. Two tasks and two guests a CPU, on two CPUs, under every correct policy
+if none is named; `bugs` stands for the faulty side of each historical bug, on as many CPUs as it takes. Each policy runs
+fpsimd-test, the same with signals if it handles them, and with half of the tasks sve-test if it knows SVE.
 """
 
 from __future__ import annotations
@@ -25,6 +25,11 @@ from fpstate.rows.learn import Rows
 WRONG = {"defer-to-put", "riscv-kvm-6.8"}  # named policies that corrupt guests once softirqs use NEON
 CORRECT = sorted(set(policies()) - WRONG)
 CPUS, EACH, SIGNALS = 2, 2, 0.1
+Variant = tuple[str, float, bool]  # its name, probability of signals, whether tasks use SVE
+
+PLAIN: Variant = ("", 0.0, False)
+WITH_SIGNALS: Variant = ("signals", SIGNALS, False)
+WITH_SVE: Variant = ("SVE", 0.0, True)
 
 
 class Stress:
@@ -34,13 +39,14 @@ class Stress:
         self.fpsimd, self.sve = (find_program(str(folder / name)) for name in ("fpsimd-test", "sve-test"))
         self.laboratories = {length: Laboratory(CPUS, vector_length=length) for length in (0, VECTOR_LENGTH)}
 
-    def run(self, policy: type[Policy], instructions: int, signals: float = 0.0, *, sve: bool = False) -> Result:
+    def run(self, policy: type[Policy], instructions: int, variant: Variant = PLAIN, cpus: int = CPUS) -> Result:
         """Run them under a policy, two tasks and two guests a CPU."""
+        _, signals, sve = variant
         length = VECTOR_LENGTH if sve else 0
-        guests: list[Program] = [self.fpsimd] * CPUS * EACH if handles_guests(policy) else []
-        tasks = ([self.sve, self.fpsimd] if sve else [self.fpsimd, self.fpsimd]) * (CPUS * EACH // 2)
+        guests: list[Program] = [self.fpsimd] * cpus * EACH if handles_guests(policy) else []
+        tasks = ([self.sve, self.fpsimd] if sve else [self.fpsimd, self.fpsimd]) * (cpus * EACH // 2)
         rows = Rows(with_features(policy, ["sve"]) if sve else policy)
-        settings = Settings(CPUS, instructions=instructions, signals=signals)
+        settings = Settings(cpus, instructions=instructions, signals=signals)
         return self.laboratories[length].run(rows, settings, tasks, guests, paths=False)[0]
 
 
@@ -54,31 +60,38 @@ def clean(result: Result) -> bool:
     return result.ok and result.running == len(result.programs)
 
 
-def variants(policy: type[Policy]) -> Iterator[tuple[str, float, bool]]:
-    """Yield the runs of a policy: name, probability of signals, whether tasks use SVE."""
-    yield "", 0.0, False
-    if hasattr(policy, "signal"):
-        yield "signals", SIGNALS, False
+def variants(policy: type[Policy]) -> Iterator[Variant]:
+    """Yield the runs of a policy."""
+    if "sve" not in policy.features:
+        yield PLAIN
+        if hasattr(policy, "signal"):
+            yield WITH_SIGNALS
     if "sve" in policy.supports:
-        yield "SVE", 0.0, True
+        yield WITH_SVE
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def main() -> int:
     """Run them, print a line for each run, and return how many were not clean."""
     stress, instructions, wrong = Stress(Path(sys.argv[1])), int(sys.argv[2]), 0
     for name in [n for word in sys.argv[3:] or CORRECT for n in (bugs() if word == "bugs" else [word])]:
-        policy = find_policy(name)
-        for variant, signals, sve in variants(policy):
+        policy, cpus = find_policy(name), bugs()[name].cpus if name in bugs() else CPUS
+        for variant in variants(policy):
             began = time.monotonic()
             try:
-                result = stress.run(policy, instructions, signals, sve=sve)
+                result = stress.run(policy, instructions, variant, cpus)
             except FpstateError as error:
-                print(f"{name:18} {variant:7} refused: {error}", flush=True)
+                say(f"{name:18} {variant[0]:7} refused: {error}")
                 continue
             wrong += not clean(result)
             said = "clean" if clean(result) else f"{mismatches(result)} mismatches, {', '.join(result.verdicts)}"
             seconds = f"{result.seconds:.1f} s, {time.monotonic() - began:.1f} s with the runs alone"
-            print(f"{name:18} {variant:7} {result.instructions:,} instructions, {seconds}: {said}", flush=True)
+            say(f"{name:18} {variant[0]:7} {result.instructions:,} instructions, {seconds}: {said}")
     return wrong
 
 

@@ -103,7 +103,12 @@ def test_a_constant_beside_code_does_not_uncover_fp_instructions() -> None:
     code = program(0x58000081, B_NEXT, FMOV, SVC, 1, 2)  # ldr x1, the constant behind SVC
     space.load(code, machine.text(code))
     at: list[int] = []
-    engine.on_fp = lambda: at.append(engine.pc()) or True
+
+    def first_use() -> bool:
+        at.append(engine.pc())
+        return True
+
+    engine.on_fp = first_use
     for fp_on in (False, True, False):
         at.clear()
         engine.enter(space, privileged=False, fp_on=fp_on)

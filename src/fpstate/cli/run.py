@@ -151,13 +151,15 @@ def _run(policy: type[Policy], given: Given) -> int:
     from fpstate.machine.engine import unicorn
     from fpstate.machine.host import Settings
     from fpstate.machine.record import as_trace
-    from fpstate.machine.run import check_limits, run
+    from fpstate.machine.run import VECTOR_LENGTH, check_limits, run
     from fpstate.policies.base import with_features
 
     refuse(given, "without --path", "kthreads", "plain_vcpus", "boot", "events", "features")
-    if policy.features:
+    if policy.features - {"sve"}:
         given_them = f"policy '{given.policy}' needs {', '.join(sorted(policy.features))}"
-        raise FpstateError(given_them, expected="one of FPSIMD alone", hint=f"`fpstate bugs {given.policy}` checks it")
+        raise FpstateError(
+            given_them, expected="one of FPSIMD and SVE", hint=f"`fpstate bugs {given.policy}` checks it"
+        )
     unicorn()
     cpus = 2 if given.cpus is None else given.cpus
     check_limits(cpus=cpus, tasks=given.tasks or 0, vcpus=given.vcpus or 0, slice=given.slice_)
@@ -180,7 +182,7 @@ def _run(policy: type[Policy], given: Given) -> int:
         signals=given.signals,
     )
     with stage("running programs"):
-        result, host = run(policy, programs.choose, settings, given.vl or 0)
+        result, host = run(policy, programs.choose, settings, given.vl or (VECTOR_LENGTH if policy.features else 0))
     failed = _write(as_trace(host), given.trace) if given.trace is not None else None
     if given.json:
         print_json("fpstate.run/1", result.to_json())

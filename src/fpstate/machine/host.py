@@ -203,6 +203,8 @@ class Host:
     def start(self) -> None:
         """Give the contexts numbers and names, and make the world beside them."""
         cpus = self.settings.cpus
+        if beyond := sorted(self.rows.policy.features - {"sve"}):
+            raise FpstateError(f"the machine does not have {', '.join(beyond)}", expected="a policy for SVE, or none")
         self.names = [f"idle{c}" for c in range(cpus)] + _names(self.tasks)
         kinds = [Kind.IDLE] * cpus + [Kind.USER] * len(self.tasks) + [Kind.VCPU] * len(self.vcpus)
         runners: list[Runner] = [*self.tasks, *self.vcpus]

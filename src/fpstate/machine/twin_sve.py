@@ -19,7 +19,6 @@ from fpstate.paths.order import GUEST_FP, SVE_TRAPS, USER_FP, USER_SVE
 from fpstate.rows.learn import Rows
 from fpstate.world.operations import CLEAR, LOAD, SAVE, read_place
 from fpstate.world.state import (
-    F_SVE,
     IMAGE,
     LATEST,
     NOBODYS,
@@ -56,9 +55,6 @@ class SveTwin(Twin):
 
     def __init__(self, rows: Rows, kinds: NDArray[np.uint8], engines: list[Engine], ram: Ram) -> None:
         super().__init__(rows, kinds, engines, ram)
-        beyond = sorted(rows.policy.features - {"sve"})
-        if self.features != F_SVE or beyond:
-            raise FpstateError(f"the machine does not have {', '.join(beyond)}", expected="--features sve, or none")
         found = [engine.sve for engine in engines]
         if any(sve is None for sve in found):
             raise FpstateError("the machine has no SVE", expected="a vector length")
