@@ -2,9 +2,10 @@
 
     python -m tests.selftests.run FOLDER INSTRUCTIONS [POLICY...]
 
-FOLDER is what `tests/selftests/build.sh` prints. Two tasks and two guests a CPU, on two CPUs, under every correct policy
-if none is named; `bugs` stands for the faulty side of each historical bug, on as many CPUs as it takes. Each policy runs
-fpsimd-test, the same with signals if it handles them, and with half of the tasks sve-test if it knows SVE.
+FOLDER is what `tests/selftests/build.sh` prints. Two tasks and two guests a CPU, on two CPUs, under every correct
+policy if none is named; `bugs` stands for the faulty side of each historical bug, on as many CPUs as it takes. Each
+policy runs fpsimd-test, the same with signals if it handles them, and with half of the tasks sve-test, and signals, if
+it knows SVE.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ Variant = tuple[str, float, bool]  # its name, probability of signals, whether t
 
 PLAIN: Variant = ("", 0.0, False)
 WITH_SIGNALS: Variant = ("signals", SIGNALS, False)
-WITH_SVE: Variant = ("SVE", 0.0, True)
+SVE_ALONE: Variant = ("SVE", 0.0, True)
+WITH_SVE: Variant = ("SVE", SIGNALS, True)
 
 
 class Stress:
@@ -64,10 +66,10 @@ def variants(policy: type[Policy]) -> Iterator[Variant]:
     """Yield the runs of a policy."""
     if "sve" not in policy.features:
         yield PLAIN
-        if hasattr(policy, "signal"):
+        if hasattr(policy, "signal") and hasattr(policy, "sigreturn"):
             yield WITH_SIGNALS
     if "sve" in policy.supports:
-        yield WITH_SVE
+        yield WITH_SVE if hasattr(policy, "sigreturn_sve") else SVE_ALONE
 
 
 def say(line: str) -> None:

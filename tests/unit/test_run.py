@@ -33,6 +33,7 @@ from fpstate.rows.learn import Rows
 from fpstate.traces.describe import describe
 from fpstate.traces.parquet import read_parquet, write_parquet
 from fpstate.traces.trace import Trace
+from fpstate.world.events import Event
 from fpstate.world.operations import N_CLEAR, N_LOAD_HOST, N_SAVE_SVE, N_SVE_TRAP, N_USER_TRAP
 from fpstate.world.verdicts import IN_WORDS, KERNEL_VALUE_LOST, WRONG_VALUE
 
@@ -302,6 +303,18 @@ COUNTS = words(
     0xD4000001, 0xD2800013, 0x1E601008, 0x1E604109, 0x17FFFFFF, 0x1E621008, 0x1E621009, 0xF940A840, 0x91000400,
     0xF900A840, 0xD65F03C0,
 )  # fmt: skip
+# The same, adding up z8 and p0 for ever; its handler overwrites both.
+COUNTS_SVE = words(
+    0xD10103FF, 0x100001E0, 0xA9007FE0, 0xA9017FFF, 0xD2800140, 0x910003E1, 0xD2800002, 0xD2800103, 0xD28010C8,
+    0xD4000001, 0xD2800013, 0x25F8C028, 0x25D8E3E0, 0x04C00108, 0x05020008, 0x17FFFFFE, 0x25F8C0E8, 0x2518E400,
+    0xF940A840, 0x91000400, 0xF900A840, 0xD65F03C0,
+)  # fmt: skip
+# The same with a system call in each round, after which only V is there.
+CALLS_SVE = words(
+    0xD10103FF, 0x10000260, 0xA9007FE0, 0xA9017FFF, 0xD2800140, 0x910003E1, 0xD2800002, 0xD2800103, 0xD28010C8,
+    0xD4000001, 0xD2800013, 0x25F8C028, 0x25D8E3E0, 0x25D8E3E0, 0x04C00108, 0x05020008, 0xD2801588, 0xD4000001,
+    0x9E660109, 0x17FFFFFA, 0x25F8C0E8, 0x2518E400, 0xF940A840, 0x91000400, 0xF900A840, 0xD65F03C0,
+)  # fmt: skip
 # It compares d8 with what it put there 3,000 times and exits, or goes on to an SVE instruction if d8 differs.
 GOES_ASTRAY = words(
     0xAA0003E9, 0xD2817701, 0x1E601008, 0x9E660102, 0x9E660103, 0xEB03005F, 0x540000C1, 0xD1000421, 0xB5FFFF81,
@@ -348,6 +361,32 @@ def test_signals_from_outside_come_at_the_same_places_alone(laboratory: Laborato
         assert len(task.tape.signals) > 5
         assert task.registers.values[19] in (len(task.tape.signals), len(task.tape.signals) - 1)
     assert laboratory.run(LINUX, settings, [COUNTS] * 3, [])[0].ok
+
+
+@pytest.mark.parametrize("vector_length", [16, 256])
+def test_signal_frames_with_an_sve_record_are_right_under_every_policy_that_knows_sve(vector_length: int) -> None:
+    """The longest does not fit into the frame, and lies behind it."""
+    laboratory = Laboratory(2, vector_length=vector_length)
+    for name in SVE_POLICIES:
+        rows = Rows(with_features(find_policy(name), ["sve"]))
+        settings = Settings(2, 100, 3, 0.3, instructions=30_000, signals=0.3)
+        result, host = laboratory.run(rows, settings, [COUNTS_SVE] * 3, [])
+        assert result.ok, name
+        events = host.twin.log.columns()[2].tolist()
+        assert events.count(Event.SIGRETURN_SVE) > 5, name
+        assert events.count(Event.SIGNAL) >= events.count(Event.SIGRETURN_SVE)
+
+
+def test_a_signal_frame_built_from_sve_state_that_was_not_saved_is_wrong_bits() -> None:
+    laboratory, bug = Laboratory(2, vector_length=32), bugs()["A23-delivery"]
+    settings = Settings(2, 100, 3, 0.3, instructions=30_000, signals=0.3)
+    faulty, fixed = (
+        laboratory.run(Rows(with_features(p, ["sve"])), settings, [CALLS_SVE] * 3, [])[0]
+        for p in (bug.faulty, bug.fixed)
+    )
+    assert fixed.ok
+    assert not faulty.ok
+    assert any(p.first_wrong is not None for p in faulty.programs)
 
 
 def test_processes_find_each_other_by_number(laboratory: Laboratory) -> None:

@@ -170,7 +170,7 @@ def _run(policy: type[Policy], given: Given) -> int:
         _refuse_place(Path(given.trace))
     if given.vl:
         with_features(policy, ["sve"])  # it may be refused
-    if given.signals and not hasattr(policy, "signal"):
+    if given.signals and not (hasattr(policy, "signal") and hasattr(policy, "sigreturn")):
         raise FpstateError(f"the policy '{policy.name}' handles no signals", expected="no --signals, or another policy")
     settings = Settings(
         cpus,

@@ -18,7 +18,7 @@ from fpstate.machine.elf import PAGE, Program, bundled
 from fpstate.machine.engine import KERNEL_PSTATE, PC, SP, TPIDR, USER_PSTATE, Engine, Registers, Stop, X
 from fpstate.machine.linux import FIRST_PID, RT_SIGRETURN, Linux, initial_stack
 from fpstate.machine.memory import DEVICE, KERNEL_BUFFER, RUN_PAGE, STACK_TOP, Ram, Space, Text
-from fpstate.machine.signals import USR1, USR2, build_frame, default_action, read_frame
+from fpstate.machine.signals import USR1, USR2, Saved, build_frame, default_action, read_frame
 from fpstate.machine.tape import Tape
 from fpstate.machine.twin import Twin
 from fpstate.machine.twin_sve import SveTwin
@@ -37,6 +37,7 @@ from fpstate.paths.order import (
     RUN_EXIT,
     SIGNAL,
     SIGRETURN,
+    SIGRETURN_SVE,
     SOFTIRQ,
     SOFTIRQ_END,
     SWITCH,
@@ -155,7 +156,8 @@ class Host:
         self.ram, self.engines = machine.ram, machine.engines[: settings.cpus]
         self.random = random.Random(settings.seed)  # noqa: S311 - repeatable, not secret
         self.neon = rows.handler(Event.KERNEL_NEON_BEGIN) is not None  # else the kernel may not touch FP registers
-        self.signals = rows.handler(Event.SIGNAL) is not None and not features_of(rows.policy)
+        needed = (SIGNAL, SIGRETURN, SIGRETURN_SVE) if features_of(rows.policy) else (SIGNAL, SIGRETURN)
+        self.signals = all(rows.handler(Event(e)) is not None for e in needed)
         self.softirqs = settings.softirq if self.neon else 0.0
         self.tasks: list[Task] = []
         self.vcpus: list[Vcpu] = []
@@ -464,13 +466,13 @@ class Host:
             return False
         if not self.signals:
             why = f"policy '{self.rows.policy.name}' handles no signals"
-            why = "there are none with SVE" if self.twin.features else why
-            raise FpstateError(f"'{task.program.name}' gets signal {number}, but {why}", expected="another program")
+            raise FpstateError(f"'{task.program.name}' gets signal {number}, but {why}", expected="another policy")
         self.event(SIGNAL, c, task)
         self.engines[c].put_away()
         if task.registers.engine is not None:
             task.registers.engine.put_away()
-        if not build_frame(task.space, task.registers, signals, number, self.twin.frames[task.context]):
+        saved = Saved(self.twin.frames[task.context], self.twin.frames_sve.get(task.context, b""))
+        if not build_frame(task.space, task.registers, signals, number, saved):
             self.kill(c, task, f"has no room on its stack for the frame of signal {number}")
             return False
         return True
@@ -478,12 +480,17 @@ class Host:
     def sigreturn(self, c: int, task: Task) -> None:
         """Let a task go on as the frame at its stack pointer says."""
         self.engines[c].put_away()
-        fp = read_frame(task.space, task.registers)
-        if fp is None:
+        saved = read_frame(task.space, task.registers)
+        sve = self.engines[0].sve
+        if saved is None or (saved.sve and (sve is None or len(saved.sve) != sve.size)):
             self.kill(c, task, "returns from a signal with no frame on its stack")
             return
-        self.twin.frames[task.context] = fp
-        self.event(SIGRETURN, c, task)
+        self.twin.frames[task.context] = saved.fp
+        if saved.sve:
+            self.twin.frames_sve[task.context] = saved.sve
+            self.event(SIGRETURN_SVE, c, task)
+        else:
+            self.event(SIGRETURN, c, task)
         self.linux(task).signals.in_handler = False
 
     def linux(self, who: Runner) -> Linux:

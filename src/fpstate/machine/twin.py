@@ -189,6 +189,7 @@ class Twin:
         self.saves, self.loads, self.traps = ([0] * self.n for _ in range(3))
         self.used: list[int] = []  # rows used since it was last cleared
         self.frames: dict[int, bytes] = {}  # signal frames of tasks
+        self.frames_sve: dict[int, bytes] = {}  # their SVE records, Z0-Z31, P0-P15 and FFR, where they have one
         self.built: dict[int, bytes] = {}  # what should be in a frame after which its task began with the initial state
         self.truths: dict[int, list[int]] = {}  # of each row
         self.known: dict[int, bytes] = {}  # what the value that a label names is

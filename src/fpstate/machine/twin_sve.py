@@ -15,9 +15,9 @@ from fpstate.errors import FpstateError
 from fpstate.machine.engine import V_BYTES, Engine, Sve
 from fpstate.machine.memory import Ram
 from fpstate.machine.twin import LOST, Difference, Twin, Wrong, labels_in, stash_of
-from fpstate.paths.order import GUEST_FP, SVE_TRAPS, USER_FP, USER_SVE
+from fpstate.paths.order import GUEST_FP, SIGNAL, SIGRETURN_SVE, SVE_TRAPS, USER_FP, USER_SVE
 from fpstate.rows.learn import Rows
-from fpstate.world.operations import CLEAR, LOAD, SAVE, read_place
+from fpstate.world.operations import CLEAR, LOAD, OVERWRITE, SAVE, read_place
 from fpstate.world.state import (
     IMAGE,
     LATEST,
@@ -35,9 +35,11 @@ from fpstate.world.state import (
 from fpstate.world.verdicts import OK, TRAP_NOT_SERVED
 from fpstate.world.wide import (
     ALLOC_SVE,
+    FRAME_SVE,
     FREE_SVE,
     LOAD_SVE,
     NARROW,
+    OVERWRITE_SVE,
     SAVE_SVE,
     SET_VL,
     WIDEN,
@@ -86,6 +88,12 @@ class SveTwin(Twin):
         z = b"".join(v[16 * i : 16 * i + 16] + bytes(n - 16) for i in range(32))
         return z + bytes(17 * n // 8) + v[512:V_BYTES]
 
+    def _joined(self, v: bytes, high: bytes) -> bytes:
+        """Return the SVE form of a V image and what is beyond V."""
+        n = self.sves[0].vector_length
+        z = b"".join(v[16 * i : 16 * i + 16] + high[n * i + 16 : n * i + n] for i in range(32))
+        return z + high[32 * n : self.bytes] + v[512:V_BYTES]
+
     def _form_of(self, x: int) -> bytes:
         return self.ram.map[self.forms[x] : self.forms[x] + self.bytes + _STATUS]
 
@@ -95,6 +103,18 @@ class SveTwin(Twin):
     def _load(self, c: int, form: bytes) -> None:
         self.engines[c].set_fp_registers(self._low(form))
         self.sves[c].write(form)
+
+    # Events.
+
+    def begin(self, e: int, c: int, t: int, s: int) -> int:
+        """Do what event `e` does to values before the policy handles it."""
+        verdict = super().begin(e, c, t, s)
+        if e == SIGNAL:
+            self.frames_sve.pop(t, None)
+        elif e == SIGRETURN_SVE:
+            self.define(t, self.frames[t])
+            self.known_z[self._latest_z(t)] = self._high(self.frames_sve[t])
+        return verdict
 
     # Operations.
 
@@ -123,6 +143,12 @@ class SveTwin(Twin):
             self._load(c, self._form(engine.fp()))
         elif op == SET_VL:
             self.sves[c].set_length(self.sves[c].vector_length)
+        elif op == OVERWRITE:
+            self.ram.write(self.offsets[place], self.latest(x))
+        elif op == OVERWRITE_SVE:
+            self.ram.write(self.forms[x], self._joined(self.latest(x), self.known_z[self._latest_z(x)]))
+        elif op == FRAME_SVE:
+            self.frames_sve[x] = self._form_of(x)[: self.bytes]
         elif op == ALLOC_SVE:
             self.ram.write(self.forms[x], self._form(LOST))  # zeros beyond V; of V the world says that it is nobody's
         elif op == FREE_SVE:
