@@ -248,6 +248,35 @@ def test_saving_only_v_loses_the_rest_of_z() -> None:
     assert not all(p.identical for p in result.programs)
 
 
+class NeverLifts(Linux418):
+    """A kernel that serves the SVE trap and leaves it armed."""
+
+    name = "never-lifts"
+
+    def sve_trap(self, cpu: Linux418.Cpu, task: Linux418.Task) -> None:
+        cpu.user_sve_trap = True
+
+
+def test_a_use_of_sve_that_traps_for_ever_ends_the_program() -> None:
+    laboratory = Laboratory(1, vector_length=32)
+    rows = Rows(with_features(NeverLifts, ["sve"]))
+    result, _ = laboratory.run(rows, Settings(1, instructions=100_000), [find_program("sve")], [])
+    assert "traps again each time" in result.programs[0].stopped
+    assert not result.ok
+
+
+def test_a_warning_in_the_trap_handler_does_not_hide_the_use() -> None:
+    """The use that trapped is tried again, and is one that machine and world both know."""
+    laboratory = Laboratory(1, vector_length=32)
+    rows = Rows(with_features(bugs()["M-flush"].faulty, ["sve"]))
+    tasks = [find_program("sve"), bundled("fpregs"), find_program("sve")]
+    for seed in range(1, 6):
+        result, _ = laboratory.run(rows, Settings(1, 300, seed, 0.3), tasks, [])
+        if any("WARN_ON" in what for what in result.verdicts):
+            return
+    pytest.fail("no seed makes the kernel warn")
+
+
 # Programs of one's own.
 
 

@@ -46,9 +46,10 @@ from fpstate.paths.order import (
 from fpstate.rows.learn import Rows, features_of
 from fpstate.traces.trace import Kind
 from fpstate.world.events import Event
-from fpstate.world.verdicts import TRAP_NOT_SERVED
+from fpstate.world.verdicts import TRAP_NOT_SERVED, TRAPS_AGAIN
 
 STACK = 64 << 10
+TRAPS_IN_PLACE = 100  # of one use of SVE, after which it is taken to trap for ever
 HASH_BYTES = 128  # what one hash in the kernel takes in
 SYS_IOCTL, SYS_WRITE, SYS_EXIT, SYS_EXIT_GROUP, SYS_YIELD, SYS_HASH = 29, 64, 93, 94, 124, 1000
 REASON_MMIO, REASON_END = 1, 2
@@ -104,6 +105,8 @@ class Task(Runner):
     wake: int = 0
     cpu: int | None = None  # where it ran last
     running: bool = False
+    trapped_at: int = 0  # after how many instructions a use of SVE trapped last
+    traps_here: int = 0  # how often it had trapped there before
 
 
 @dataclass(frozen=True)
@@ -362,7 +365,11 @@ class Host:
         elif stop is Stop.WFI:
             self.left[c] = 0
         elif isinstance(self.twin, SveTwin) and stop is Stop.TRAPPED and self.twin.again:
-            pass  # the trap was served in the kernel; user mode tries again
+            task.traps_here = task.traps_here + 1 if task.trapped_at == task.instructions else 0
+            task.trapped_at = task.instructions
+            if task.traps_here == TRAPS_IN_PLACE:  # else user mode tries again
+                self.twin.went(TRAPS_AGAIN)
+                self.kill(c, task, f"its use of SVE at {engine.pc():#x} traps again each time its trap has been served")
         elif stop is not Stop.SLICE:
             if stop is Stop.HVC:
                 engine.set_pc(engine.pc() - 4)

@@ -216,8 +216,7 @@ class SveTwin(Twin):
                 break
             verdict = max(self.begin(trap, c, t, s), self.segment(trap, c, t, s)[0])
             verdict = max(verdict, self.end(trap, c, t, s))
-            if verdict != OK:
-                return self.went(verdict)
+            self.went(verdict)
             count_trap(self.report, trap)
             self.traps[x] += 1
             if trap == SVE_TRAPS:
