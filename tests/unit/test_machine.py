@@ -23,7 +23,7 @@ from fpstate.machine.host import Machine
 from fpstate.machine.log import Entry, Log
 from fpstate.machine.memory import Space
 from fpstate.machine.run import Laboratory
-from fpstate.machine.words import is_fp, is_sme, is_sve
+from fpstate.machine.words import is_fp, is_read, is_read_word, is_sme, is_sve
 from tests.known_answers import ANSWERS, fnv
 
 FOLDER = Path(engine_module.__file__).parent / "programs"
@@ -127,6 +127,15 @@ def test_words_of_sve_and_sme_are_told_apart() -> None:
     assert not any(is_sme(w) for w in sve)
     assert not any(is_sve(w) for w in sme)
     assert not any(is_sve(w) or is_sme(w) for w in neither)
+    reads = [
+        0xD53BE04B,
+        0xD53BE00B,
+        0xD5380416,
+        0xD5380617,
+    ]  # CNTVCT_EL0, CNTFRQ_EL0, ID_AA64PFR0_EL1, ID_AA64ISAR0_EL1
+    for words, expected in ((reads, True), ([*sve, *sme, *neither, 0xD5380016, 0xD53BE02B], False)):
+        assert [is_read_word(w) for w in words] == [expected] * len(words)
+        assert is_read(np.array(words, np.uint32)).tolist() == [expected] * len(words)
 
 
 @given(st.lists(st.tuples(times, st.integers(0, 15), st.integers(1, 80), contexts, st.integers(-1, 600)), min_size=1))

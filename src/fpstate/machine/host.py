@@ -49,6 +49,7 @@ from fpstate.world.events import Event
 from fpstate.world.verdicts import TRAP_NOT_SERVED, TRAPS_AGAIN
 
 STACK = 64 << 10
+UNBOUNDED = 1 << 62
 TRAPS_IN_PLACE = 100  # of one use of SVE, after which it is taken to trap for ever
 HASH_BYTES = 128  # what one hash in the kernel takes in
 SYS_IOCTL, SYS_WRITE, SYS_EXIT, SYS_EXIT_GROUP, SYS_YIELD, SYS_HASH = 29, 64, 93, 94, 124, 1000
@@ -173,6 +174,7 @@ class Host:
         self.current: list[Task | None] = [None] * settings.cpus
         self.left = [0] * settings.cpus  # of the time slice
         self.instructions = 0
+        self.bound = UNBOUNDED if settings.instructions is None else settings.instructions
         self.refuse_lacking = True  # end the run at an instruction the machine does not have
         self.lacking: Runner | None = None  # who came upon one
         self.twin: Twin
@@ -228,7 +230,7 @@ class Host:
             self.turns += 1
             self.twin.used.clear()
             for c in range(self.settings.cpus):
-                if self.instructions == self.settings.instructions or self.lacking is not None:
+                if self.instructions >= self.bound or self.lacking is not None:
                     return
                 self.turn(c)
             if ends is not None and time.monotonic() >= ends:
@@ -410,10 +412,8 @@ class Host:
 
     def room(self, c: int, who: Runner) -> int:
         """Return how many instructions a task or guest may execute now."""
-        room = min(self.left[c], who.limit - who.instructions)
-        if self.settings.instructions is not None:
-            room = min(room, self.settings.instructions - self.instructions)
-        if (signal := who.tape.next_signal()) is not None and signal[0] > who.instructions:
+        room = min(self.left[c], who.limit - who.instructions, self.bound - self.instructions)
+        if who.tape.again.signals and (signal := who.tape.next_signal()) and signal[0] > who.instructions:
             room = min(room, signal[0] - who.instructions)
         return room
 
@@ -457,6 +457,8 @@ class Host:
         """Deliver a signal on the way to user mode, if one is due; return whether the task goes on."""
         linux = self.linux(task)
         signals = linux.signals
+        if task.linux is None and not task.tape.again.signals and not self.settings.signals:
+            return True  # it has made no call yet, and nobody sends any
         if (next_signal := task.tape.next_signal()) is not None:
             if next_signal[0] <= task.instructions:
                 signals.send(next_signal[1])

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 UDF = 0x0000FFFE
 
-_MRS = 0xD5300000
 COUNTERS = {0xD53BE000: "CNTFRQ_EL0", 0xD53BE040: "CNTVCT_EL0", 0xD53BE0C0: "CNTVCTSS_EL0"}
 """Reads of the counter registers, by word, the destination left out."""
 _ID_FIRST, _ID_LAST = 0xD5380400, 0xD53807E0  # MRS of op0 3, op1 0, CRn 0, CRm 4 to 7: the ID_* registers
@@ -36,8 +35,9 @@ def is_read(words: NDArray[np.uint32]) -> NDArray[np.bool_]:
 
 
 def is_read_word(word: int) -> bool:
-    """Tell the same of one word."""
-    return bool(is_read(np.array(word, np.uint32)))
+    """Tell the same of one word; it is asked at every trap."""
+    base = word & 0xFFFFFFE0
+    return _ID_FIRST <= base <= _ID_LAST or base in COUNTERS
 
 
 def is_sve(word: int) -> bool:
