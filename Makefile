@@ -14,7 +14,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet
 help:
 	@echo "make demo   compare policies on a bundled trace; ends with the table"
 	@echo "make test   run the tests"
-	@echo "make test-long  run the few that take long: captures of a real kernel in QEMU, mutants of policies, all bugs of a page"
+	@echo "make test-long  run the few that take long: captures of a real kernel in QEMU, the kernel's own FP tests, mutants of policies, all bugs of a page"
 	@echo "make lint   check style, formatting and types"
 	@echo "make damage a thousand damaged recordings of each kind: no correct policy may be blamed (15 minutes)"
 	@echo "make mutants a hundred random changes of the program: does a test fail for each? (hours; MUTANTS='--count 10 --seed 2')"

@@ -160,7 +160,7 @@ def test_list_needs_nothing_else() -> None:
         ("run --path 0 --seed 4", "--seed has no effect with --path"),
         ("run --features sve", "--features has no effect without --path"),
         ("run --vl 64 --vector-length 64", "are the same"),
-        ("run -p A22", "needs sme, sve; expected one of FPSIMD alone"),
+        ("run -p A22", "needs sme, sve; expected one of FPSIMD and SVE"),
         ("run --trace /no/such/folder/x", "there is no such folder"),
     ],
 )

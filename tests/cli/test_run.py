@@ -42,6 +42,27 @@ def test_a_faulty_policy_ends_with_exit_code_one_and_its_path() -> None:
     assert "WRONG" in done.stdout
 
 
+def test_what_still_runs_at_the_bound_ends_with_exit_code_three() -> None:
+    done = fpstate("run", "matrix", "rounding", "--vcpus", "0", "--instructions", "60000", "--json")
+    assert done.returncode == 3, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["ok"], result["running"], result["instructions"]) == (True, 1, 60000)
+    assert [p["running"] for p in result["programs"]] == [True, False]
+    text = fpstate("run", "matrix", "rounding", "--vcpus", "0", "--instructions", "60000").stdout
+    assert "1 of 2 still running at the bound of the run" in text
+    assert [line.split()[0] for line in text.splitlines()[3:5]] == ["running", "identical"]
+
+
+def test_a_bound_that_is_not_reached_changes_nothing() -> None:
+    assert fpstate("run", "rounding", "--seconds", "60").stdout == fpstate("run", "rounding").stdout
+
+
+def test_sve_is_there_because_a_program_uses_it() -> None:
+    done = fpstate("run", "sve")
+    assert done.returncode == 0, done.stderr
+    assert "with SVE of 32 bytes" in done.stdout
+
+
 def test_a_path_is_shown_in_hex() -> None:
     code = "2/5/1/1/0/1/0/1/0"
     done = fpstate("run", "--policy", "M-defer", "--cpus", "1", "--tasks", "1", "--vcpus", "1", "--path", code)
@@ -67,6 +88,13 @@ def test_a_path_is_shown_in_hex() -> None:
         (["--policy", "N2", "--vcpus", "2"], "handles no guests"),
         (["/etc/hostname"], "is not an ELF file"),
         (["matrix", "--trace", "/dev/null"], "not a regular file"),
+        (["--instructions", "0"], "a run with --instructions 0 is impossible"),
+        (["--seconds", "0"], "a run with --seconds 0.0 is impossible"),
+        (["--path", "0", "--instructions", "5"], "--instructions has no effect with --path"),
+        (["--signals", "0.5", "--policy", "B5"], "the policy 'b5-faulty' handles no signals"),
+        (["sve", "--policy", "eager"], "'sve' uses SVE, which policy 'eager' does not support"),
+        (["sve", "--vcpus", "1"], "sve uses SVE, which guests do not have"),
+        (["--policy", "A20"], "needs fpmr, sme, sve"),
     ],
 )
 def test_wrong_input_gets_one_error(words: list[str], said: str) -> None:

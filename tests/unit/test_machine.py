@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip("unicorn")
 pytest.importorskip("elftools")
@@ -18,8 +20,10 @@ from fpstate.machine import engine as engine_module
 from fpstate.machine.elf import Program, Segment, bundled, bundled_names, find_program, read_program
 from fpstate.machine.engine import GENERAL, PC, V_BYTES, Engine, Registers, Stop
 from fpstate.machine.host import Machine
-from fpstate.machine.memory import Space, is_fp
+from fpstate.machine.log import Entry, Log
+from fpstate.machine.memory import Space
 from fpstate.machine.run import Laboratory
+from fpstate.machine.words import is_fp, is_read, is_read_word, is_sme, is_sve
 from tests.known_answers import ANSWERS, fnv
 
 FOLDER = Path(engine_module.__file__).parent / "programs"
@@ -49,6 +53,8 @@ def program(*words: int) -> Program:
 
 
 MOV_1, MOV_2, FMOV, FADD, SVC = 0xD2800020, 0xD2800040, 0x1E6E1000, 0x1E602801, 0xD4000001
+B_NEXT = 0x14000001
+times, contexts = st.integers(0, 2**62), st.integers(0, 600)
 
 
 @pytest.mark.parametrize("privileged", [False, True])
@@ -88,6 +94,59 @@ def test_a_trap_that_is_not_served_stops_at_the_instruction() -> None:
     assert engine.run(1000) == 1
     assert engine.stop is Stop.TRAPPED
     assert engine.pc() == 0x400004
+
+
+def test_a_constant_beside_code_does_not_uncover_fp_instructions() -> None:
+    """A page of code that has been read as data is still fetched with its FP instructions undefined."""
+    machine = Machine(1)
+    engine, space = machine.engines[0], Space(machine.ram)
+    code = program(0x58000081, B_NEXT, FMOV, SVC, 1, 2)  # ldr x1, the constant behind SVC
+    space.load(code, machine.text(code))
+    at: list[int] = []
+
+    def first_use() -> bool:
+        at.append(engine.pc())
+        return True
+
+    engine.on_fp = first_use
+    for fp_on in (False, True, False):
+        at.clear()
+        engine.enter(space, privileged=False, fp_on=fp_on)
+        engine.set_pc(code.entry)
+        assert engine.run(1000) == 4
+        assert engine.x(1) == 2 << 32 | 1
+        assert at == ([] if fp_on else [0x400008])
+
+
+def test_words_of_sve_and_sme_are_told_apart() -> None:
+    sve = [0x04BF5020, 0x04215020, 0x85804000, 0x04615020, 0x2518E3E0]  # rdvl, addvl, ldr z0, addpl, ptrue
+    sme = [0xD503457F, 0xD503437F, 0xD503467F, 0x04BF5820, 0x80812000, 0xD53B4240, 0x04215820, 0x04615820, 0xE10000A0]
+    neither = [MOV_1, SVC, FMOV, 0xD50342DF, 0xD53B4200, 0xD503201F, 0xD5033FDF]  # msr daifset, mrs nzcv, nop, isb
+    assert [is_sve(w) for w in sve] == [True] * len(sve)
+    assert [is_sme(w) for w in sme] == [True] * len(sme)
+    assert not any(is_sme(w) for w in sve)
+    assert not any(is_sve(w) for w in sme)
+    assert not any(is_sve(w) or is_sme(w) for w in neither)
+    reads = [
+        0xD53BE04B,
+        0xD53BE00B,
+        0xD5380416,
+        0xD5380617,
+    ]  # CNTVCT_EL0, CNTFRQ_EL0, ID_AA64PFR0_EL1, ID_AA64ISAR0_EL1
+    for words, expected in ((reads, True), ([*sve, *sme, *neither, 0xD5380016, 0xD53BE02B], False)):
+        assert [is_read_word(w) for w in words] == [expected] * len(words)
+        assert is_read(np.array(words, np.uint32)).tolist() == [expected] * len(words)
+
+
+@given(st.lists(st.tuples(times, st.integers(0, 15), st.integers(1, 80), contexts, st.integers(-1, 600)), min_size=1))
+def test_a_log_holds_what_it_was_given(entries: list[Entry]) -> None:
+    log = Log()
+    for entry in entries:
+        log.append(entry)
+    assert list(log) == entries
+    assert [tuple(row) for row in zip(*(c.tolist() for c in log.columns()), strict=True)] == entries
+    assert log.pop() == entries[-1]
+    assert list(log) == entries[:-1]
 
 
 def test_fp_words_are_told_from_others() -> None:

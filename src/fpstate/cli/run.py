@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from fpstate.traces.trace import Trace
 
 
+LINES_SHOWN = 4
+"""Of what a program printed otherwise than alone."""
+
+
 @dataclass(frozen=True)
 class Given:
     """What is given on the command line."""
@@ -73,11 +77,32 @@ class Given:
             metavar="P", help="Probability of a softirq that uses NEON, at each entry of the kernel.", min=0, max=1
         ),
     ] = 0.1
+    instructions: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="End after N instructions of all programs together. [default: when all have ended]",
+            show_default=False,
+        ),
+    ] = None
+    seconds: Annotated[
+        float | None,
+        typer.Option(metavar="S", help="End after S seconds; such a run is not repeatable.", show_default=False),
+    ] = None
+    signals: Annotated[
+        float,
+        typer.Option(
+            metavar="P",
+            help="Probability of a SIGUSR1 or SIGUSR2 to a task that handles it, at each return to user mode.",
+            min=0,
+            max=1,
+        ),
+    ] = 0.0
     vl: Annotated[
         int | None,
         typer.Option(
             metavar="BYTES",
-            help="Bytes of an SVE register, 16 to 256: tasks, not guests, may then use SVE. [default: no SVE]",
+            help="Bytes of an SVE register, 16 to 256; for tasks, not guests. [default: 32 if a program uses SVE]",
             show_default=False,
         ),
     ] = None
@@ -107,7 +132,8 @@ class Given:
 def command(given: Given) -> None:
     """Run real AArch64 programs, as tasks and as guests, and see whether each computes what it computes alone.
 
-    Exit codes: 0 all results are right, 1 one is not, 2 bad input.
+    Exit codes: 0 all results are right, 1 one is not, 2 bad input, 3 none is wrong, but some were still running when
+    the bound of the run was reached.
 
     Example: fpstate run --policy defer-to-put --slice 3000
     """
@@ -115,35 +141,49 @@ def command(given: Given) -> None:
         raise FpstateError("--vl and --vector-length are the same", expected="--vl alone")
     given = replace(given, vl=given.vl if given.vl_before is None else given.vl_before, vl_before=None)
     policy = chosen(given.policy)
-    good = _run(policy, given) if given.path is None else _follow(policy, given.path, given)
-    raise typer.Exit(0 if good else 1)
+    raise typer.Exit(_run(policy, given) if given.path is None else _follow(policy, given.path, given))
 
 
-def _run(policy: type[Policy], given: Given) -> bool:
-    """Run programs, print what came of it, and return whether all went well."""
+def _run(policy: type[Policy], given: Given) -> int:
+    """Run programs, print what came of it, and return the exit code."""
     from fpstate.cli.output import print_json
     from fpstate.cli.progress import stage
     from fpstate.machine.engine import unicorn
     from fpstate.machine.host import Settings
-    from fpstate.machine.run import check_limits, run
+    from fpstate.machine.record import as_trace
+    from fpstate.machine.run import VECTOR_LENGTH, check_limits, run
     from fpstate.policies.base import with_features
 
     refuse(given, "without --path", "kthreads", "plain_vcpus", "boot", "events", "features")
-    if policy.features:
+    if policy.features - {"sve"}:
         given_them = f"policy '{given.policy}' needs {', '.join(sorted(policy.features))}"
-        raise FpstateError(given_them, expected="one of FPSIMD alone", hint=f"`fpstate bugs {given.policy}` checks it")
+        raise FpstateError(
+            given_them, expected="one of FPSIMD and SVE", hint=f"`fpstate bugs {given.policy}` checks it"
+        )
     unicorn()
     cpus = 2 if given.cpus is None else given.cpus
     check_limits(cpus=cpus, tasks=given.tasks or 0, vcpus=given.vcpus or 0, slice=given.slice_)
-    tasks, guests = _programs(policy, given)
+    check_limits(**{name: n for name in ("instructions", "seconds") if (n := getattr(given, name)) is not None})
+    programs = _Programs(policy, given)
+    programs.choose(frozenset())  # what is wrong with them is said before anything runs
     if given.trace is not None:
         _refuse_place(Path(given.trace))
     if given.vl:
-        policy = with_features(policy, ["sve"])
-    settings = Settings(cpus, given.slice_, given.seed, given.softirq)
+        with_features(policy, ["sve"])  # it may be refused
+    if given.signals and not (hasattr(policy, "signal") and hasattr(policy, "sigreturn")):
+        raise FpstateError(f"the policy '{policy.name}' handles no signals", expected="no --signals, or another policy")
+    settings = Settings(
+        cpus,
+        given.slice_,
+        given.seed,
+        given.softirq,
+        instructions=given.instructions,
+        seconds=given.seconds,
+        signals=given.signals,
+    )
     with stage("running programs"):
-        result, recorded = run(policy, tasks=tasks, guests=guests, settings=settings, vector_length=given.vl or 0)
-    failed = _write(recorded, given.trace) if given.trace is not None else None
+        result, host = run(policy, programs.choose, settings, given.vl or (VECTOR_LENGTH if policy.features else 0))
+    failed = _write(as_trace(host), given.trace) if given.trace is not None else None
     if given.json:
         print_json("fpstate.run/1", result.to_json())
     else:
@@ -151,7 +191,7 @@ def _run(policy: type[Policy], given: Given) -> bool:
     if failed:  # what was computed is shown all the same
         typer.echo(f"fpstate: {failed}", err=True)
         raise typer.Exit(2)
-    return result.ok
+    return 1 if not result.ok else 3 if result.running else 0
 
 
 def _refuse_place(path: Path) -> None:
@@ -174,24 +214,37 @@ def _write(trace: Trace, path: str) -> FpstateError | None:
     return None
 
 
-def _programs(policy: type[Policy], given: Given) -> tuple[list[Program], list[Program]]:
-    """Return the programs that run as tasks and those that run as guests."""
-    from fpstate.machine.elf import find_program
-    from fpstate.machine.run import all_bundled, deal, handles_guests
+class _Programs:
+    """The programs that are asked for, and how they are dealt to tasks and guests."""
 
-    found = [find_program(name) for name in given.programs] if given.programs else all_bundled()
-    ours = [p for p in found if p in all_bundled()]
-    tasks = found if given.tasks is None else deal(found, given.tasks)
-    if given.vcpus and not handles_guests(policy):
-        raise FpstateError(f"the policy '{policy.name}' handles no guests", expected="--vcpus 0, or another policy")
-    guests = (ours if handles_guests(policy) else []) if given.vcpus is None else deal(found, given.vcpus)
-    if not tasks and not guests:
-        raise FpstateError("there is nothing to run", expected="--tasks or --vcpus of at least 1")
-    if given.vl:
-        tasks = [*tasks, find_program("sve")] if given.programs is None and given.tasks is None else tasks
-    elif any(p.name == "sve" for p in tasks):
-        raise FpstateError("the program 'sve' needs a machine with SVE", expected="--vl of 16 to 256")
-    return tasks, guests
+    def __init__(self, policy: type[Policy], given: Given) -> None:
+        from fpstate.machine.elf import find_program
+        from fpstate.machine.run import all_bundled, handles_guests
+
+        self.given = given
+        self.bundled = all_bundled()
+        self.named = [find_program(name) for name in given.programs or []]
+        self.sve = [find_program("sve")] if given.vl and not given.programs and given.tasks is None else []
+        self.guests = handles_guests(policy)
+        if given.vcpus and not self.guests:
+            given_them = f"the policy '{policy.name}' handles no guests"
+            raise FpstateError(given_them, expected="--vcpus 0, or another policy")
+
+    def choose(self, no_guests: frozenset[Program]) -> tuple[list[Program], list[Program]]:
+        """Return what runs as tasks and what as guests, where some cannot be guests because they use SVE."""
+        from fpstate.machine.run import deal
+
+        given, found = self.given, self.named or self.bundled
+        tasks = [*found, *self.sve] if given.tasks is None else deal(found, given.tasks)
+        fit = [p for p in found if p not in no_guests]
+        if given.vcpus and not fit:
+            uses = f"{', '.join(p.name for p in found)} uses SVE, which guests do not have"
+            raise FpstateError(uses, expected="--vcpus 0, or a program for guests beside it")
+        own = [p for p in fit if p in self.bundled] if self.guests else []
+        guests = own if given.vcpus is None else deal(fit, given.vcpus)
+        if not tasks and not guests:
+            raise FpstateError("there is nothing to run", expected="--tasks or --vcpus of at least 1")
+        return tasks, guests
 
 
 def _show(result: Result, trace: str | None) -> None:
@@ -202,9 +255,10 @@ def _show(result: Result, trace: str | None) -> None:
     rows = []
     for p in result.programs:
         numbers = [f"{n:,}" for n in (p.saves, p.loads, p.traps, p.instructions)]
-        rows.append([_verdict(p), p.name, _cut(p.result or p.stopped), *numbers])
+        rows.append([_verdict(p), p.name, _cut(_last_line(p.result) or p.stopped), *numbers])
     cpus = "1 CPU" if s.cpus == 1 else f"{s.cpus} CPUs"
-    say(f"{result.policy}: {cpus}, slices of {s.slice:,} instructions, seed {s.seed}")
+    sve = f" with SVE of {result.vector_length} bytes" if result.vector_length else ""
+    say(f"{result.policy}: {cpus}{sve}, slices of {s.slice:,} instructions, seed {s.seed}")
     figures = [Column(name, number=True) for name in ("saves", "loads", "traps", "instructions")]
     red = {i: "red" for i, p in enumerate(result.programs) if not p.ok}
     show_table(["as alone", "program", "result", *figures], rows, styles=red)
@@ -218,9 +272,11 @@ def _show(result: Result, trace: str | None) -> None:
         if p.stopped:
             say(f"{p.name}: {p.stopped}")
         if not p.identical:
-            say(f"{p.name}: alone it computes {_cut(p.expected)!r}")
+            _show_difference(p)
         if p.first_wrong:
             say(_first_wrong(p))
+    if result.running:
+        say(f"{result.running} of {len(result.programs)} still running at the bound of the run")
     told = next((p for p in result.programs if p.path and not p.identical), None)
     told = told or next((p for p in result.programs if p.path), None)
     if told:
@@ -238,23 +294,51 @@ def _first_wrong(p: Outcome) -> str:
     return f"{p.name}: first wrong value: {w.register} holds {w.got} of {w.owner}, expected {w.expected} {where}"
 
 
+def _show_difference(p: Outcome) -> None:
+    """Print what a program did otherwise than alone: on one line if it prints one, else from where they differ on."""
+    from itertools import takewhile
+
+    from fpstate.cli.output import say
+
+    got, expected = p.result.splitlines(), p.expected.splitlines()
+    if got == expected:
+        say(f"{p.name}: it prints the same as alone, and ends otherwise")
+        return
+    if max(len(got), len(expected)) < 2:
+        said = f"alone it computes {_cut(p.expected)!r}" if p.expected else "alone it has printed nothing"
+        say(f"{p.name}: {said}")
+        return
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(got, expected, strict=False)))
+    for lines, whose in ((got, "it prints"), (expected, "alone it prints")):
+        shown = [line.expandtabs(2) for line in lines[same : same + LINES_SHOWN]]
+        say(f"{p.name}: from line {same + 1} on {whose}{'' if shown else ' nothing'}")
+        say("\n".join(f"  {line}" for line in shown), whole=True)
+
+
+def _last_line(text: str) -> str:
+    return " ".join((text.splitlines() or [""])[-1].split())
+
+
 def _verdict(p: Outcome) -> str:
-    return "identical" if p.ok else "identical by luck" if p.identical else "WRONG"
+    if not p.ok:
+        return "identical by luck" if p.identical else "WRONG"
+    return "running" if p.running else "identical"
 
 
 def _cut(text: str) -> str:
     return text if len(text) <= 32 else f"{text[:29]}..."
 
 
-def _follow(policy: type[Policy], code: str, given: Given) -> bool:
-    """Drive the machine along a path, print what came of it, and return whether all went well."""
+def _follow(policy: type[Policy], code: str, given: Given) -> int:
+    """Drive the machine along a path, print what came of it, and return the exit code."""
     from fpstate.cli.check import default_scope, scope_of, shortened, show_path
     from fpstate.cli.output import print_json, say
     from fpstate.cli.progress import stage
     from fpstate.machine.follow import follow_path
     from fpstate.policies.base import with_features
 
-    refuse(given, "with --path, which runs a pattern checker", "programs", "trace", "slice_", "seed", "softirq", "vl")
+    alone = "with --path, which runs a pattern checker"
+    refuse(given, alone, "programs", "trace", "slice_", "seed", "softirq", "vl", "instructions", "seconds", "signals")
     if asked := words(given.features):
         policy = with_features(policy, asked)
     scope = scope_of(default_scope(given.policy, policy), given)
@@ -262,10 +346,10 @@ def _follow(policy: type[Policy], code: str, given: Given) -> bool:
         result = follow_path(policy, scope, code)
     if given.json:
         print_json("fpstate.run-path/1", result.to_json())
-        return not result.wrong
+        return int(bool(result.wrong))
     show_path(f"path {code}", result.steps, range(result.scope.cpus))
     for read in result.reads:
         say(read.sentence(), "" if read.ok else "red")
     if result.wrong:
         say(f"{result.wrong}\ndecided at {shortened(result.blame)}")
-    return not result.wrong
+    return int(bool(result.wrong))

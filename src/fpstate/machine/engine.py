@@ -14,7 +14,8 @@ from enum import IntEnum
 from typing import Any
 
 from fpstate.errors import FpstateError
-from fpstate.machine.memory import EXECUTE, RAM_BASE, READ, UDF, WRITE, Ram, Space
+from fpstate.machine.memory import EXECUTE, RAM_BASE, READ, WRITE, Ram, Space
+from fpstate.machine.words import UDF, is_read_word, is_sve
 
 V_BYTES = 528
 """Bytes of an FP image: V0-V31, FPSR, FPCR, padding (struct user_fpsimd_state)."""
@@ -36,6 +37,7 @@ class Stop(IntEnum):
     FAULT = 4  # data access to `fault`, which is not mapped so; PC is at the instruction
     CRASH = 5  # anything a program cannot go on from: PC is at the instruction
     TRAPPED = 6  # FP was used and the trap handler left the trap armed
+    READ = 7  # of a counter or ID register, which whoever runs the engine answers; PC is at the instruction
 
 
 INSTALL = "in the folder of fpstate's source: make demo, or pip install -e '.[run]'"
@@ -102,6 +104,9 @@ class Engine:
         self._n_general, self._n_fp = ctypes.c_int(GENERAL), ctypes.c_int(34)
         self._fp_now = (ctypes.c_ubyte * V_BYTES)()
         self._fp_pointers = image_pointers(ctypes.addressof(self._fp_now))
+        self._call = (ctypes.c_uint64 * 9)()
+        self._call_pointers = (ctypes.c_void_p * 9)(*[ctypes.addressof(self._call) + 8 * i for i in range(9)])
+        self._n_call = ctypes.c_int(9)
         self._one = ctypes.c_uint64()
         self._one_pointer = ctypes.byref(self._one)
         self._pc_id = names.UC_ARM64_REG_PC
@@ -152,11 +157,17 @@ class Engine:
     def _fill(self, _uc: object, address: int, access: int, entry: Any, _data: object) -> bool:
         page = address >> 12
         space = self.space
-        found = (space.masked if access == FETCH and not self.fp_on else space.pages).get(page)
+        if access == FETCH:
+            found = space.masked.get(page) if not self.fp_on else space.fetched.get(page) or space.pages.get(page)
+        else:
+            found = space.pages.get(page)
         if found is None or not found[1] & _NEEDS[access]:
             self.fault, self.fault_is_fetch = address, access == FETCH
             return False
-        entry.paddr, entry.perms = found[0] + (address & 0xC00), found[1]  # its pages are of 1 KiB
+        permissions = found[1]
+        if access != FETCH and (not self.fp_on or page in space.fetched):
+            permissions &= ~EXECUTE  # what is read as data must not be fetched as code by the same entry
+        entry.paddr, entry.perms = found[0] + (address & 0xC00), permissions  # its pages are of 1 KiB
         return True
 
     def _interrupt(self, _uc: object, number: int, _data: object) -> None:
@@ -166,14 +177,16 @@ class Engine:
             return
         pc = self.pc()
         word = self.space.word(pc)
-        if number == 1 and not self.fp_on and word != UDF and self._is_masked(pc):
+        if number == 1 and is_read_word(word):
+            self.stop = Stop.READ
+        elif number == 1 and not self.fp_on and word != UDF and self._is_masked(pc):
             self.used = True
             if self.on_fp():
                 self.set_fp(True)
                 self._counter.value -= 1  # it executes now
                 return
             self.stop = Stop.TRAPPED
-        elif number == 1 and not self.sve_on and word >> 25 & 15 == 2:
+        elif number == 1 and not self.sve_on and is_sve(word):
             if self.on_sve():
                 self.set_sve(True)
                 self._counter.value -= 1
@@ -239,6 +252,13 @@ class Engine:
             self.stop = Stop.WFI
         return done - 1 if self.stop in (Stop.CRASH, Stop.TRAPPED) else done
 
+    def answer(self, value: int) -> None:
+        """Finish a read of a system register (`Stop.READ`) with its value."""
+        pc = self.pc()
+        if (register := self.space.word(pc) & 31) < 31:
+            self.set_x(register, value)
+        self.set_pc(pc + 4)
+
     # General registers.
 
     def pc(self) -> int:
@@ -255,6 +275,11 @@ class Engine:
         """Return general register `n`."""
         self.lib.uc_reg_read(self._handle, self._general_ids[n], self._one_pointer)
         return self._one.value
+
+    def call(self) -> list[int]:
+        """Return X0-X8 at once: the arguments and the number of a system call."""
+        self.lib.uc_reg_read_batch(self._handle, self._general_ids, self._call_pointers, self._n_call)
+        return list(self._call)
 
     def set_x(self, n: int, value: int) -> None:
         """Set general register `n`."""

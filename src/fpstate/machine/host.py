@@ -7,17 +7,22 @@ What happens is decided by one seeded generator and by the programs, so a run is
 from __future__ import annotations
 
 import random
+import time
 from dataclasses import dataclass, field
 from enum import Enum
 
 import numpy as np
 
+from fpstate.errors import FpstateError
 from fpstate.machine.elf import PAGE, Program, bundled
 from fpstate.machine.engine import KERNEL_PSTATE, PC, SP, TPIDR, USER_PSTATE, Engine, Registers, Stop, X
-from fpstate.machine.linux import Linux, initial_stack
+from fpstate.machine.linux import FIRST_PID, RT_SIGRETURN, Linux, initial_stack
 from fpstate.machine.memory import DEVICE, KERNEL_BUFFER, RUN_PAGE, STACK_TOP, Ram, Space, Text
+from fpstate.machine.signals import USR1, USR2, Saved, build_frame, default_action, read_frame
+from fpstate.machine.tape import Tape
 from fpstate.machine.twin import Twin
 from fpstate.machine.twin_sve import SveTwin
+from fpstate.machine.words import COUNTERS, ID_AA64PFR0, is_sme, is_sve
 from fpstate.paths.order import (
     ENTER,
     EXIT,
@@ -30,6 +35,9 @@ from fpstate.paths.order import (
     RET,
     RUN_ENTER,
     RUN_EXIT,
+    SIGNAL,
+    SIGRETURN,
+    SIGRETURN_SVE,
     SOFTIRQ,
     SOFTIRQ_END,
     SWITCH,
@@ -38,9 +46,11 @@ from fpstate.paths.order import (
 from fpstate.rows.learn import Rows, features_of
 from fpstate.traces.trace import Kind
 from fpstate.world.events import Event
-from fpstate.world.verdicts import TRAP_NOT_SERVED
+from fpstate.world.verdicts import TRAP_NOT_SERVED, TRAPS_AGAIN
 
 STACK = 64 << 10
+UNBOUNDED = 1 << 62
+TRAPS_IN_PLACE = 100  # of one use of SVE, after which it is taken to trap for ever
 HASH_BYTES = 128  # what one hash in the kernel takes in
 SYS_IOCTL, SYS_WRITE, SYS_EXIT, SYS_EXIT_GROUP, SYS_YIELD, SYS_HASH = 29, 64, 93, 94, 124, 1000
 REASON_MMIO, REASON_END = 1, 2
@@ -52,6 +62,7 @@ class State(Enum):
     RUNNABLE = 0
     BLOCKED = 1  # until `wake`
     DEAD = 2
+    STOPPED = 3  # it, or its guest, has run as many instructions as it may
 
 
 @dataclass(eq=False)
@@ -62,11 +73,14 @@ class Runner:
     program: Program
     space: Space
     registers: Registers
-    limit: int  # instructions, after which it is stopped
+    limit: int  # instructions, after which it runs no more
+    tape: Tape
     output: bytearray = field(default_factory=bytearray)
     code: int | None = None  # what it exited with
     killed: str = ""  # why it could not go on
     instructions: int = 0
+    linux: Linux | None = None
+    lacks: str = ""  # "SVE" or "SME", if it ended by an instruction of that
 
     @property
     def ended(self) -> bool:
@@ -92,7 +106,8 @@ class Task(Runner):
     wake: int = 0
     cpu: int | None = None  # where it ran last
     running: bool = False
-    linux: Linux | None = None
+    trapped_at: int = 0  # after how many instructions a use of SVE trapped last
+    traps_here: int = 0  # how often it had trapped there before
 
 
 @dataclass(frozen=True)
@@ -104,6 +119,14 @@ class Settings:
     seed: int = 1
     softirq: float = 0.1  # probability of a softirq that uses NEON, each time the kernel is entered
     stay: float = 0.75  # probability that a thread that ran on this CPU before is preferred
+    instructions: int | None = None  # of all programs together, after which the run ends
+    seconds: float | None = None  # after which the run ends
+    signals: float = 0.0  # probability that a task gets a signal it handles, each time it returns to user mode
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the run ends at a bound, with programs still running."""
+        return self.instructions is not None or self.seconds is not None
 
 
 class Machine:
@@ -137,6 +160,8 @@ class Host:
         self.ram, self.engines = machine.ram, machine.engines[: settings.cpus]
         self.random = random.Random(settings.seed)  # noqa: S311 - repeatable, not secret
         self.neon = rows.handler(Event.KERNEL_NEON_BEGIN) is not None  # else the kernel may not touch FP registers
+        needed = (SIGNAL, SIGRETURN, SIGRETURN_SVE) if features_of(rows.policy) else (SIGNAL, SIGRETURN)
+        self.signals = all(rows.handler(Event(e)) is not None for e in needed)
         self.softirqs = settings.softirq if self.neon else 0.0
         self.tasks: list[Task] = []
         self.vcpus: list[Vcpu] = []
@@ -148,25 +173,29 @@ class Host:
         self.kernel.map(KERNEL_BUFFER, PAGE)
         self.current: list[Task | None] = [None] * settings.cpus
         self.left = [0] * settings.cpus  # of the time slice
+        self.instructions = 0
+        self.bound = UNBOUNDED if settings.instructions is None else settings.instructions
+        self.refuse_lacking = True  # end the run at an instruction the machine does not have
+        self.lacking: Runner | None = None  # who came upon one
         self.twin: Twin
         self.names: list[str] = []
 
     # Making tasks and guests. Contexts are numbered when all are known.
 
-    def add_task(self, program: Program, limit: int) -> Task:
-        """Add a task that runs a program in user mode."""
+    def add_task(self, program: Program, limit: int, tape: Tape | None = None) -> Task:
+        """Add a task that runs a program in user mode, and is told what is on a tape."""
         space = Space(self.ram)
         space.load(program, self.machine.text(program))
         space.map(STACK_TOP - STACK, STACK)
         registers = Registers(USER_PSTATE)
         registers.values[PC] = program.entry
-        registers.values[SP] = initial_stack(space, program)
-        task = Task(0, program, space, registers, limit)
+        registers.values[SP] = initial_stack(space, program, sve=self.engines[0].sve is not None)
+        task = Task(0, program, space, registers, limit, tape or Tape())
         self.tasks.append(task)
         return task
 
-    def add_vm(self, program: Program, limit: int) -> Task:
-        """Add a VM of one vCPU that runs a program, and the VMM task that runs it."""
+    def add_vm(self, program: Program, limit: int, tape: Tape | None = None) -> Task:
+        """Add a VM of one vCPU that runs a program, and the VMM task that runs it; limit and tape are the guest's."""
         vmm = self.add_task(bundled("vmm"), limit)
         vmm.space.map(RUN_PAGE, PAGE)
         space = Space(self.ram)
@@ -174,13 +203,15 @@ class Host:
         space.map(STACK_TOP - STACK, STACK)
         registers = Registers(KERNEL_PSTATE)
         registers.values[PC], registers.values[SP], registers.values[X] = program.entry, STACK_TOP - 256, 1
-        vmm.vcpu = Vcpu(0, program, space, registers, limit)
+        vmm.vcpu = Vcpu(0, program, space, registers, limit, tape or Tape())
         self.vcpus.append(vmm.vcpu)
         return vmm
 
     def start(self) -> None:
         """Give the contexts numbers and names, and make the world beside them."""
         cpus = self.settings.cpus
+        if beyond := sorted(self.rows.policy.features - {"sve"}):
+            raise FpstateError(f"the machine does not have {', '.join(beyond)}", expected="a policy for SVE, or none")
         self.names = [f"idle{c}" for c in range(cpus)] + _names(self.tasks)
         kinds = [Kind.IDLE] * cpus + [Kind.USER] * len(self.tasks) + [Kind.VCPU] * len(self.vcpus)
         runners: list[Runner] = [*self.tasks, *self.vcpus]
@@ -191,12 +222,19 @@ class Host:
         self.twin = twin(self.rows, np.array(kinds, np.uint8), self.engines, self.ram)
 
     def run(self) -> None:
-        """Run until every task has ended."""
+        """Run until every task has ended or reached its limit, or the run a bound of its own."""
         self.start()
-        while any(t.state is not State.DEAD for t in self.tasks):
+        seconds = self.settings.seconds
+        ends = None if seconds is None else time.monotonic() + seconds
+        while any(t.state in (State.RUNNABLE, State.BLOCKED) for t in self.tasks):
             self.turns += 1
+            self.twin.used.clear()
             for c in range(self.settings.cpus):
+                if self.instructions >= self.bound or self.lacking is not None:
+                    return
                 self.turn(c)
+            if ends is not None and time.monotonic() >= ends:
+                return
 
     # The scheduler.
 
@@ -206,6 +244,11 @@ class Host:
             self.schedule(c)
         task = self.current[c]
         if task is None:
+            return
+        who = task.vcpu if task.in_run and task.vcpu is not None else task
+        if who.instructions >= who.limit:
+            task.state = State.STOPPED
+            self.left[c] = 0
             return
         if self.random.random() < self.softirqs:
             self.softirq(c, task)
@@ -310,6 +353,8 @@ class Host:
 
     def user(self, c: int, task: Task) -> None:
         """Return to user mode until the task comes back into the kernel, and serve what it came for."""
+        if not self.deliver(c, task):
+            return
         self.event(RET, c, task)
         stop = self.execute(c, task, None)
         engine = self.engines[c]
@@ -322,7 +367,11 @@ class Host:
         elif stop is Stop.WFI:
             self.left[c] = 0
         elif isinstance(self.twin, SveTwin) and stop is Stop.TRAPPED and self.twin.again:
-            pass  # the trap was served in the kernel; user mode tries again
+            task.traps_here = task.traps_here + 1 if task.trapped_at == task.instructions else 0
+            task.trapped_at = task.instructions
+            if task.traps_here == TRAPS_IN_PLACE:  # else user mode tries again
+                self.twin.went(TRAPS_AGAIN)
+                self.kill(c, task, f"its use of SVE at {engine.pc():#x} traps again each time its trap has been served")
         elif stop is not Stop.SLICE:
             if stop is Stop.HVC:
                 engine.set_pc(engine.pc() - 4)
@@ -345,25 +394,129 @@ class Host:
             engine.set_sve(False)
         engine.enter(who.space, privileged=vcpu is not None, fp_on=False)
         engine.bring(who.registers)  # after it: changing the exception level resets PSTATE
-        done = engine.run(max(1, self.left[c]))
-        self.left[c] -= done
-        twin.now += done
-        who.instructions += done
+        while True:
+            done = engine.run(self.room(c, who))
+            self.left[c] -= done
+            twin.now += done
+            who.instructions += done
+            self.instructions += done
+            if engine.stop is not Stop.READ:
+                break
+            self.answer(c, who, guest=vcpu is not None)
+            if self.room(c, who) <= 0:
+                engine.stop = Stop.SLICE
+                break
         if engine.fp_on or (engine.sve is not None and engine.sve_on):
             twin.wrote(c, who.context)
-        if who.instructions > who.limit:
-            who.killed = f"stopped after {who.instructions:,} instructions"
         return engine.stop
+
+    def room(self, c: int, who: Runner) -> int:
+        """Return how many instructions a task or guest may execute now."""
+        room = min(self.left[c], who.limit - who.instructions, self.bound - self.instructions)
+        if who.tape.again.signals and (signal := who.tape.next_signal()) and signal[0] > who.instructions:
+            room = min(room, signal[0] - who.instructions)
+        return room
+
+    def answer(self, c: int, who: Runner, *, guest: bool) -> None:
+        """Answer a read of a counter or ID register, as the hardware or the kernel does (arm64/cpu-feature-registers).
+
+        The counter is the machine's own time, at 1 GHz. Of features there are FP, AdvSIMD, and SVE for tasks.
+        """
+        engine = self.engines[c]
+        word = who.space.word(engine.pc()) & ~31
+        if word in COUNTERS:
+            value = 10**9 if COUNTERS[word] == "CNTFRQ_EL0" else who.tape.answer(self.twin.now)
+        else:
+            value = (1 << 32 if engine.sve is not None and not guest else 0) | 0x11 if word == ID_AA64PFR0 else 0
+        engine.answer(value)
 
     def _why(self, engine: Engine, who: Runner) -> str:
         pc = engine.pc()
+        word = who.space.word(pc)
+        guest = isinstance(who, Vcpu)
+        if engine.stop in (Stop.CRASH, Stop.TRAPPED) and (
+            is_sme(word) or (is_sve(word) and (guest or engine.sve is None))
+        ):
+            who.lacks = "SME" if is_sme(word) else "SVE"
+            if self.refuse_lacking:
+                self.lacking = who
+            return f"uses {who.lacks} ({word:#010x} at {pc:#x}), which this machine does not have" + (
+                " in guests" if guest and who.lacks == "SVE" else ""
+            )
         if engine.stop is Stop.TRAPPED:
             return f"its use of FP at {pc:#x} traps, and the handler leaves the trap armed"
         if engine.stop is Stop.FAULT:
             return f"accesses {engine.fault:#x}, which is not its memory, at {pc:#x}"
         if engine.fault_is_fetch and engine.stop is Stop.CRASH and who.space.offset(pc) is None:
             return f"jumps to {pc:#x}, where it has no code"
-        return f"cannot execute {who.space.word(pc):#010x} at {pc:#x}"
+        return f"cannot execute {word:#010x} at {pc:#x}"
+
+    # Signals.
+
+    def deliver(self, c: int, task: Task) -> bool:
+        """Deliver a signal on the way to user mode, if one is due; return whether the task goes on."""
+        linux = self.linux(task)
+        signals = linux.signals
+        if task.linux is None and not task.tape.again.signals and not self.settings.signals:
+            return True  # it has made no call yet, and nobody sends any
+        if (next_signal := task.tape.next_signal()) is not None:
+            if next_signal[0] <= task.instructions:
+                signals.send(next_signal[1])
+        elif self.settings.signals and task.vcpu is None and self.random.random() < self.settings.signals:
+            handled = [n for n in (USR1, USR2) if signals.handles(n)]
+            if handled and not signals.in_handler:
+                signals.send(self.random.choice(handled))
+        number = signals.due()
+        if not number:
+            return True
+        task.tape.signal(task.instructions, number)
+        if not signals.handles(number):
+            self.kill(c, task, default_action(number))
+            return False
+        if not self.signals:
+            why = f"policy '{self.rows.policy.name}' handles no signals"
+            raise FpstateError(f"'{task.program.name}' gets signal {number}, but {why}", expected="another policy")
+        self.event(SIGNAL, c, task)
+        self.engines[c].put_away()
+        if task.registers.engine is not None:
+            task.registers.engine.put_away()
+        saved = Saved(self.twin.frames[task.context], self.twin.frames_sve.get(task.context, b""))
+        if not build_frame(task.space, task.registers, signals, number, saved):
+            self.kill(c, task, f"has no room on its stack for the frame of signal {number}")
+            return False
+        return True
+
+    def sigreturn(self, c: int, task: Task) -> None:
+        """Let a task go on as the frame at its stack pointer says."""
+        self.engines[c].put_away()
+        saved = read_frame(task.space, task.registers)
+        sve = self.engines[0].sve
+        if saved is None or (saved.sve and (sve is None or len(saved.sve) != sve.size)):
+            self.kill(c, task, "returns from a signal with no frame on its stack")
+            return
+        self.twin.frames[task.context] = saved.fp
+        if saved.sve:
+            self.twin.frames_sve[task.context] = saved.sve
+            self.event(SIGRETURN_SVE, c, task)
+        else:
+            self.event(SIGRETURN, c, task)
+        self.linux(task).signals.in_handler = False
+
+    def linux(self, who: Runner) -> Linux:
+        """Return the system calls of a task, or of a guest that makes some."""
+        if who.linux is None:
+            pid = FIRST_PID + who.context - self.settings.cpus
+            who.linux = Linux(who.space, who.tape, pid, self.kill_other)
+        return who.linux
+
+    def kill_other(self, pid: int, number: int) -> bool:
+        """Send a signal (0: none) to the task with a process id; return whether there is one."""
+        for task in self.tasks:
+            if FIRST_PID + task.context - self.settings.cpus == pid and task.state is not State.DEAD:
+                if number:
+                    self.linux(task).signals.send(number)
+                return True
+        return False
 
     def kill(self, c: int, task: Task, why: str) -> None:
         """End a task that cannot go on."""
@@ -381,11 +534,10 @@ class Host:
 
     def system_call(self, c: int, task: Task, engine: Engine) -> None:
         """Serve a system call: number in x8, arguments from x0 on, as Linux has it."""
-        number = engine.x(8)
-        if task.killed:
-            self.end(c, task)
-        elif number in (SYS_EXIT, SYS_EXIT_GROUP):
-            task.code = engine.x(0) & 255
+        a = engine.call()
+        number = a[8]
+        if number in (SYS_EXIT, SYS_EXIT_GROUP):
+            task.code = a[0] & 255
             self.end(c, task)
         elif number == SYS_YIELD:
             engine.set_x(0, 0)
@@ -398,11 +550,14 @@ class Host:
                 self.hash_end(c, task)
         elif number == SYS_IOCTL and task.vcpu is not None:
             self.kvm_run(c, task, task.vcpu)
+        elif number == RT_SIGRETURN:
+            self.sigreturn(c, task)
         else:
-            if task.linux is None:
-                task.linux = Linux(task.space)
-            answer = task.linux.call(number, [engine.x(i) for i in range(6)], task.output, self.twin.now)
-            engine.set_x(0, answer)
+            self.serve(task, engine, a)
+
+    def serve(self, who: Runner, engine: Engine, a: list[int]) -> None:
+        """Serve a system call of a task, or of a guest for which the machine is its own kernel."""
+        engine.set_x(0, self.linux(who).call(a[8], a, who.output, self.twin.now))
 
     # KVM.
 
@@ -432,6 +587,8 @@ class Host:
             self.leave_run(c, task, vcpu, REASON_END)
         elif stop is Stop.HVC:
             self.hypercall(c, task, vcpu, engine)
+        elif stop is Stop.SVC:
+            self.guest_call(c, task, vcpu, engine)
         elif stop is Stop.WFI:  # kvm_vcpu_block
             task.state, task.wake = State.BLOCKED, self.turns + self.random.randint(1, 4)
             self.left[c] = 0
@@ -455,6 +612,21 @@ class Host:
             engine.set_x(0, 0)
         else:
             engine.set_x(0, -38)  # ENOSYS
+
+    def guest_call(self, c: int, task: Task, vcpu: Vcpu, engine: Engine) -> None:
+        """Serve a system call that a guest's program makes of its own kernel: that forwards it, and has no signals."""
+        a = engine.call()
+        number = a[8]
+        if number in (SYS_EXIT, SYS_EXIT_GROUP):
+            vcpu.code = a[0] & 255
+            self.leave_run(c, task, vcpu, REASON_END)
+        elif number == SYS_YIELD:
+            engine.set_x(0, 0)
+        else:
+            self.serve(vcpu, engine, a)
+            if (signals := self.linux(vcpu).signals).waiting:
+                vcpu.killed = default_action(signals.waiting.pop())
+                self.leave_run(c, task, vcpu, REASON_END)
 
     def mmio(self, c: int, task: Task, vcpu: Vcpu, engine: Engine) -> None:
         """Decode a guest's access to its device into what ESR_EL2.ISS would have said, and ask the VMM."""

@@ -1,7 +1,8 @@
 """The machine's memory: one RAM for all CPUs, and address spaces that map parts of it.
 
 For every page of code there is a second one, for instruction fetch only, in which each FP/SIMD word is an undefined
-instruction: a CPU whose FP registers are to trap fetches from that.
+instruction: a CPU whose FP registers are to trap fetches from that. Code that reads counter or ID registers is fetched
+from copies in which those words are undefined, too: the engine would answer by a clock and features of its own.
 """
 
 from __future__ import annotations
@@ -10,29 +11,19 @@ import ctypes
 import mmap
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fpstate.errors import FpstateError
 from fpstate.machine.elf import PAGE, Program
+from fpstate.machine.words import UDF, is_fp, is_read
 
 RAM_BASE = 0x4000_0000
 READ, WRITE, EXECUTE = 1, 2, 4  # as Unicorn numbers them
-UDF = 0x0000FFFE
 
 RUN_PAGE = 0x8000000  # the page a VMM shares with the kernel
 DEVICE = 0x9000000  # never mapped
 HEAP = 0x10000000
 STACK_TOP = 0x7F000000
 KERNEL_BUFFER = 0x7000000
-
-
-def is_fp(words: NDArray[np.uint32]) -> NDArray[np.bool_]:
-    """Tell which A64 words CPACR_EL1.FPEN traps: SIMD and FP data processing, loads and stores, MRS/MSR FPCR, FPSR.
-
-    Arm ARM (DDI 0487) C4.1: bits 27:26 of these groups are 11; FPCR and FPSR are S3_3_C4_C4_{0,1}.
-    """
-    found: NDArray[np.bool_] = ((words >> 26) & 3 == 3) | (words & 0xFFDFFFC0 == 0xD51B4400)
-    return found
 
 
 class Ram:
@@ -66,10 +57,11 @@ class Ram:
 
 
 class Text:
-    """The code of a program, shared by all that run it: true and masked pages, and its words."""
+    """The code of a program, shared by all that run it: its pages as data, and as code with FP on and off."""
 
     def __init__(self, ram: Ram, program: Program) -> None:
         self.pages: dict[int, int] = {}  # virtual page -> physical address
+        self.fetched: dict[int, int] = {}  # where that is not the same page
         self.masked: dict[int, int] = {}
         for s in program.segments:
             if s.writable:
@@ -81,7 +73,10 @@ class Text:
             self._place(ram, self.pages, first, bytes(pieces))
             if s.executable:
                 words = np.frombuffer(bytes(pieces), np.uint32)
-                self._place(ram, self.masked, first, np.where(is_fp(words), UDF, words).astype(np.uint32).tobytes())
+                words = np.where(is_read(words), np.uint32(UDF), words)
+                if words.tobytes() != bytes(pieces):
+                    self._place(ram, self.fetched, first, words.tobytes())
+                self._place(ram, self.masked, first, np.where(is_fp(words), np.uint32(UDF), words).tobytes())
 
     def _place(self, ram: Ram, pages: dict[int, int], first: int, data: bytes) -> None:
         offset = ram.take(len(data), for_good=True)
@@ -96,6 +91,7 @@ class Space:
     def __init__(self, ram: Ram) -> None:
         self.ram = ram
         self.pages: dict[int, tuple[int, int]] = {}
+        self.fetched: dict[int, tuple[int, int]] = {}
         self.masked: dict[int, tuple[int, int]] = {}
 
     def map(self, address: int, size: int, permissions: int = READ | WRITE) -> None:
@@ -105,12 +101,19 @@ class Space:
         for i in range(last - first + 1):
             self.pages[first + i] = RAM_BASE + offset + i * PAGE, permissions
 
+    def map_code(self, address: int, words: tuple[int, ...]) -> None:
+        """Map a page of code without FP instructions."""
+        self.map(address, PAGE, READ | EXECUTE)
+        self.write(address, b"".join(word.to_bytes(4, "little") for word in words))
+        self.masked[address // PAGE] = self.pages[address // PAGE]
+
     def load(self, program: Program, text: Text) -> None:
         """Map a program: its shared code and constants, and its own writable data."""
         for page, where in text.pages.items():
             self.pages[page] = where, READ | (EXECUTE if page in text.masked else 0)
-        for page, where in text.masked.items():
-            self.masked[page] = where, EXECUTE
+        for into, pages in ((self.fetched, text.fetched), (self.masked, text.masked)):
+            for page, where in pages.items():
+                into[page] = where, EXECUTE
         for s in program.segments:
             if s.writable:
                 self.map(s.address, s.size)

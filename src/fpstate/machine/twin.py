@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fpstate.jit import bare
 from fpstate.machine.engine import V_BYTES, Engine, image_pointers
+from fpstate.machine.log import Log
 from fpstate.machine.memory import Ram
 from fpstate.paths.order import (
     DOWN,
@@ -47,6 +48,7 @@ from fpstate.world.operations import (
     N_SAVE_GUEST,
     N_SAVE_HOST,
     N_USER_TRAP,
+    NEW_PLACE,
     OOPS,
     OVERWRITE,
     SAVE,
@@ -179,7 +181,7 @@ class Twin:
         rows.clear_mm(self.world, (kinds == Kind.IDLE) | (kinds == Kind.KTHREAD))
         self.start = copy_of(self.world)
         self.report = new_report(N_COUNTS)
-        self.log: list[tuple[int, int, int, int, int]] = []
+        self.log = Log()
         self.now = 0
         self.wrong: dict[int, Wrong] = {}
         self.wrong_uses = 0
@@ -187,6 +189,7 @@ class Twin:
         self.saves, self.loads, self.traps = ([0] * self.n for _ in range(3))
         self.used: list[int] = []  # rows used since it was last cleared
         self.frames: dict[int, bytes] = {}  # signal frames of tasks
+        self.frames_sve: dict[int, bytes] = {}  # their SVE records, Z0-Z31, P0-P15 and FFR, where they have one
         self.built: dict[int, bytes] = {}  # what should be in a frame after which its task began with the initial state
         self.truths: dict[int, list[int]] = {}  # of each row
         self.known: dict[int, bytes] = {}  # what the value that a label names is
@@ -279,7 +282,8 @@ class Twin:
             self.truths[r] = [found for entry in self.rows.traces[r] for found in _truth(*entry)]
         if self.truths[r]:
             event = self.log.pop()
-            self.log += [(event[0], c, truth, t, -1) for truth in self.truths[r]]
+            for truth in self.truths[r]:
+                self.log.append((event[0], c, truth, t, -1))
             self.log.append(event)
 
     def end(self, e: int, c: int, t: int, s: int) -> int:
@@ -348,6 +352,8 @@ class Twin:
             self.define(x, self.initial)
         elif op == OVERWRITE:
             self.ram.write(self.offsets[place], self.latest(x))
+        elif op == NEW_PLACE:
+            self.ram.write(self.offsets[place], LOST)
         elif op == EDIT:
             image = self.edited(x, self.image(x))
             self.ram.write(self.offsets[place], image)
@@ -457,8 +463,15 @@ class Twin:
         w = self.world
         return labels_in(w.cpu[:, [REGISTERS, STASH]]) | labels_in(w.context[: self.n, [IMAGE, KERNEL_IMAGE]])
 
+    def _held(self) -> set[bytes]:
+        """Return what all places hold."""
+        ram = self.ram.map
+        return {ram[at : at + V_BYTES] for at in self.offsets.values()} | {engine.fp() for engine in self.engines}
+
     def _forget(self) -> None:
         """Forget values that no place holds any more."""
+        held = self._held()
+        self.other = {label: [v for v in values if v in held] for label, values in self.other.items()}
         kept = self._labels() | labels_in(self.world.context[: self.n, [LATEST, INITIAL, KERNEL_LATEST]])
         self.known = {label: value for label, value in self.known.items() if label in kept}
 

@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from fpstate.errors import FpstateError
 from fpstate.machine.engine import V_BYTES, Engine, Sve
 from fpstate.machine.memory import Ram
-from fpstate.machine.twin import LOST, Difference, Twin, Wrong, labels_in
-from fpstate.paths.order import GUEST_FP, SVE_TRAPS, USER_FP, USER_SVE
+from fpstate.machine.twin import LOST, Difference, Twin, Wrong, labels_in, stash_of
+from fpstate.paths.order import GUEST_FP, SIGNAL, SIGRETURN_SVE, SVE_TRAPS, USER_FP, USER_SVE
 from fpstate.rows.learn import Rows
-from fpstate.world.operations import CLEAR, LOAD, SAVE
+from fpstate.world.operations import CLEAR, LOAD, OVERWRITE, SAVE, read_place
 from fpstate.world.state import (
-    F_SVE,
     IMAGE,
     LATEST,
     NOBODYS,
@@ -36,9 +35,11 @@ from fpstate.world.state import (
 from fpstate.world.verdicts import OK, TRAP_NOT_SERVED
 from fpstate.world.wide import (
     ALLOC_SVE,
+    FRAME_SVE,
     FREE_SVE,
     LOAD_SVE,
     NARROW,
+    OVERWRITE_SVE,
     SAVE_SVE,
     SET_VL,
     WIDEN,
@@ -56,9 +57,6 @@ class SveTwin(Twin):
 
     def __init__(self, rows: Rows, kinds: NDArray[np.uint8], engines: list[Engine], ram: Ram) -> None:
         super().__init__(rows, kinds, engines, ram)
-        beyond = sorted(rows.policy.features - {"sve"})
-        if self.features != F_SVE or beyond:
-            raise FpstateError(f"the machine does not have {', '.join(beyond)}", expected="--features sve, or none")
         found = [engine.sve for engine in engines]
         if any(sve is None for sve in found):
             raise FpstateError("the machine has no SVE", expected="a vector length")
@@ -90,6 +88,12 @@ class SveTwin(Twin):
         z = b"".join(v[16 * i : 16 * i + 16] + bytes(n - 16) for i in range(32))
         return z + bytes(17 * n // 8) + v[512:V_BYTES]
 
+    def _joined(self, v: bytes, high: bytes) -> bytes:
+        """Return the SVE form of a V image and what is beyond V."""
+        n = self.sves[0].vector_length
+        z = b"".join(v[16 * i : 16 * i + 16] + high[n * i + 16 : n * i + n] for i in range(32))
+        return z + high[32 * n : self.bytes] + v[512:V_BYTES]
+
     def _form_of(self, x: int) -> bytes:
         return self.ram.map[self.forms[x] : self.forms[x] + self.bytes + _STATUS]
 
@@ -100,15 +104,27 @@ class SveTwin(Twin):
         self.engines[c].set_fp_registers(self._low(form))
         self.sves[c].write(form)
 
+    # Events.
+
+    def begin(self, e: int, c: int, t: int, s: int) -> int:
+        """Do what event `e` does to values before the policy handles it."""
+        verdict = super().begin(e, c, t, s)
+        if e == SIGNAL:
+            self.frames_sve.pop(t, None)
+        elif e == SIGRETURN_SVE:
+            self.define(t, self.frames[t])
+            self.known_z[self._latest_z(t)] = self._high(self.frames_sve[t])
+        return verdict
+
     # Operations.
 
     def _do_wide(self, op: int, owner: int, x: int, c: int) -> None:
-        engine = self.engines[c]
+        engine, place = self.engines[c], owner or stash_of(c)
         if op == SAVE:
-            engine.save_fp(self.pointers[owner])
+            engine.save_fp(self.pointers[place])
             self.saves[x] += 1
         elif op == LOAD:
-            engine.load_fp(self.pointers[owner])
+            engine.load_fp(self.pointers[place])
             self._load(c, self._form(engine.fp()))
             self.loads[x] += 1
         elif op == CLEAR:
@@ -122,13 +138,19 @@ class SveTwin(Twin):
         elif op == WIDEN:
             self.ram.write(self.forms[x], self._form(self.image(x)))
         elif op == NARROW:
-            self.ram.write(self.offsets[owner], self._low(self._form_of(x)))
+            self.ram.write(self.offsets[place], self._low(self._form_of(x)))
         elif op == ZERO_SVE:
             self._load(c, self._form(engine.fp()))
         elif op == SET_VL:
             self.sves[c].set_length(self.sves[c].vector_length)
+        elif op == OVERWRITE:
+            self.ram.write(self.offsets[place], self.latest(x))
+        elif op == OVERWRITE_SVE:
+            self.ram.write(self.forms[x], self._joined(self.latest(x), self.known_z[self._latest_z(x)]))
+        elif op == FRAME_SVE:
+            self.frames_sve[x] = self._form_of(x)[: self.bytes]
         elif op == ALLOC_SVE:
-            self.ram.write(self.forms[x], bytes(self.bytes + _STATUS))
+            self.ram.write(self.forms[x], self._form(LOST))  # zeros beyond V; of V the world says that it is nobody's
         elif op == FREE_SVE:
             self.ram.write(self.forms[x], self._form(LOST))
         else:
@@ -137,11 +159,12 @@ class SveTwin(Twin):
         self._check_wide(owner, x, c)
 
     def _check_wide(self, owner: int, x: int, c: int) -> None:
-        """Hold the registers of CPU `c` and both forms of context `x` against what the world says is in them."""
+        """Hold the registers of CPU `c`, a place and the SVE form of context `x` against what the world says."""
         facts = self.world.context[x]
         self._check_all_registers(c)
-        if owner:
-            self._compare(self.image(x), int(facts[IMAGE]), self._place_name(owner))
+        place = owner or stash_of(c)
+        at = self.offsets[place]
+        self._compare(self.ram.map[at : at + V_BYTES], int(read_place(self.world, owner, c)), self._place_name(place))
         if facts[STORAGE] & SVE_STORE:
             form = self._form_of(x)
             if facts[SVE_IMAGE] != NOBODYS:  # new storage holds zeros, which are nobody's V
@@ -193,8 +216,7 @@ class SveTwin(Twin):
                 break
             verdict = max(self.begin(trap, c, t, s), self.segment(trap, c, t, s)[0])
             verdict = max(verdict, self.end(trap, c, t, s))
-            if verdict != OK:
-                return self.went(verdict)
+            self.went(verdict)
             count_trap(self.report, trap)
             self.traps[x] += 1
             if trap == SVE_TRAPS:
@@ -241,6 +263,9 @@ class SveTwin(Twin):
         elif owner_of(label):
             self.other_z.setdefault(label, []).append(high)
 
+    def _held(self) -> set[bytes]:
+        return super()._held() | {self._low(self._form_of(x)) for x in range(self.n)}
+
     def _labels(self) -> set[int]:
         return super()._labels() | labels_in(self.world.context[: self.n, SVE_IMAGE])
 
@@ -250,3 +275,4 @@ class SveTwin(Twin):
         w = self.world
         kept = labels_in(w.cpu[:, REGISTERS + Z]) | labels_in(w.context[: self.n, [IMAGE + Z, LATEST + Z]])
         self.known_z = {label: value for label, value in self.known_z.items() if label in kept}
+        self.other_z = {label: values for label, values in self.other_z.items() if label in kept}
