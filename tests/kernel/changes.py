@@ -1,8 +1,9 @@
 """Would a check of the kernel's own code notice a wrong instruction? Single changes of it, and what becomes of each.
 
-Run: python -m tests.kernel.changes [KERNEL] [--count N] [--seed S]. A change makes one instruction, drawn among those that
-the kernel's functions about FP state run, a NOP, or turns a conditional branch. It is *found* when the check is violated
-or the kernel stops; else it is compared with the kernel as it is: *the same* in every order of events, or *other work*.
+Run: python -m tests.kernel.changes [KERNEL] [--count N] [--seed S]. A change makes one instruction a NOP, or turns it
+if it is a conditional branch; it is drawn among those of the kernel's functions about FP state. It is *found* when the
+check is violated or the kernel stops; else it is compared with the kernel as it is: *the same* in every order of
+events, or *other work*.
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ from fpstate.policies.base import Policy
 NOP = 0xD503201F
 SCOPES = (Scope(1, 2, 1), Scope(2, 1, 1))
 FUNCTIONS = (
-    "fpsimd_save", "fpsimd_save_user_state", "fpsimd_thread_switch", "fpsimd_restore_current_state", "fpsimd_flush_thread",
-    "task_fpsimd_load", "fpsimd_flush_task_state", "fpsimd_flush_cpu_state", "fpsimd_save_and_flush_cpu_state",
-    "fpsimd_bind_state_to_cpu", "fpsimd_bind_task_to_cpu", "fpsimd_update_current_state", "fpsimd_preserve_current_state",
-    "fpsimd_signal_preserve_current_state", "fpsimd_cpu_dead", "fpsimd_cpu_pm_notifier", "kernel_neon_begin",
-    "kernel_neon_end", "kvm_arch_vcpu_load_fp", "kvm_arch_vcpu_put_fp", "kvm_arch_vcpu_ctxflush_fp",
-    "kvm_arch_vcpu_ctxsync_fp", "kvm_hyp_handle_fpsimd", "fpsimd_save_state", "fpsimd_load_state", "__fpsimd_restore_state",
+    "fpsimd_save", "fpsimd_save_user_state", "fpsimd_thread_switch", "fpsimd_restore_current_state",
+    "fpsimd_flush_thread", "task_fpsimd_load", "fpsimd_flush_task_state", "fpsimd_flush_cpu_state",
+    "fpsimd_save_and_flush_cpu_state", "fpsimd_bind_state_to_cpu", "fpsimd_bind_task_to_cpu",
+    "fpsimd_update_current_state", "fpsimd_preserve_current_state", "fpsimd_signal_preserve_current_state",
+    "fpsimd_cpu_dead", "fpsimd_cpu_pm_notifier", "kernel_neon_begin", "kernel_neon_end", "kvm_arch_vcpu_load_fp",
+    "kvm_arch_vcpu_put_fp", "kvm_arch_vcpu_ctxflush_fp", "kvm_arch_vcpu_ctxsync_fp", "kvm_hyp_handle_fpsimd",
+    "fpsimd_save_state", "fpsimd_load_state", "__fpsimd_restore_state",
 )  # fmt: skip
 
 

@@ -72,14 +72,15 @@ class Life:
     def _compute(self, dice: random.Random) -> None:
         """Let kernel code use the registers; where it can be preempted there, it sometimes is, and interrupted."""
         begin, end = dice.choice(SECTIONS)
-        self._do(begin)
+        if not self._do(begin):
+            return
         if begin == Event.KERNEL_NEON_BEGIN and self.stage.preemptible_neon and not self._loaded:
             if dice.randrange(2):
                 self._switch()
                 self._do(Event.RET_TO_USER)
                 self._switch()
-            for event in SECTIONS[1] if dice.randrange(2) else ():
-                self._do(event)
+            if dice.randrange(2) and self._do(SECTIONS[1][0]):
+                self._do(SECTIONS[1][1])
         self._do(end)
 
     def _switch(self) -> None:
@@ -88,28 +89,29 @@ class Life:
 
     def _run_guest(self, *, use: bool) -> None:
         if not self._loaded:
-            self._do(Event.VCPU_LOAD)
-            self._loaded = True
-        self._do(Event.GUEST_ENTER)
-        if use and self.stage.guest_trapped():
-            self._do(Event.GUEST_FP_TRAP)
-        self._do(Event.GUEST_EXIT)
+            self._loaded = self._do(Event.VCPU_LOAD)
+        if self._loaded and self._do(Event.GUEST_ENTER):
+            if use and self.stage.guest_trapped():
+                self._do(Event.GUEST_FP_TRAP)
+            self._do(Event.GUEST_EXIT)
 
     def _unload(self) -> None:
         if self._loaded:
             self._do(Event.VCPU_PUT)
             self._loaded = False
 
-    def _do(self, event: Event) -> None:
-        """Let an event happen. One that ends in a fault did not happen."""
+    def _do(self, event: Event) -> bool:
+        """Let an event happen; return whether it did: one that ends in a fault is taken back."""
         self.stage.processor.keep()
         effects = self.stage.perform(ENTRIES[event], self._roles)
         for _, place in effects.read:
             self.seen.setdefault(place, Seen()).read = True
+        if any(effect.what == FAULT for effect in effects.done):
+            self.stage.processor.restore()
+            return False
         for (_, place), (before, now) in effects.wrote.items():
             note = self.seen.setdefault(place, Seen())
             note.values |= {before: None, now: None}
             if before != now:
                 note.changed_by.add(event)
-        if any(effect.what == FAULT for effect in effects.done):
-            self.stage.processor.restore()
+        return True

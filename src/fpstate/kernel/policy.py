@@ -218,9 +218,8 @@ class KernelCode:
                 raise self._strange(f, f"{whom}'s, but {place.name} is not")
         return _ELSEWHERE if whom == other else whom
 
-    def _strange(self, f: Field, value: str) -> FpstateError:
-        given = f"the kernel sets {f.name} to {value}"
-        return FpstateError(given, expected="a value seen before", where=self.stage.processor.where)
+    def _strange(self, f: Field, value: str) -> Refused:
+        return Refused(f"sets {f.name} to {value}, which was not seen before")
 
     def _all_chosen(self, view: View, answers: list[Answer]) -> bool:
         """Ask the engine for the first field that a run has read and that was not asked for; return if none was."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -228,6 +228,13 @@ class Processor:
         """Return registers, and memory as far as it was written to since `keep`, for `resume`."""
         written = {(id(memory), at + i): (memory, at + i) for memory, at, old in self._undo for i in range(len(old))}
         return Saved(self._uc.context_save(), dict(self.system), [(m, at, m[at]) for m, at in written.values()])
+
+    def change(self, words: Mapping[int, int]) -> None:
+        """Have other instructions stand at some addresses, for good."""
+        for address, word in words.items():
+            self.write(address, word, 4)
+        self.keep()
+        self._uc.ctl_flush_tb()
 
     # Running.
 

@@ -32,13 +32,11 @@ class Stage:
         """Make a dump ready, with instructions changed: by address, the word that stands there instead."""
         self.symbols = dump.symbols
         self.processor = Processor(dump)
-        for address, word in (changes or {}).items():
-            self.processor.write(address, word, 4)
-        self.processor.keep()
         if not self.processor.vhe:
             raise FpstateError("the kernel does not run at EL2", expected="VHE", where=dump.kernel.source)
         self.btf = Btf(dump.kernel.image, dump.kernel.source)
         self.entities = Entities(dump, self.btf, self.processor)
+        self.processor.change(changes or {})
         self.reader = Reader(self.entities, _Near(dump.symbols))
         self.preemptible_neon = self.entities.kernel_image is not None
         self.guest: Saved | None = None  # where the last run stands to enter its guest

@@ -1,0 +1,163 @@
+"""Real kernels as policies: Debian's, booted once. Skipped without QEMU and apt, unless FPSTATE_CAPTURE=required."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fpstate.check.diff import diff
+from fpstate.check.run import HOLDS, VIOLATED, check
+from fpstate.errors import FpstateError
+from fpstate.kernel.named import named_kernel
+from fpstate.kernel.stage import Stage
+from fpstate.lab.kernel import calls
+from fpstate.paths.scope import Scope
+from fpstate.policies.base import Policy
+from fpstate.policies.catalogue import find_policy
+from fpstate.replay.validate import validate
+from fpstate.rows.decisions import decision_table
+from fpstate.rows.learn import Rows
+from fpstate.traces.samples import open_trace
+from tests.capture.test_real import need
+from tests.kernel.changes import NOP, changed, dump
+
+pytestmark = pytest.mark.long
+RECORDED_ON_6_1 = (
+    "contended.vhe", "hotplug.vhe", "hvc-fp.vhe", "kneon.vhe", "mmio-fp.vhe", "mmio-int.vhe", "signals.vhe",
+    "smp4-mixed.vhe",
+)  # fmt: skip
+
+
+def kernel(name: str) -> type[Policy]:
+    """Return a kernel's policy, or skip."""
+    try:
+        return named_kernel(f"kernel:{name}")
+    except FpstateError as error:
+        need(False, str(error))
+        raise
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("debian-6.1", {"cpu": {"fpsimd_last_state.st"}, "task": {"TIF_FOREIGN_FPSTATE", "thread.fpsimd_cpu"},
+                        "vcpu": {"arch.fp_state"}}),
+        ("debian-6.12", {"cpu": {"fpsimd_last_state.st", "kvm_host_data.fp_owner"},
+                         "task": {"TIF_FOREIGN_FPSTATE", "TIF_KERNEL_FPSTATE", "thread.fpsimd_cpu",
+                                  "thread.kernel_fpsimd_cpu"}, "vcpu": set()}),
+    ],
+)  # fmt: skip
+def test_the_fields_are_those_of_the_kernel(name: str, fields: dict[str, set[str]]) -> None:
+    """Nobody has told: they are what its functions read and change."""
+    lists = Rows(kernel(name)).fields.lists
+    hardware = {"guest_fp_trap", "user_fp_trap"}
+    found = {kind.lower(): {f.name for f in fields} - hardware for kind, fields in lists.items()}
+    assert found == fields
+
+
+@pytest.mark.parametrize("name", ["debian-6.1", "debian-6.12"])
+def test_the_kernel_holds(name: str) -> None:
+    """In scopes that take seconds."""
+    for scope in (Scope(1, 2, 1), Scope(2, 1, 1)):
+        assert check(kernel(name), scope).verdict == HOLDS
+
+
+def test_6_1_is_the_policy_of_its_stable_series() -> None:
+    """The same in every order of events; no row differs."""
+    for scope in (Scope(1, 2, 1), Scope(2, 1, 1)):
+        found = diff(kernel("debian-6.1"), find_policy("linux-6.1.y"), scope)
+        assert found.verdict == "same"
+        assert all(line.equal for line in found.lines)
+
+
+def test_6_12_loads_a_section_anew_where_6_14_did_not() -> None:
+    """One row differs: 6.12.118 forgets whose the registers are before it loads a section (01098d893fa8, v6.16)."""
+    found = diff(find_policy("linux-6.14"), kernel("debian-6.12"), Scope(2, 1, 1))
+    assert found.verdict == "different"
+    (line,) = (line for line in found.lines if not line.equal)
+    assert line.event == "thread_switch"
+    assert line.first is not None
+    assert line.second is not None
+    assert "next.kernel_fpsimd_cpu = this" in line.first.when
+    assert not [what for what in line.first.then if what.startswith("load")]
+    assert "load next.kernel" in line.second.then
+
+
+@pytest.mark.parametrize("recording", RECORDED_ON_6_1)
+def test_its_rows_are_exact_on_recordings_of_it(recording: str) -> None:
+    """What the kernel's own code says it does is what it was seen to do."""
+    assert validate(open_trace(recording), kernel("debian-6.1")).exact
+
+
+FAULTS = {
+    "a section keeps the record of who owned the registers": ("kernel_neon_begin", "fpsimd_flush_cpu_state"),
+    "a section does not save who was there": ("kernel_neon_begin", "fpsimd_save"),
+    "a switch does not save": ("fpsimd_thread_switch", "fpsimd_save"),
+    "a vCPU is loaded over the host's registers": ("kvm_arch_vcpu_load_fp", "fpsimd_save_and_flush_cpu_state"),
+    "a vCPU's registers are not saved at its put": ("kvm_arch_vcpu_put_fp", "fpsimd_save_and_flush_cpu_state"),
+    "the guest's registers are not bound after its run": ("kvm_arch_vcpu_ctxsync_fp", "fpsimd_bind_state_to_cpu"),
+    "registers are not saved before power is off": ("fpsimd_cpu_pm_notifier", "fpsimd_save_and_flush_cpu_state"),
+    "a debugger's write leaves the registers live": ("fpr_set", "fpsimd_flush_task_state"),
+}
+"""Historical bugs by pattern, each brought back by one call that is not made: caller and callee."""
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_bug_brought_back_into_the_code_is_found(fault: str) -> None:
+    """The check of the changed kernel is violated, and says by which of its functions."""
+    kernel("debian-6.1")
+    of = dump()
+    caller, callee = FAULTS[fault]
+    start = of.symbols.address(caller)
+    assert start is not None
+    places = calls(of.kernel, of.symbols, caller, callee)
+    assert places
+    policy = changed(of, {start + place: NOP for place in places})
+    results = [check(policy, scope) for scope in (Scope(1, 2, 1), Scope(2, 1, 1))]
+    wrong = [result for result in results if result.verdict == VIOLATED]
+    assert wrong
+    assert wrong[0].path is not None
+    assert wrong[0].path.blame
+
+
+def test_a_read_of_what_no_view_holds_is_refused() -> None:
+    """The proof that rows are complete: with a field taken from it, the policy is made anew with it, or refused."""
+    of = dump()
+    stage = Stage(of)
+    table = decision_table(kernel("debian-6.1"))
+    assert stage.missing() == []
+    assert {rule.event for rule in table} >= {"thread_switch", "guest_enter", "guest_fp_trap", "guest_exit", "fork"}
+    assert not [rule for rule in table if "not decided by what is in view" in rule.then]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("kernel:debian-5.99", "did you mean"),
+        ("kernel:no/such/Image", "there is no kernel 'no/such/Image'"),
+        ("kernel:README.md", "is not an arm64 kernel"),
+    ],
+)
+def test_what_is_no_kernel_is_one_sentence(given: str, said: str) -> None:
+    """Code 2, and what was expected."""
+    words = [sys.executable, "-m", "fpstate", "policies", given]
+    root = Path(__file__).parent.parent.parent
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=root)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_diff_as_json() -> None:
+    """The documented shape, and the exit code of a difference."""
+    words = [sys.executable, "-m", "fpstate", "diff", "linux-6.14", "kernel:debian-6.12", "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    found = json.loads(done.stdout)
+    assert found["schema"] == "fpstate.diff/1"
+    assert (found["verdict"], found["policies"]) == ("different", ["linux-6.14", "kernel:debian-6.12"])
+    assert sum(row["equal"] for row in found["rows"]) == found["equal"]
