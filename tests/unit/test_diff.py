@@ -47,7 +47,7 @@ def test_a_fault_in_one_of_them_sets_them_apart() -> None:
 
 def test_a_handler_that_only_one_has_is_said_to_be_only_there() -> None:
     """With nothing on the other side; it is equal if it asks for nothing."""
-    right = find_policy("linux-3.14")
+    right = find_policy("linux-4.18")
 
     class More(right):  # type: ignore[misc, valid-type]
         name = "more"
