@@ -52,11 +52,11 @@ def test_a_handler_that_only_one_has_is_said_to_be_only_there() -> None:
     class More(right):  # type: ignore[misc, valid-type]
         name = "more"
 
-        def run_exit(self, cpu: Policy.Cpu, task: Policy.Task, vcpu: Policy.Vcpu) -> None:
+        def exit(self, cpu: Policy.Cpu, task: Policy.Task) -> None:
             pass
 
     found = diff(More, right, SMALL)
-    alone = [line for line in found.lines if line.event == "run_exit"]
+    alone = [line for line in found.lines if line.event == "exit"]
     assert [(line.second, line.equal) for line in alone] == [(None, True)]
     assert found.verdict == "same"
 
