@@ -50,6 +50,7 @@ ENGINES = {
     "the importer": ("meaning.interpret", 7),
     "the replay": ("engine.replay_plain", 3),
     "the search": ("expand.work", 14),
+    "the comparison": ("lockstep.advance", 10),
 }
 """What is compiled as one: the function that all of it is part of, and about how many seconds it takes on an idle core
 of a server of 2023."""

@@ -94,10 +94,12 @@ def _lines(rows: tuple[Rows, Rows], found: Comparison) -> list[Line]:
             lines.setdefault((a.names[i][0], line.first, line.second), line)
     for i in np.flatnonzero(found.together[1:, 0]).tolist():
         if i not in met[0]:
-            lines.setdefault((a.names[i][0], i), Line(_event(a, i), rule_of_row(a, i), None, not _asked(a, i)[0]))
+            line = Line(_event(a, i), rule_of_row(a, i), None, not _asked(a, i)[0])
+            lines.setdefault((a.names[i][0], line.first, None), line)
     for j in np.flatnonzero(found.together[0, 1:]).tolist():
         if j not in met[1]:
-            lines.setdefault((b.names[j][0], -j - 1), Line(_event(b, j), None, rule_of_row(b, j), not _asked(b, j)[0]))
+            line = Line(_event(b, j), None, rule_of_row(b, j), not _asked(b, j)[0])
+            lines.setdefault((b.names[j][0], None, line.second), line)
     return [lines[key] for key in sorted(lines, key=lambda key: (key[0], str(key[1:])))]
 
 

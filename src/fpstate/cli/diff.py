@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fpstate.cli import complete
-from fpstate.cli.options import chosen, words
+from fpstate.cli.options import chosen, takes, words
 
 if TYPE_CHECKING:
     from fpstate.check.diff import Difference
@@ -16,32 +17,38 @@ if TYPE_CHECKING:
 EXIT_CODES = {"same": 0, "different": 1, "apart": 1, "incomplete": 3}
 
 
-def command(
+@dataclass(frozen=True)
+class Given:
+    """What is given on the command line."""
+
     first: Annotated[
         str,
         typer.Argument(
             metavar="POLICY", help="A policy, or kernel:NAME.", autocompletion=complete.policies, show_default=False
         ),
-    ],
+    ]
     second: Annotated[
         str,
         typer.Argument(
             metavar="POLICY", help="What it is compared with.", autocompletion=complete.policies, show_default=False
         ),
-    ],
+    ]
     features: Annotated[
         list[str] | None,
         typer.Option(metavar="FEATURE,...", help="Registers beside FPSIMD, and other features.", show_default=False),
-    ] = None,
-    cpus: Annotated[int, typer.Option(metavar="N", help="CPUs.", min=1)] = 2,
-    tasks: Annotated[int, typer.Option(metavar="N", help="User tasks.", min=1)] = 1,
-    vcpus: Annotated[int, typer.Option(metavar="N", help="vCPUs.", min=0)] = 1,
+    ] = None
+    cpus: Annotated[int, typer.Option(metavar="N", help="CPUs.", min=1)] = 2
+    tasks: Annotated[int, typer.Option(metavar="N", help="User tasks.", min=1)] = 1
+    vcpus: Annotated[int, typer.Option(metavar="N", help="vCPUs.", min=0)] = 1
     max_pairs: Annotated[
-        int, typer.Option(metavar="N", help="Give up beyond this many pairs of states.", min=1)
-    ] = 20_000_000,
-    equal: Annotated[bool, typer.Option("--equal", help="Show the rows that are equal, too.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON (schema fpstate.diff/1).")] = False,
-) -> None:
+        int, typer.Option(metavar="N", help="Give up (incomplete) beyond this many pairs of states.", min=1)
+    ] = 20_000_000
+    equal: Annotated[bool, typer.Option("--equal", help="Show the rows that are equal, too.")] = False
+    json: Annotated[bool, typer.Option("--json", help="Print JSON (schema fpstate.diff/1).")] = False
+
+
+@takes(Given)
+def command(given: Given) -> None:
     """Let every order of events happen to two policies, and compare what both do, row by row.
 
     How each keeps its books is its own affair: operations, traps and values are compared.
@@ -52,16 +59,19 @@ def command(
     """
     from fpstate.check.diff import diff
     from fpstate.cli.output import print_json
+    from fpstate.cli.progress import compiling, stage
     from fpstate.paths.scope import Scope
     from fpstate.policies.base import with_features
 
-    asked = words(features)
-    a, b = (with_features(chosen(name), asked) if asked else chosen(name) for name in (first, second))
-    found = diff(a, b, Scope(cpus, tasks, vcpus), max_pairs=max_pairs)
-    if json:
+    asked = words(given.features)
+    a, b = (with_features(chosen(name), asked) if asked else chosen(name) for name in (given.first, given.second))
+    new = compiling("the comparison")
+    with stage(f"compiling {new}, and comparing" if new else "comparing"):
+        found = diff(a, b, Scope(given.cpus, given.tasks, given.vcpus), max_pairs=given.max_pairs)
+    if given.json:
         print_json("fpstate.diff/1", found.to_json())
     else:
-        _show(found, equal=equal)
+        _show(found, equal=given.equal)
     raise typer.Exit(EXIT_CODES[found.verdict])
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from fpstate.errors import FpstateError, unknown_name
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-SUITES = {"debian-5.10": "bullseye", "debian-6.1": "bookworm", "debian-6.12": "trixie"}
+SUITES = {"debian-6.1": "bookworm", "debian-6.12": "trixie"}
 """Kernels by name, and the suite of Debian whose current kernel each is, with all its stable updates."""
 DEFAULT = "debian-6.1"
 META_PACKAGE = "linux-image-arm64"
