@@ -181,3 +181,13 @@ def test_a_flag_that_vouches_for_another_s_registers_is_found() -> None:
     assert check(find_policy("linux-4.18"), Scope(1, 2, 1), properties=["false-native"]).verdict == HOLDS
     with pytest.raises(FpstateError, match="has none"):
         check(find_policy("first-class"), Scope(1, 1, 1), properties=["false-native"])
+
+
+def test_a_scope_is_smaller_if_it_lacks_anything() -> None:
+    """Fewer of one kind, or an event that cannot happen; more events than the other has are no lack."""
+    whole, basic = Scope(2, 2, 1), Scope(2, 2, 1, events=("base",))
+    assert not whole.smaller_than(whole)
+    assert basic.smaller_than(whole)
+    assert not whole.smaller_than(basic)
+    assert Scope(2, 1, 1).smaller_than(whole)
+    assert not Scope(2, 2, 2).smaller_than(whole)
