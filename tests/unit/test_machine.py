@@ -320,3 +320,15 @@ def test_sve_registers_are_carried_at_every_vector_length(vector_length: int) ->
             waiting.append((space, registers, image_of, output))
     assert [c[3].decode() for c in contexts] == [f"sve {sve_answer()}\n"] * 2
     assert len(traps) > 10
+
+
+@pytest.mark.parametrize(
+    ("at", "name", "size"), [(31 * 32 + 16, "z31", 32), (32 * 32, "p0", 4), (32 * 32 + 63, "p15", 4)]
+)
+def test_the_first_register_that_differs_is_named(at: int, name: str, size: int) -> None:
+    """Beyond V: Z of 32 bytes, then P and FFR of 4, at a vector length of 32 bytes."""
+    right = bytes(32 * 32 + 17 * 4)
+    wrong = bytes(1 if i == at else 0 for i in range(len(right)))
+    found = Wrong(0, 0, bytes(520), bytes(520), 0, (right, wrong)).register()
+    first = 32 * 31 if name == "z31" else at - at % 4
+    assert found == (name, 0, int.from_bytes(wrong[first : first + size], "little"))
