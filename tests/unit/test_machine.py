@@ -23,6 +23,7 @@ from fpstate.machine.host import Machine
 from fpstate.machine.log import Entry, Log
 from fpstate.machine.memory import Space
 from fpstate.machine.run import Laboratory
+from fpstate.machine.twin import Wrong
 from fpstate.machine.words import is_fp, is_read, is_read_word, is_sme, is_sve
 from tests.known_answers import ANSWERS, fnv
 
