@@ -61,7 +61,7 @@ def test_small_recordings_blame_no_correct_policy(file: Path, tmp_path: Path) ->
     try:
         assert faults(file.read_text(), tmp_path) == []
     except FpstateError:
-        assert file.stem == "two-line-print"
+        assert file.stem == "host-and-guest"
 
 
 class Nothing(Policy):
