@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from fpstate.errors import FpstateError
-from fpstate.kernel.entities import TASKS, Place, kind_of
+from fpstate.kernel.entities import SECTION, SLOT, TASKS, Place, kind_of
 from fpstate.kernel.entries import ENTRIES
 from fpstate.kernel.life import SECTIONS, Life
 from fpstate.kernel.stage import Stage
@@ -22,7 +22,8 @@ class Field:
     """One piece of bookkeeping, as kernel code sees it in one of its entities.
 
     Kinds: an "owner" names a context by the address of its image (`also` are the members that go with it); a "cpu"
-    holds a CPU's number; a "bit" is one of a word (`values`: its mask); a "number" has the values it was seen to have.
+    holds a CPU's number; a "bit" is one of a word (`values`: its mask); a "section" is a pointer to what a task's own
+    section of kernel NEON is saved to, or NULL; a "number" has the values it was seen to have.
     """
 
     name: str
@@ -47,7 +48,7 @@ class Bookkeeping:
         self.records: dict[str, Record] = {}
         life = Life(stage)
         life.live()
-        of_sections = {event for pair in SECTIONS for event in pair}
+        of_sections = {event for pair in SECTIONS for event in pair} if not stage.preemptible_neon else set()
         changing = {p: s for p, s in life.seen.items() if s.changed_by - of_sections}
         found = {p: tuple(s.values) for p, s in changing.items() if s.read}
         self.changing = set(changing) - set(found)
@@ -80,7 +81,7 @@ class Bookkeeping:
 
     def _sorted_out(self, found: dict[Place, tuple[int, ...]]) -> Iterator[Field]:
         owners = {
-            p for p, values in found.items() if p.size == 8 and any(v in self.stage.entities.images for v in values)
+            p for p, values in found.items() if p.kind == "cpu" and any(v in self.stage.entities.images for v in values)
         }
         numbers = self._cpu_numbers({p for p in found if p.kind == "task" and p.size == 4})
         flags = self._flags()
@@ -99,18 +100,23 @@ class Bookkeeping:
                 for mask in (1 << bit for bit in range(8 * place.size)):
                     if any(move & mask for move in moves):
                         yield Field(flags.get(mask, f"{place.name}.{mask:#x}"), "bit", place, (mask,), now & mask)
+            elif place.kind == "task" and set(found[place]) <= {0, *self._section_buffers()}:
+                yield Field(place.name, "section", place)
             else:
                 yield Field(place.name, "number", place, tuple(sorted(set(found[place]))), found[place][0])
 
+    def _section_buffers(self) -> set[int]:
+        return {self.stage.entities.address[name] + SECTION for name in TASKS}
+
     def _cpu_numbers(self, candidates: set[Place]) -> set[Place]:
-        """Return those that hold the CPU's number after a reload, or a switch in a section, by having both on CPU 1."""
+        """Return those that hold the CPU's number after a reload, or a switch in a section, by having both on CPU 3."""
         stage, found = self.stage, set()
         sections = (Event.KERNEL_NEON_BEGIN, Event.THREAD_SWITCH) if stage.preemptible_neon else ()
         for events in ((Event.RET_TO_USER,), sections):
-            stage.be_cpu(1)
+            stage.be_cpu(3)
             for event in events:
                 changed = stage.perform(ENTRIES[event], ROLES).changed()
-                found |= {p for p in candidates if changed.get(("task", p)) == 1}
+                found |= {p for p in candidates if changed.get(("task", p)) == 3}
             stage.processor.restore()
         return found
 
@@ -138,11 +144,10 @@ class Bookkeeping:
             for event in events:
                 stage.perform(ENTRIES[event], ROLES)
             base = stage.entities.address["vcpu" if kind == "vcpu" else "task"]
-            size = stage.entities.sizes["vcpu" if kind == "vcpu" else "task"]
             record = []
             for place in (place for f in self.fields if f.kind == "owner" for place in (f.place, *f.also)):
                 now = self._now(place)
-                inside = base <= now < base + size
+                inside = base <= now < base + SLOT
                 record.append((place, inside, now - base if inside else now))
             if events:
                 self.records[kind] = tuple(record)

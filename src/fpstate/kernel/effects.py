@@ -147,6 +147,7 @@ class _Moves:
                 self._moving, self._pc = what, a.pc
             self._covered |= set(range(inside, inside + a.size))
         elif a.write:
+            self.end()
             if whose not in self._writes:
                 self._writes[whose] = Effect(WRITE, whose, a.pc), set()
                 self._result.done.append(self._writes[whose][0])

@@ -15,7 +15,9 @@ VCPUS: Final = {"vcpu": 0x40000, "other_vcpu": 0x50000}
 KVM: Final = 0x60000
 BUFFER: Final = 0x80000
 SLOT: Final = 0x10000
+SECTION: Final = 0xD000  # in a task's slot: what a section of kernel NEON brings along to be saved to, since v6.19
 STACK_TOP: Final = 0xC000  # of a task's slot; 16 KiB
+NO_RESCHEDULE: Final = 1 << 32  # arch/arm64/include/asm/preempt.h: the upper half is 0 if another thread is to run
 PT_REGS: Final = 0x200  # room for the registers of user mode at the top of a stack
 REGISTERS: Final = 512  # V0 to V31
 MOVED: Final = 520  # and FPSR and FPCR
@@ -48,6 +50,8 @@ class Entities:
         self.buffer = base + BUFFER
         user, guest = btf.member("task_struct", USER_PATH), btf.member("kvm_vcpu", GUEST_PATH)
         self.kernel_image = btf.find("task_struct", KERNEL_PATH)
+        if self.kernel_image is not None and btf.leaf(self.types["task"], self.kernel_image)[2] == 8:  # a pointer
+            self.kernel_image = SECTION
         self.images = {self.address[name] + user: name for name in TASKS}
         self.images |= {self.address[name] + guest: name for name in VCPUS}
         if self.kernel_image is not None:
@@ -65,6 +69,11 @@ class Entities:
         """Return the upper end of what a task's kernel stack has free."""
         return self.address[task] + STACK_TOP - PT_REGS
 
+    def give_stack(self, task: str) -> None:
+        """Let a task have a stack of its own, as dup_task_struct gives one to a child when all else has been copied."""
+        at = self.address[task]
+        self.processor.write(at + self.btf.member("task_struct", "stack"), at + STACK_TOP - 0x4000)
+
     def member(self, entity: str, path: str) -> int:
         """Return the address of a member of a task or vCPU."""
         struct = "kvm_vcpu" if entity in VCPUS else "task_struct"
@@ -78,8 +87,8 @@ class Entities:
             at = self.address[name]
             p.write_bytes(at, template)
             p.write(at + btf.member("task_struct", "thread_info.flags"), 0)
-            p.write(at + btf.member("task_struct", "thread_info.preempt_count"), 0, 4)
-            p.write(at + btf.member("task_struct", "stack"), at + STACK_TOP - 0x4000)
+            p.write(at + btf.member("task_struct", "thread_info.preempt_count"), NO_RESCHEDULE)
+            self.give_stack(name)
             p.write(at + btf.member("task_struct", "mm"), p.base + KVM)  # not a kernel thread; nobody looks into it
         for name in VCPUS:
             at, kvm = self.address[name], p.base + KVM

@@ -1,6 +1,7 @@
 """Where the kernel is entered at each event, by function; what happens inside is not said here, but seen.
 
-Arguments are entities of the view, the buffer that stands for what a user hands in, or numbers. `guest` of an entry
+Arguments are entities of the view, the buffer that stands for what a user hands in, the task's `section` (where kernel
+NEON is saved to; softirqs hand in the same, since theirs stands for it), or numbers. `guest` of an entry
 says where it stands to the guest: "enter" ends where the guest would run, "trap" and "exit" go on there.
 """
 
@@ -19,6 +20,7 @@ class Call:
     names: tuple[str, ...]
     arguments: tuple[str | int, ...] = ()
     irqs_off: bool = False
+    optional: bool = False  # not made where the kernel has none of them
 
 
 @dataclass(frozen=True)
@@ -29,20 +31,21 @@ class Entry:
     before: tuple[Call, ...] = ()
     guest: str = ""
     softirq: bool = False
+    preempt_off: bool = False
     only_if: str = ""
     """A flag that the code before, which is not run, tests: nothing is done unless it is set."""
     others: tuple[str, ...] = ()
     """Entities whose images this event itself copies: what the kernel does to them is what the event means."""
 
 
-def _call(name: str, *arguments: str | int, irqs_off: bool = False) -> Call:
-    return Call(tuple(name.split("|")), arguments, irqs_off)
+def _call(name: str, *arguments: str | int, irqs_off: bool = False, optional: bool = False) -> Call:
+    return Call(tuple(name.split("|")), arguments, irqs_off, optional)
 
 
 RUN: Final = _call("__kvm_vcpu_run", "vcpu", irqs_off=True)
 GUEST_RUNS: Final = "__guest_enter"
-NEON_BEGIN: Final = _call("kernel_neon_begin")
-NEON_END: Final = _call("kernel_neon_end")
+NEON_BEGIN: Final = _call("kernel_neon_begin", "section")
+NEON_END: Final = _call("kernel_neon_end", "section")
 ENTRIES: Final = {
     Event.THREAD_SWITCH: Entry((_call("fpsimd_thread_switch", "next", irqs_off=True),)),
     Event.RET_TO_USER: Entry((_call("fpsimd_restore_current_state"),), only_if="TIF_FOREIGN_FPSTATE"),
@@ -51,8 +54,10 @@ ENTRIES: Final = {
         (_call("arch_dup_task_struct", "next", "task"), _call("fpsimd_flush_task_state", "next")),
         others=("next", "next.kernel"),
     ),
-    Event.SIGNAL: Entry((_call("fpsimd_signal_preserve_current_state|fpsimd_preserve_current_state"),)),
-    Event.SIGRETURN: Entry((_call("fpsimd_update_current_state", "buffer"),)),
+    Event.SIGNAL: Entry((_call("fpsimd_signal_preserve_current_state|fpsimd_save_and_flush_current_state"),)),
+    Event.SIGRETURN: Entry(  # since v6.16 restore_sigframe makes the image the only copy first (929fa99b1215)
+        (_call("fpsimd_save_and_flush_current_state", optional=True), _call("fpsimd_update_current_state", "buffer"))
+    ),
     Event.PTRACE_WRITE: Entry((_call("fpr_set", "next", 0, 0, 16, "buffer", 0),)),
     Event.KERNEL_NEON_BEGIN: Entry((NEON_BEGIN,)),
     Event.KERNEL_NEON_END: Entry((NEON_END,), before=(NEON_BEGIN,)),
@@ -60,11 +65,11 @@ ENTRIES: Final = {
     Event.SOFTIRQ_NEON_END: Entry((NEON_END,), before=(NEON_BEGIN,), softirq=True),
     Event.CPU_PM_ENTER: Entry((_call("fpsimd_cpu_pm_notifier", 0, 0, 0, irqs_off=True),)),
     Event.CPU_DOWN: Entry((_call("fpsimd_cpu_dead", 0),)),
-    Event.VCPU_LOAD: Entry((_call("kvm_arch_vcpu_load_fp", "vcpu"),)),
+    Event.VCPU_LOAD: Entry((_call("kvm_arch_vcpu_load_fp", "vcpu"),), preempt_off=True),
     Event.GUEST_ENTER: Entry((_call("kvm_arch_vcpu_ctxflush_fp", "vcpu", irqs_off=True), RUN), guest="enter"),
     Event.GUEST_FP_TRAP: Entry(guest="trap"),
     Event.GUEST_EXIT: Entry((_call("kvm_arch_vcpu_ctxsync_fp", "vcpu", irqs_off=True),), guest="exit"),
-    Event.VCPU_PUT: Entry((_call("kvm_arch_vcpu_put_fp", "vcpu"),)),
+    Event.VCPU_PUT: Entry((_call("kvm_arch_vcpu_put_fp", "vcpu"),), preempt_off=True),
 }
 """The kernel's own code. Copying a task at FORK is the event itself; so is the frame that SIGRETURN hands in."""
 

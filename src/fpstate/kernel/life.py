@@ -1,7 +1,8 @@
 """Which members of a kernel's structures are its bookkeeping is seen by letting tasks and a vCPU live on it.
 
 A member that some run leaves changed, and that some run reads before it writes it, is a field. What a function puts
-back before it returns is none; nor is what nothing but sections of kernel NEON change, from their begin to their end.
+back before it returns is none; nor is what nothing but sections of kernel NEON change, from their begin to their end,
+where they are not preempted.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import Any, cast
 from fpstate.errors import FpstateError
 from fpstate.kernel.bookkeeping import Bookkeeping, Field
 from fpstate.kernel.effects import CALLED, EDIT, FAULT, LOAD, SAVE, WARN, WRITE, Effects, Key
-from fpstate.kernel.entities import TASKS, VCPUS
+from fpstate.kernel.entities import SECTION, TASKS, VCPUS
 from fpstate.kernel.entries import ENTRIES, OF_THE_WORLD, Entry
 from fpstate.kernel.processor import Saved
 from fpstate.kernel.stage import Stage
@@ -183,6 +183,8 @@ class KernelCode:
             mask = f.values[0]
             held = bool(f.start) ^ flip if value is _UNKNOWN else value
             p.write(at, p.read(at, f.place.size) & ~mask | mask * held, f.place.size)
+        elif f.kind == "section":
+            p.write(at, e.address[entity] + SECTION if value is True else 0, f.place.size)
         else:
             p.write(at, f.start if value is _UNKNOWN else value.value, f.place.size)
 
@@ -201,6 +203,10 @@ class KernelCode:
         number = p.read(e.base_of(entity) + f.place.offset, f.place.size)
         if f.kind == "bit":
             return bool(number & f.values[0])
+        if f.kind == "section":
+            if number not in (0, e.address[entity] + SECTION):
+                raise self._strange(f, f"{number:#x}, which is not its own section's")
+            return bool(number)
         if f.kind == "cpu":
             return {0: "this", 1: "another"}.get(number, "") if number != self.books.nobody else ""
         if f.kind == "number":
@@ -327,7 +333,7 @@ class KernelCode:
         elif f.kind == "cpu":
             parent = view.chosen.get(("task", name))
             setattr(entity, name, {"this": view.cpu, "": None}[value] if value != "another" else parent)
-        elif f.kind == "number":
+        elif f.kind in ("number", "section"):
             setattr(entity, name, value)
         else:
             whom = {view.entity_of[r]: e for r, e in view.by_role.items() if r != "cpu"}
@@ -410,14 +416,9 @@ def _entity(name: str, bases: tuple[type, ...], code: KernelCode, kind: str) -> 
     starts: dict[str, Any] = {}
     for f in code.fields:
         if f.place.kind == kind:
-            notes[f.name] = {"owner": "Context | None", "cpu": "Cpu | None", "bit": "bool"}.get(f.kind, "Enum")
-            starts[f.name] = (
-                None
-                if f.kind in ("owner", "cpu")
-                else bool(f.start)
-                if f.kind == "bit"
-                else code.enums[f.name](f.start)
-            )
+            notes[f.name] = {"owner": "Context | None", "cpu": "Cpu | None", "bit": "bool", "section": "bool"}.get(f.kind, "Enum")
+            start = {"bit": bool, "section": bool, "number": code.enums.get(f.name)}.get(f.kind)
+            starts[f.name] = start(f.start) if start else None
     return type(name, bases, {"__annotations__": notes, "__module__": __name__, **starts})
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from fpstate.errors import FpstateError
 from fpstate.kernel.btf import Btf
 from fpstate.kernel.effects import Effects, Reader
-from fpstate.kernel.entities import TASKS, Entities
+from fpstate.kernel.entities import SECTION, TASKS, Entities
 from fpstate.kernel.entries import (
     ARM_EXCEPTION_IRQ,
     ARM_EXCEPTION_TRAP,
@@ -55,7 +55,7 @@ class Stage:
 
     def call(self, name: str, *arguments: str) -> None:
         """Have the task call a function of the kernel, on entities."""
-        self._call(Call((name,), arguments), {n: n for n in self.entities.address}, softirq=False)
+        self._call(Call((name,), arguments), {n: n for n in self.entities.address})
 
     def be_cpu(self, number: int) -> None:
         """Let the CPU have another number; what else it has stays."""
@@ -69,57 +69,70 @@ class Stage:
     def missing(self) -> list[str]:
         """Return the functions that the kernel lacks, of those that events need."""
         calls = [call for entry in ENTRIES.values() for call in (*entry.calls, *entry.before)]
-        return sorted({" or ".join(c.names) for c in calls if self._address(c.names) is None})
+        return sorted({" or ".join(c.names) for c in calls if not c.optional and self._address(c.names) is None})
 
     def has(self, entry: Entry) -> bool:
         """Tell whether the kernel has all functions of an entry."""
-        return all(self._address(call.names) is not None for call in (*entry.calls, *entry.before))
+        calls = (*entry.calls, *entry.before)
+        return all(call.optional or self._address(call.names) is not None for call in calls)
 
     def prepare(self, entry: Entry, roles: dict[str, str]) -> None:
         """Do what comes before the view of an entry is put in."""
+        self._hold(entry, roles, 1)
         for call in entry.before:
-            self._call(call, roles, entry.softirq)
+            self._call(call, roles)
+        self._hold(entry, roles, -1)
 
     def perform(self, entry: Entry, roles: dict[str, str], guest: Saved | None = None) -> Effects:
         """Do what the kernel does at an entry, in memory as it is; `guest` is where its run stands (None: the last)."""
         whole = Ran()
         guest = guest or self.guest
+        self._hold(entry, roles, 1)
         if entry.guest in ("trap", "exit"):
             assert guest is not None
             trap = entry.guest == "trap"
             answer, syndrome = (ARM_EXCEPTION_TRAP, FP_ACCESS) if trap else (ARM_EXCEPTION_IRQ, 0)
             _join(whole, self.processor.resume(guest, answer, syndrome))
         for call in entry.calls:
+            if call.optional and self._address(call.names) is None:
+                continue
             if whole.end == RETURNED:
-                _join(whole, self._call(call, roles, entry.softirq))
+                _join(whole, self._call(call, roles))
+        for role in entry.others:
+            if roles.get(role) in TASKS:
+                self.entities.give_stack(roles[role])
         if whole.end == STOPPED:
             self.guest = self.processor.saved()
         effects = self.reader.effects(whole)
-        if entry.softirq:
-            at = self.entities.member(roles["task"], "thread_info.preempt_count")
-            self.processor.write(at, self.processor.read(at, 4) & ~SOFTIRQ, 4)
+        self._hold(entry, roles, -1)
         return effects
+
+    def _hold(self, entry: Entry, roles: dict[str, str], sign: int) -> None:
+        """Count what an entry runs in: a softirq, or a section that is not preempted."""
+        held = SOFTIRQ * entry.softirq + entry.preempt_off
+        if held:
+            at = self.entities.member(roles["task"], "thread_info.preempt_count")
+            self.processor.write(at, self.processor.read(at, 4) + sign * held, 4)
 
     def guest_trapped(self) -> bool:
         """Tell whether the guest would trap at its next use: CPACR_EL1.FPEN is not 3 (Arm ARM, D19.2.28)."""
         return self.processor.cpacr >> 20 & 3 != 3
 
-    def _call(self, call: Call, roles: dict[str, str], softirq: bool) -> Ran:
+    def _call(self, call: Call, roles: dict[str, str]) -> Ran:
         function = self._address(call.names)
         if function is None:
             given = f"the kernel has no function {' or '.join(call.names)}"
             raise FpstateError(given, expected="an arm64 Linux with KVM built in", where=self.processor.where)
         arguments = tuple(self._argument(a, roles) for a in call.arguments)
         current = roles["task"]
-        if softirq:
-            at = self.entities.member(current, "thread_info.preempt_count")
-            self.processor.write(at, self.processor.read(at, 4) | SOFTIRQ, 4)
         stack, task = self.entities.stack(current), self.entities.address[current]
         return self.processor.call(function, arguments, task, stack, call.irqs_off)
 
     def _argument(self, argument: str | int, roles: dict[str, str]) -> int:
         if isinstance(argument, int):
             return argument
+        if argument == "section":
+            return self.entities.address[roles["task"]] + SECTION
         return self.entities.buffer if argument == "buffer" else self.entities.address[roles[argument]]
 
     def _address(self, names: tuple[str, ...]) -> int | None:
