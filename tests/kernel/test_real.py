@@ -49,6 +49,9 @@ def kernel(name: str) -> type[Policy]:
         ("debian-6.12", {"cpu": {"fpsimd_last_state.st", "kvm_host_data.fp_owner"},
                          "task": {"TIF_FOREIGN_FPSTATE", "TIF_KERNEL_FPSTATE", "thread.fpsimd_cpu",
                                   "thread.kernel_fpsimd_cpu"}, "vcpu": set()}),
+        ("debian-7.3", {"cpu": {"fpsimd_last_state.st", "kvm_host_data.fp_owner"},
+                        "task": {"TIF_FOREIGN_FPSTATE", "TIF_KERNEL_FPSTATE", "thread.fpsimd_cpu",
+                                 "thread.kernel_fpsimd_state", "thread.kernel_fpsimd_cpu"}, "vcpu": set()}),
     ],
 )  # fmt: skip
 def test_the_fields_are_those_of_the_kernel(name: str, fields: dict[str, set[str]]) -> None:
@@ -59,7 +62,7 @@ def test_the_fields_are_those_of_the_kernel(name: str, fields: dict[str, set[str
     assert found == fields
 
 
-@pytest.mark.parametrize("name", ["debian-6.1", "debian-6.12"])
+@pytest.mark.parametrize("name", ["debian-6.1", "debian-6.12", "debian-7.3"])
 def test_the_kernel_holds(name: str) -> None:
     """In scopes that take seconds."""
     for scope in (Scope(1, 2, 1), Scope(2, 1, 1)):

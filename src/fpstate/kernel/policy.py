@@ -416,7 +416,9 @@ def _entity(name: str, bases: tuple[type, ...], code: KernelCode, kind: str) -> 
     starts: dict[str, Any] = {}
     for f in code.fields:
         if f.place.kind == kind:
-            notes[f.name] = {"owner": "Context | None", "cpu": "Cpu | None", "bit": "bool", "section": "bool"}.get(f.kind, "Enum")
+            notes[f.name] = {"owner": "Context | None", "cpu": "Cpu | None", "bit": "bool", "section": "bool"}.get(
+                f.kind, "Enum"
+            )
             start = {"bit": bool, "section": bool, "number": code.enums.get(f.name)}.get(f.kind)
             starts[f.name] = start(f.start) if start else None
     return type(name, bases, {"__annotations__": notes, "__module__": __name__, **starts})

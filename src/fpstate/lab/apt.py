@@ -14,7 +14,7 @@ from pathlib import Path
 from fpstate.errors import FpstateError, unknown_name
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-SUITES = {"debian-6.1": "bookworm", "debian-6.12": "trixie"}
+SUITES = {"debian-6.1": "bookworm", "debian-6.12": "trixie", "debian-7.3": "trixie-backports"}
 """Kernels by name, and the suite of Debian whose current kernel each is, with all its stable updates."""
 DEFAULT = "debian-6.1"
 META_PACKAGE = "linux-image-arm64"
@@ -22,8 +22,9 @@ META_PACKAGE = "linux-image-arm64"
 
 _SOURCES = """\
 deb [arch=arm64 signed-by={keyring}] http://deb.debian.org/debian {suite} main
-deb [arch=arm64 signed-by={keyring}] http://deb.debian.org/debian-security {suite}-security main
 """
+_IMAGES = "boot/vmlinuz-*", "usr/lib/modules/*/vmlinuz"  # the second since 7.2, in a package linux-binary-VERSION
+_UPDATES = "deb [arch=arm64 signed-by={keyring}] http://deb.debian.org/debian-security {suite}-security main\n"
 
 Tell = Callable[[str], None]
 
@@ -35,7 +36,8 @@ def cache_folder() -> Path:
 
 def fetched_kernel(name: str = DEFAULT) -> Path | None:
     """Return the image of the newest kernel of a name fetched before, or None."""
-    images = (cache_folder() / "kernels").glob(f"linux-image-{name.removeprefix('debian-')}.*/boot/vmlinuz-*")
+    version = name.removeprefix("debian-")
+    images = [i for place in _IMAGES for i in (cache_folder() / "kernels").glob(f"linux-image-{version}.*/{place}")]
     return max(images, key=lambda path: path.stat().st_mtime, default=None)
 
 
@@ -56,7 +58,7 @@ def fetch_kernel(tell: Tell, name: str = DEFAULT) -> Path:
     package = apt.kernel_package()
     for old in apt.folder.glob("*.deb"):
         old.unlink()
-    apt.run("apt-get", "download", package)
+    apt.run("apt-get", "download", apt.with_image(package))
     (archive,) = apt.folder.glob("*.deb")
     target = folder / "kernels" / package
     parts = target.with_name(f".{package}.{os.getpid()}")
@@ -79,7 +81,8 @@ class _Apt:
         self.folder = folder
         for part in ("state/lists/partial", "cache/archives/partial"):
             (folder / part).mkdir(parents=True, exist_ok=True)
-        (folder / "sources.list").write_text(_SOURCES.format(keyring=KEYRING, suite=suite))
+        lines = _SOURCES if suite.endswith("-backports") else _SOURCES + _UPDATES
+        (folder / "sources.list").write_text(lines.format(keyring=KEYRING, suite=suite))
         (folder / "status").write_text("")
         settings = {
             "APT::Architecture": "arm64",
@@ -101,12 +104,23 @@ class _Apt:
         return _run([program, "-q", *self._options, *words], self.folder)
 
     def kernel_package(self) -> str:
-        """Return the name of the package with the suite's current kernel."""
-        for line in self.run("apt-cache", "depends", META_PACKAGE).splitlines():
-            kind, _, name = line.strip().partition(" ")
-            if kind == "Depends:" and name.startswith("linux-image-"):
-                return name
+        """Return the name of the package of the suite's current kernel."""
+        found = self._needed(META_PACKAGE, "linux-image-")
+        if found:
+            return found
         raise FpstateError(f"apt knows no kernel behind {META_PACKAGE}", expected="a package linux-image-*-arm64")
+
+    def with_image(self, package: str) -> str:
+        """Return the package that has the image of a kernel's package."""
+        return self._needed(package, "linux-binary-") or package
+
+    def _needed(self, package: str, beginning: str) -> str:
+        """Return the package with a name that begins so which a package depends on; "" if there is none."""
+        for line in self.run("apt-cache", "depends", package).splitlines():
+            kind, _, name = line.strip().partition(" ")
+            if kind == "Depends:" and name.startswith(beginning):
+                return name
+        return ""
 
 
 def _run(words: list[str], folder: Path) -> str:
