@@ -12,6 +12,8 @@ from fpstate.kernel.life import SECTIONS, Life
 from fpstate.kernel.stage import Stage
 from fpstate.world.events import Event
 
+VALUES = "arch.ctxt.sys_regs", "kvm_host_data.host_ctxt.sys_regs", "kvm_hyp_ctxt.sys_regs"
+"""Members that hold other registers of a guest or the host (FPEXC32_EL2 among them): values, not bookkeeping."""
 ROLES = {"task": "task", "next": "next", "vcpu": "vcpu"}
 Record = tuple[tuple[Place, bool, int], ...]
 """What members hold: (member, True, offset in the entity of a context) or (member, False, value)."""
@@ -39,7 +41,8 @@ class Bookkeeping:
 
     `records` says what the members of an owner hold when it names a context, by kind: "task", "vcpu" or "kernel".
     `nobody` is what a field of kind "cpu" holds that names no CPU. `changing` are members that are no fields, since
-    nothing was seen to read them, but do change: a run that reads one has a view that lacks it.
+    nothing was seen to read them, but do change: a run that reads one has a view that lacks it. `read` are those that
+    some run has read; `of_sections` those that change from the begin of a section to its end only.
     """
 
     def __init__(self, stage: Stage) -> None:
@@ -50,8 +53,10 @@ class Bookkeeping:
         life.live()
         of_sections = {event for pair in SECTIONS for event in pair} if not stage.preemptible_neon else set()
         changing = {p: s for p, s in life.seen.items() if s.changed_by - of_sections}
-        found = {p: tuple(s.values) for p, s in changing.items() if s.read}
-        self.changing = set(changing) - set(found)
+        found = {p: tuple(s.values) for p, s in changing.items() if s.read and not p.name.startswith(VALUES)}
+        self.changing = {p for p in changing if p not in found and not p.name.startswith(VALUES)}
+        self.read = {p for p, s in life.seen.items() if s.read}
+        self.of_sections = {p for p, s in life.seen.items() if s.changed_by and p not in changing}
         elsewhere = next((p for p in found if p.kind == "elsewhere"), None)
         if elsewhere is not None:
             given = f"the kernel keeps something at {elsewhere.name}, in no task, vCPU or variable of a CPU"

@@ -7,9 +7,9 @@ from enum import Enum
 from typing import Any, cast
 
 from fpstate.errors import FpstateError
-from fpstate.kernel.bookkeeping import Bookkeeping, Field
+from fpstate.kernel.bookkeeping import VALUES, Bookkeeping, Field
 from fpstate.kernel.effects import CALLED, EDIT, FAULT, LOAD, SAVE, WARN, WRITE, Effects, Key
-from fpstate.kernel.entities import SECTION, TASKS, VCPUS
+from fpstate.kernel.entities import SECTION, TASKS, VCPUS, Place
 from fpstate.kernel.entries import ENTRIES, OF_THE_WORLD, Entry
 from fpstate.kernel.processor import Saved
 from fpstate.kernel.stage import Stage
@@ -233,6 +233,9 @@ class KernelCode:
             for key in answer.effects.read:
                 if self._lacking(view, key):
                     return False
+            if not any(effect.what == FAULT for effect in answer.effects.done):
+                for _, place in answer.effects.changed():
+                    self._note_change(place)
             for entity, place in answer.effects.copied:
                 if entity != "task" or ("next", place) not in answer.effects.wrote:
                     continue
@@ -244,6 +247,7 @@ class KernelCode:
 
     def _lacking(self, view: View, key: Key) -> bool:
         entity, place = key
+        self.books.read.add(place)
         if place in self.books.changing:
             self.books.add(place)
             raise NewField(place.name)
@@ -257,6 +261,17 @@ class KernelCode:
                 view.choose(role, f)
                 return True
         return False
+
+    def _note_change(self, place: Place) -> None:
+        """Note that a run has left a member changed; if it is no field and some run has read it, it has to be one."""
+        books = self.books
+        known = place in books.of_sections or any(place in (f.place, *f.also) for f in books.fields)
+        if place.kind == "elsewhere" or known or place in books.changing or place.name.startswith(VALUES):
+            return
+        books.changing.add(place)
+        if place in books.read:
+            books.add(place)
+            raise NewField(place.name)
 
     def _copied(self, f: Field, answer: Answer) -> bool:
         """Tell whether a child's field is, after a fork, what was copied from its parent."""
