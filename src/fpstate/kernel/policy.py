@@ -52,6 +52,10 @@ class View:
         """Ask the engine what a field holds."""
         self.chosen[role, f.name] = getattr(self.by_role[role], f.name)
 
+    def plain(self, value: Any) -> Any:
+        """Return a value as one that means the same in every view of the event."""
+        return value if isinstance(value, bool | Enum) else "this" if value is self.cpu else self.name_of(value, "?")
+
     def name_of(self, value: Any, elsewhere: str) -> str:
         """Return which image an owner's value names; "" for none."""
         if value is None:
@@ -72,6 +76,7 @@ class KernelCode:
         self.stage = stage
         self.books = Bookkeeping(stage)
         self.enums: dict[str, Any] = {}
+        self._answered: dict[tuple[Any, ...], list[Answer]] = {}  # by event and what was asked for
         self.guests = self._guests()
         self.renew()
 
@@ -81,7 +86,8 @@ class KernelCode:
         return self.books.fields
 
     def renew(self) -> None:
-        """Take in fields that were found since."""
+        """Take in fields that were found since; runs on views without them count no more."""
+        self._answered.clear()
         self.enums = {f.name: self.enums.get(f.name) or self._values(f) for f in self.fields if f.kind == "number"}
 
     def _values(self, f: Field) -> Any:
@@ -112,7 +118,10 @@ class KernelCode:
             if f.name == entry.only_if:
                 view.choose("task", f)
         while True:
-            answers = self._answers(view, entry)
+            asked = event, *((role, name, view.plain(value)) for (role, name), value in view.chosen.items())
+            if asked not in self._answered:
+                self._answered[asked] = self._answers(view, entry)
+            answers = self._answered[asked]
             if self._all_chosen(view, answers):
                 break
         self._say(view, answers[0], self._faults_if_kernel(answers))
@@ -396,7 +405,11 @@ def kernel_policy(stage: Stage, name: str, source: str) -> type[Policy]:
     if lacking:
         given = f"the kernel has no code by a name known here for {', '.join(lacking)}"
         raise FpstateError(given, expected=f"functions {', '.join(stage.missing())}", where=stage.processor.where)
-    code = KernelCode(stage)
+    return policy_of(KernelCode(stage), name, source)
+
+
+def policy_of(code: KernelCode, name: str, source: str) -> type[Policy]:
+    """Return the policy of a kernel that is ready to be asked; each of its rows has been asked for once."""
     while True:
         policy = _made(code, name, source)
         try:
