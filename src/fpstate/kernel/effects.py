@@ -48,6 +48,7 @@ class Reader:
         self._near = near
         self._words: dict[int, int] = {}
         self._keys_at: dict[tuple[int, int], list[Key]] = {}
+        self._copies: dict[int, bool] = {}  # by instruction
 
     def effects(self, ran: Ran) -> Effects:
         """Return what a run did. Memory must still be as the run left it."""
@@ -79,12 +80,18 @@ class Reader:
         if a.write:
             for i in range(a.size):
                 old.setdefault(a.address + i, a.before >> 8 * i & 255)
-            copies = self._near[a.pc].partition("+")[0] in COPIERS
-            (result.by_copy.update if copies else result.by_copy.difference_update)(self._keys(a.address, a.size))
+            keys = self._keys(a.address, a.size)
+            result.wrote |= dict.fromkeys(keys, (0, 0))
+            (result.by_copy.update if self._is_copy(a.pc) else result.by_copy.difference_update)(keys)
         elif not self._only_sets(a.pc) and any(a.address + i not in old for i in range(a.size)):
-            reads = result.copied if self._near[a.pc].partition("+")[0] in COPIERS else result.read
+            reads = result.copied if self._is_copy(a.pc) else result.read
             for key in self._keys(a.address, a.size):
                 reads.setdefault(key, a.pc)
+
+    def _is_copy(self, pc: int) -> bool:
+        if pc not in self._copies:
+            self._copies[pc] = self._near[pc].partition("+")[0] in COPIERS
+        return self._copies[pc]
 
     def _keys(self, physical: int, size: int) -> list[Key]:
         if (physical, size) not in self._keys_at:
@@ -98,16 +105,14 @@ class Reader:
         return [(found[0], place) for place in self.entities.members(*found, size)]
 
     def _written(self, old: dict[int, int], result: Effects) -> None:
+        """Fill in what each member held that was written to, before and now."""
         e = self.entities
-        for physical in old:
-            for entity, place in self._keys(physical, 1):
-                if (entity, place) in result.wrote:
-                    continue
-                at = place.offset if entity == "elsewhere" else e.processor.physical(e.base_of(entity) + place.offset)
-                memory, where = e.processor.place(at)
-                now = bytes(memory[where : where + place.size])
-                before = bytes(old.get(at + i, byte) for i, byte in enumerate(now))
-                result.wrote[entity, place] = int.from_bytes(before, "little"), int.from_bytes(now, "little")
+        for entity, place in result.wrote:
+            at = place.offset if entity == "elsewhere" else e.processor.physical(e.base_of(entity) + place.offset)
+            memory, where = e.processor.place(at)
+            now = bytes(memory[where : where + place.size])
+            before = bytes(old.get(at + i, byte) for i, byte in enumerate(now))
+            result.wrote[entity, place] = int.from_bytes(before, "little"), int.from_bytes(now, "little")
 
     def _word(self, pc: int) -> int:
         if pc not in self._words:
