@@ -10,13 +10,18 @@ import pytest
 
 from fpstate.check.run import check
 from fpstate.errors import FpstateError
-from fpstate.paths.scope import Scope
+from fpstate.paths.scope import Scope, build
 from fpstate.policies.base import Context, Policy, bounded, with_features
+from fpstate.policies.catalogue import find_policy
 from fpstate.policies.host_deferred import DeferredHost
+from fpstate.rows.decisions import decision_table
 from fpstate.rows.learn import Rows
+from fpstate.rows.session import Undecided, op_text
 from fpstate.world.events import N_EVENTS, Event
-from fpstate.world.operations import LOAD, OOPS, SAVE
-from fpstate.world.table import ELSEWHERE, H_CPU_POINTER, H_TASK, R_OPS, R_POINTERS, R_TASK, TASK
+from fpstate.world.operations import LOAD, N_COUNTS, OOPS, SAVE, carry_out
+from fpstate.world.state import CURRENT, POINTER, kernel_of, own
+from fpstate.world.table import ELSEWHERE, H_CPU_POINTER, H_TASK, R_OPS, R_POINTERS, R_TASK, TASK, new_report
+from fpstate.world.verdicts import NULL_POINTER, OK
 
 
 def refused(policy: type[Policy], event: Event = Event.RET_TO_USER) -> str:
@@ -382,3 +387,36 @@ def test_streaming_mode_is_changed_by_operations_alone(mode: str) -> None:
 
     Rows(with_features(Assigns, ["sme"])).learn(Event.RET_TO_USER, 0)
     assert f"sets cpu.{mode}; SVCR is changed by set_svcr and smstop" in refused(with_features(AssignsCpu, ["sme"]))
+
+
+def test_an_oops_with_a_target_comes_about_for_kernel_mode_state_alone() -> None:
+    """As for code that looks for more than a section's state has."""
+    rows = Rows(find_policy("linux-4.18"))
+    _, world = build(Scope(1, 2, 0), rows)
+    report = new_report(N_COUNTS)
+    code = OOPS | ELSEWHERE << 8
+    context = int(world.cpu[0, CURRENT])
+    for owner, verdict in ((own(context), OK), (kernel_of(context), NULL_POINTER), (0, OK)):
+        world.cpu[0, POINTER] = owner
+        assert carry_out(world, code, 0, context, context, report) == verdict
+    assert carry_out(world, OOPS, 0, context, context, report) == NULL_POINTER
+    assert op_text(code, {ELSEWHERE: "whom last_state names"}) == "oops if whom last_state names is kernel-mode state"
+
+
+def test_what_a_view_does_not_decide_is_a_line_of_the_table() -> None:
+    """And a refusal, with its sentence, to an engine that needs it."""
+
+    class Unsure(Policy):
+        name = "unsure"
+
+        class Cpu(Policy.Cpu):
+            last: Context | None = None
+
+        def exec(self, cpu: Cpu, task: Policy.Task) -> None:
+            if cpu.last is not None and cpu.last is not task:
+                raise Undecided("does what hangs on more than the view")
+            cpu.overwrite(task)
+
+    table = {rule.when: rule.then for rule in decision_table(Unsure) if rule.event == "exec"}
+    assert table["cpu.last = another",] == ("not decided by what is in view",)
+    assert table["cpu.last = task",] == ("overwrite task",)
