@@ -22,7 +22,7 @@ BELOW = {  # what each room may import beside itself, `errors`, `jit` and `struc
     "lab": set(),
     "kernel": {"world", "policies", "rows", "lab"},
 }
-EVERYWHERE = {"code_cache", "errors", "jit", "structs", "users"}
+EVERYWHERE = {"code_cache", "emulator", "errors", "jit", "structs", "users"}
 
 
 def modules() -> Iterator[tuple[str, ast.Module]]:

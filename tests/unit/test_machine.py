@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 pytest.importorskip("unicorn")
 pytest.importorskip("elftools")
 
+from fpstate import emulator
 from fpstate.errors import FpstateError
 from fpstate.machine import engine as engine_module
 from fpstate.machine.elf import Program, Segment, bundled, bundled_names, find_program, read_program
@@ -261,8 +262,10 @@ def test_an_unknown_program_is_named_with_the_nearest(tmp_path: Path) -> None:
 
 def test_without_unicorn_one_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "unicorn", None)
-    with pytest.raises(FpstateError, match=r"make demo, or pip install -e '\.\[run\]'"):
-        Machine(1)
+    said = r"unicorn and pyelftools, which are not installed.*make demo, or pip install -e '\.\[run\]'"
+    for needs in (lambda: Machine(1), emulator.unicorn):
+        with pytest.raises(FpstateError, match=said):
+            needs()
 
 
 # SVE.

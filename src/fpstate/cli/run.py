@@ -148,7 +148,7 @@ def _run(policy: type[Policy], given: Given) -> int:
     """Run programs, print what came of it, and return the exit code."""
     from fpstate.cli.output import print_json
     from fpstate.cli.progress import stage
-    from fpstate.machine.engine import unicorn
+    from fpstate.emulator import unicorn
     from fpstate.machine.host import Settings
     from fpstate.machine.record import as_trace
     from fpstate.machine.run import VECTOR_LENGTH, check_limits, run

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from fpstate import emulator
 from fpstate.errors import FpstateError
 from fpstate.lab.dump import RAM_AT, RAM_SIZE, Dump
 
@@ -89,7 +90,7 @@ class Processor:
     """The processor. `own` is memory of ours; `linear` less a physical address gives the kernel's own address of it."""
 
     def __init__(self, dump: Dump) -> None:
-        import unicorn
+        unicorn = emulator.unicorn()
         from unicorn import arm64_const
 
         self._r, self._error = arm64_const, unicorn.UcError

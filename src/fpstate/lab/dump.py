@@ -48,12 +48,13 @@ def dump_of(kernel: Kernel, machine: Machine, tell: Tell) -> Dump:
 
     Raise FpstateError if it does not boot that far.
     """
-    symbols = known(kernel, tell).symbols
     folder = cache_folder() / "dumps" / f"{kernel.digest}-{machine.cpu_model}-{machine.mode or 'vhe'}"
     found = _kept(folder)
     if found is None:
-        tell(f"booting Linux {kernel.version} on {machine.cpu_model} for a dump of its memory")
         check_machine(machine)
+    symbols = known(kernel, tell).symbols
+    if found is None:
+        tell(f"booting Linux {kernel.version} on {machine.cpu_model} for a dump of its memory")
         part = folder.with_name(f".{folder.name}.{os.getpid()}")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)

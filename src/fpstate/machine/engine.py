@@ -13,6 +13,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Any
 
+from fpstate.emulator import unicorn
 from fpstate.errors import FpstateError
 from fpstate.machine.memory import EXECUTE, RAM_BASE, READ, WRITE, Ram, Space
 from fpstate.machine.words import UDF, is_read_word, is_sve
@@ -38,22 +39,6 @@ class Stop(IntEnum):
     CRASH = 5  # anything a program cannot go on from: PC is at the instruction
     TRAPPED = 6  # FP was used and the trap handler left the trap armed
     READ = 7  # of a counter or ID register, which whoever runs the engine answers; PC is at the instruction
-
-
-INSTALL = "in the folder of fpstate's source: make demo, or pip install -e '.[run]'"
-
-
-def unicorn() -> Any:
-    """Return the unicorn package. Raise FpstateError, with what to do, when it is not installed."""
-    try:
-        import elftools  # noqa: F401
-        import unicorn
-    except ImportError:
-        given = "this command needs unicorn and pyelftools, which are not installed"
-        raise FpstateError(given, hint=INSTALL) from None
-    if not unicorn.__version__.startswith("2.1.") or unicorn.__version__ < "2.1.4":
-        raise FpstateError(f"unicorn {unicorn.__version__} is installed", expected="2.1.4", hint=INSTALL)
-    return unicorn
 
 
 class Registers:
