@@ -74,12 +74,11 @@ def one_policy(argument: str | None, option: str | None, example: str) -> str:
 
 def chosen(name: str) -> type[Policy]:
     """Return the policy of that name; a method of it that nothing ever calls is told on stderr."""
+    from fpstate.kernel.named import PREFIX, named_kernel
     from fpstate.policies.catalogue import find_policy
     from fpstate.rows.handlers import never_called
 
-    if name.startswith("kernel:"):
-        from fpstate.kernel.named import named_kernel
-
+    if name.startswith(PREFIX):
         return named_kernel(name)
     policy = find_policy(name)
     for method, where in never_called(policy):

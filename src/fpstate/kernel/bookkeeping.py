@@ -9,12 +9,11 @@ from fpstate.errors import FpstateError
 from fpstate.kernel.entities import SECTION, SLOT, TASKS, Place, kind_of
 from fpstate.kernel.entries import ENTRIES
 from fpstate.kernel.life import SECTIONS, Life
-from fpstate.kernel.stage import Stage
+from fpstate.kernel.stage import AS_NAMED, Stage
 from fpstate.world.events import Event
 
 VALUES = "arch.ctxt.sys_regs", "kvm_host_data.host_ctxt.sys_regs", "kvm_hyp_ctxt.sys_regs"
 """Members that hold other registers of a guest or the host (FPEXC32_EL2 among them): values, not bookkeeping."""
-ROLES = {"task": "task", "next": "next", "vcpu": "vcpu"}
 Record = tuple[tuple[Place, bool, int], ...]
 """What members hold: (member, True, offset in the entity of a context) or (member, False, value)."""
 
@@ -120,7 +119,7 @@ class Bookkeeping:
         for events in ((Event.RET_TO_USER,), sections):
             stage.be_cpu(3)
             for event in events:
-                changed = stage.perform(ENTRIES[event], ROLES).changed()
+                changed = stage.perform(ENTRIES[event], AS_NAMED).changed()
                 found |= {p for p in candidates if changed.get(("task", p)) == 3}
             stage.processor.restore()
         return found
@@ -133,7 +132,7 @@ class Bookkeeping:
         stage.processor.write(at, 0)
         stage.call("fpsimd_flush_task_state", "task")
         foreign = stage.processor.read(at)
-        stage.perform(ENTRIES[Event.KERNEL_NEON_BEGIN], ROLES)
+        stage.perform(ENTRIES[Event.KERNEL_NEON_BEGIN], AS_NAMED)
         section = stage.processor.read(at) & ~foreign & ~before
         stage.processor.restore()
         return {section: "TIF_KERNEL_FPSTATE", foreign: "TIF_FOREIGN_FPSTATE"}
@@ -147,7 +146,7 @@ class Bookkeeping:
             ("kernel", (Event.KERNEL_NEON_BEGIN, Event.THREAD_SWITCH) if stage.preemptible_neon else ()),
         ):
             for event in events:
-                stage.perform(ENTRIES[event], ROLES)
+                stage.perform(ENTRIES[event], AS_NAMED)
             base = stage.entities.address["vcpu" if kind == "vcpu" else "task"]
             record = []
             for place in (place for f in self.fields if f.kind == "owner" for place in (f.place, *f.also)):

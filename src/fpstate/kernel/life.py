@@ -14,7 +14,7 @@ from typing import Final
 from fpstate.kernel.effects import FAULT
 from fpstate.kernel.entities import Place
 from fpstate.kernel.entries import ENTRIES
-from fpstate.kernel.stage import Stage
+from fpstate.kernel.stage import AS_NAMED, Stage
 from fpstate.world.events import Event
 
 STEPS: Final = 300
@@ -43,13 +43,12 @@ class Life:
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.seen: dict[Place, Seen] = {}
-        self._roles = {"task": "task", "next": "next", "vcpu": "vcpu"}
+        self._roles = dict(AS_NAMED)
         self._loaded = False
 
     def live(self) -> None:
         """Live."""
         dice = random.Random(SEED)  # noqa: S311
-        alone = [event for event in ALONE if self.stage.has(ENTRIES[event])]
         self._do(Event.RET_TO_USER)
         for _ in range(STEPS):
             if not self._loaded:
@@ -65,7 +64,7 @@ class Life:
             elif what in (3, 4, 5):
                 self._run_guest(use=bool(dice.randrange(2)))
             else:
-                self._do(dice.choice(alone))
+                self._do(dice.choice(ALONE))
         self._unload()
         self.stage.be_cpu(0)
         self.stage.processor.keep()

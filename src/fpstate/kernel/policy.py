@@ -9,10 +9,10 @@ from typing import Any, cast
 from fpstate.errors import FpstateError
 from fpstate.kernel.bookkeeping import VALUES, Bookkeeping, Field
 from fpstate.kernel.effects import CALLED, EDIT, FAULT, LOAD, SAVE, WARN, WRITE, Effects, Key
-from fpstate.kernel.entities import SECTION, TASKS, VCPUS, Place
+from fpstate.kernel.entities import SECTION, TASKS, VCPUS, Place, kind_of
 from fpstate.kernel.entries import ENTRIES, OF_THE_WORLD, Entry
 from fpstate.kernel.processor import Saved
-from fpstate.kernel.stage import Stage
+from fpstate.kernel.stage import AS_NAMED, Stage
 from fpstate.policies.base import Context, Policy
 from fpstate.rows.decisions import all_decisions
 from fpstate.rows.learn import Rows
@@ -40,13 +40,18 @@ class View:
 
     def fields(self) -> list[tuple[str, Field]]:
         """Return all fields in view, with their roles."""
-        kinds = {"cpu": "cpu", "task": "task", "next": "task", "vcpu": "vcpu"}
-        return [
-            (role, f)
-            for role, entity in self.entity_of.items()
-            for f in self.kernel.fields
-            if f.place.kind == kinds[entity]
-        ]
+        every = self.kernel.fields
+        return [(role, f) for role, entity in self.entity_of.items() for f in every if f.place.kind == kind_of(entity)]
+
+    def contexts(self) -> dict[str, Any]:
+        """Return the contexts in view by the names that images have."""
+        found = {self.entity_of[role]: entity for role, entity in self.by_role.items() if role != "cpu"}
+        return found | {f"{name}.kernel": entity.kernel for name, entity in found.items() if name in TASKS}
+
+    def owners(self) -> list[Any]:
+        """Return what the owners asked for so far hold."""
+        fields = self.kernel.by_name
+        return [value for (_, name), value in self.chosen.items() if fields[name].kind == "owner"]
 
     def choose(self, role: str, f: Field) -> None:
         """Ask the engine what a field holds."""
@@ -76,6 +81,7 @@ class KernelCode:
         self.stage = stage
         self.books = Bookkeeping(stage)
         self.enums: dict[str, Any] = {}
+        self.by_name: dict[str, Field] = {}
         self._answered: dict[tuple[Any, ...], list[Answer]] = {}  # by event and what was asked for
         self.guests = self._guests()
         self.renew()
@@ -88,6 +94,7 @@ class KernelCode:
     def renew(self) -> None:
         """Take in fields that were found since; runs on views without them count no more."""
         self._answered.clear()
+        self.by_name = {f.name: f for f in self.fields}
         self.enums = {f.name: self.enums.get(f.name) or self._values(f) for f in self.fields if f.kind == "number"}
 
     def _values(self, f: Field) -> Any:
@@ -96,11 +103,10 @@ class KernelCode:
 
     def _guests(self) -> list[Saved]:
         """Return runs that stand to enter their guest, trapped and not, from which others can go on."""
-        stage, roles = self.stage, {"task": "task", "next": "next", "vcpu": "vcpu"}
-        kept = []
-        stage.perform(ENTRIES[Event.VCPU_LOAD], roles)
+        stage, kept = self.stage, []
+        stage.perform(ENTRIES[Event.VCPU_LOAD], AS_NAMED)
         for event in (Event.GUEST_ENTER, Event.GUEST_FP_TRAP, Event.GUEST_EXIT, Event.GUEST_ENTER):
-            stage.perform(ENTRIES[event], roles)
+            stage.perform(ENTRIES[event], AS_NAMED)
             if event in (Event.GUEST_ENTER, Event.GUEST_FP_TRAP) and stage.guest is not None:
                 kept.append(stage.guest)
         stage.processor.restore()
@@ -114,9 +120,8 @@ class KernelCode:
         entry = ENTRIES[event]
         if entry.only_if and not getattr(view.by_role["task"], entry.only_if):
             return
-        for f in self.fields:
-            if f.name == entry.only_if:
-                view.choose("task", f)
+        if entry.only_if:
+            view.choose("task", self.by_name[entry.only_if])
         while True:
             asked = event, *((role, name, view.plain(value)) for (role, name), value in view.chosen.items())
             if asked not in self._answered:
@@ -143,7 +148,7 @@ class KernelCode:
 
     def _answers(self, view: View, entry: Entry) -> list[Answer]:
         """Run an entry in all the ways that the view does not tell apart."""
-        named = [view.name_of(v, "?") for (_, name), v in view.chosen.items() if self._kind(name) == "owner"]
+        named = [view.name_of(value, "?") for value in view.owners()]
         others = [n for n in OUT_OF_VIEW if self.knows(n)] if "?" in named else ["other"]
         guests: list[Saved | None] = list(self.guests) if entry.guest in ("trap", "exit") else [None]
         if entry.guest == "trap":
@@ -155,20 +160,16 @@ class KernelCode:
 
     def _run(self, view: View, entry: Entry, other: str, guest: Saved | None, *, flip: bool) -> Answer:
         stage = self.stage
-        roles = {"task": "task", "next": "next", "vcpu": "vcpu"}
         if guest is not None:
             stage.processor.go_back(guest)
-        stage.prepare(entry, roles)
+        stage.prepare(entry, AS_NAMED)
         for role, f in view.fields():
             self._put(view, role, f, other, flip=flip)
-        effects = stage.perform(entry, roles, guest)
+        effects = stage.perform(entry, AS_NAMED, guest)
         after = {(role, f.name): self._get(view.entity_of[role], f, effects, other) for role, f in view.fields()}
         answer = Answer(effects, after, other, stage.guest_trapped() if entry.guest in ("enter", "trap") else None)
         stage.processor.restore()
         return answer
-
-    def _kind(self, name: str) -> str:
-        return next(f.kind for f in self.fields if f.name == name)
 
     def knows(self, whom: str) -> bool:
         """Tell whether there is an image of that name."""
@@ -301,11 +302,8 @@ class KernelCode:
     def _say(self, view: View, answer: Answer, faults: int | None) -> None:
         """Ask for what was done; `faults`: after how many effects the kernel faults if a section's state is meant."""
         cpu, near = view.cpu, self.stage.symbols.near
-        elsewhere = next(
-            (v for (_, n), v in view.chosen.items() if self._kind(n) == "owner" and _is_elsewhere(view, v)), None
-        )
-        whom = {view.entity_of[role]: entity for role, entity in view.by_role.items() if role != "cpu"}
-        whom |= {f"{name}.kernel": entity.kernel for name, entity in whom.items() if name != "vcpu"}
+        elsewhere = next((value for value in view.owners() if view.name_of(value, "?") == "?"), None)
+        whom = view.contexts()
         decision = cpu._session.decision
         decided = next((e for e in answer.effects.done if e.what != CALLED), None)
         names = ENTRIES[view.event].calls[-1].names if ENTRIES[view.event].calls else ("__kvm_vcpu_run",)
@@ -345,8 +343,7 @@ class KernelCode:
     def _write(self, view: View, role: str, name: str, value: Any, answer: Answer, elsewhere: Any) -> None:
         if value is _UNKNOWN:
             return
-        f = next(f for f in self.fields if f.name == name)
-        entity = view.by_role[role]
+        f, entity = self.by_name[name], view.by_role[role]
         known = view.chosen.get((role, name), _UNKNOWN)
         if f.kind == "bit":
             if known is _UNKNOWN and answer.flipped is not None and answer.flipped[role, name] != value:
@@ -360,9 +357,8 @@ class KernelCode:
         elif f.kind in ("number", "section"):
             setattr(entity, name, value)
         else:
-            whom = {view.entity_of[r]: e for r, e in view.by_role.items() if r != "cpu"}
-            whom |= {f"{n}.kernel": e.kernel for n, e in whom.items() if n != "vcpu"}
-            setattr(entity, name, None if value == "" else elsewhere if value is _ELSEWHERE else whom[value])
+            whom = view.contexts() | {"": None}
+            setattr(entity, name, elsewhere if value is _ELSEWHERE else whom[value])
 
 
 class NewField(Exception):
@@ -393,10 +389,6 @@ class _Mark:
 
 
 _UNKNOWN, _ELSEWHERE = _Mark(), _Mark()
-
-
-def _is_elsewhere(view: View, value: Any) -> bool:
-    return view.name_of(value, "?") == "?"
 
 
 def kernel_policy(stage: Stage, name: str, source: str) -> type[Policy]:
@@ -439,14 +431,16 @@ def _made(code: KernelCode, name: str, source: str) -> type[Policy]:
     return cast("type[Policy]", type("KernelPolicy", (Policy,), members))
 
 
+NOTES = {"owner": "Context | None", "cpu": "Cpu | None", "bit": "bool", "section": "bool", "number": "Enum"}
+"""How fields of each kind are declared."""
+
+
 def _entity(name: str, bases: tuple[type, ...], code: KernelCode, kind: str) -> type:
     notes: dict[str, Any] = {}
     starts: dict[str, Any] = {}
     for f in code.fields:
         if f.place.kind == kind:
-            notes[f.name] = {"owner": "Context | None", "cpu": "Cpu | None", "bit": "bool", "section": "bool"}.get(
-                f.kind, "Enum"
-            )
+            notes[f.name] = NOTES[f.kind]
             start = {"bit": bool, "section": bool, "number": code.enums.get(f.name)}.get(f.kind)
             starts[f.name] = start(f.start) if start else None
     return type(name, bases, {"__annotations__": notes, "__module__": __name__, **starts})

@@ -23,13 +23,11 @@ from fpstate.lab.dump import RAM_AT, RAM_SIZE, Dump
 OWN_AT: Final = 0x80000000
 OWN_SIZE: Final = 1 << 20
 PAGE: Final = 0x3FF  # Unicorn's pages of arm64 are of 1 KiB
-FOUR_K: Final = 4096
 ADDRESS: Final = 0xFFFFFFFFF000
 LIMIT: Final = 100_000  # instructions; a path of this kind takes some hundred
 EL1H: Final = 5  # PSTATE: EL1 with its own stack pointer, interrupts not masked
 IRQS_OFF: Final = 1 << 7
 MASK: Final = (1 << 64) - 1
-CPACR_EL1: Final = "CPACR_EL1"
 BRK_BUG: Final = 0xD4210000  # BRK #0x800: WARN and BUG (arch/arm64/include/asm/brk-imm.h)
 
 MRS_CURRENT_EL: Final = np.uint32(0xD5384240)  # of register x0
@@ -104,6 +102,7 @@ class Processor:
         if control >> 30 & 3 != 2 or control >> 16 & 63 != 16:  # TG1, T1SZ
             expected = "pages of 4 KiB and addresses of 48 bits"
             raise FpstateError("the kernel has other pages or addresses", expected=expected, where=self.where)
+        self.base = 1 << 64  # nowhere yet
         self.current = dump.registers["SP_EL0"]
         self.linear = self.current - self.physical(self.current)
         self.base = self.linear + OWN_AT
@@ -127,7 +126,7 @@ class Processor:
         uc.hook_add(unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE, self._access)
         uc.reg_write(arm64_const.UC_ARM64_REG_CPACR_EL1, dump.registers["CPTR_EL2" if self.vhe else "CPACR"])
         self._uc, self._code_hook, self._at_rest = uc, unicorn.UC_HOOK_CODE, uc.context_save()
-        self._write_access = 17  # UC_MEM_WRITE
+        self._write_access = unicorn.UC_MEM_WRITE
 
     def _answer_el2(self) -> None:
         """Let the kernel's code read EL2 as the level it runs at, by a MOV in the place of each MRS of CurrentEL."""
@@ -147,9 +146,8 @@ class Processor:
         return found
 
     def _walk(self, address: int) -> int | None:
-        own = address - getattr(self, "base", 0)
-        if 0 <= own < OWN_SIZE and hasattr(self, "base"):
-            return OWN_AT + own
+        if 0 <= address - self.base < OWN_SIZE:
+            return OWN_AT + address - self.base
         if address >> 48 != 0xFFFF:
             return None
         table = self._tables
@@ -291,10 +289,9 @@ class Processor:
         self._ran = ran = Ran()
         try:
             self._uc.emu_start(start, self.base, 0, LIMIT)
-        except self._error as error:
+        except self._error:
             if self._pc() != self.base and ran.end == RETURNED:
                 ran.end = OOPS
-                self.last_error = str(error)
         ran.pc = self._pc()
         if ran.end == RETURNED and ran.pc != self.base:
             given = f"a function of the kernel has not ended after {LIMIT:,} instructions"

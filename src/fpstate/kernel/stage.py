@@ -18,10 +18,12 @@ from fpstate.kernel.entries import (
     Call,
     Entry,
 )
-from fpstate.kernel.processor import BUG, OOPS, RETURNED, STOPPED, Processor, Ran, Saved
+from fpstate.kernel.processor import RETURNED, STOPPED, Processor, Ran, Saved
 from fpstate.lab.dump import Dump
 from fpstate.lab.kernel import Symbols
 
+AS_NAMED = {"task": "task", "next": "next", "vcpu": "vcpu"}
+"""Roles in which each entity stands for itself."""
 SOFTIRQ: int = 0x100  # preempt_count while a softirq is served (include/linux/preempt.h)
 
 
@@ -157,5 +159,3 @@ def _join(whole: Ran, part: Ran) -> None:
     whole.accesses += part.accesses
     whole.warned += part.warned
     whole.end, whole.pc = part.end, part.pc
-    if part.end in (OOPS, BUG):
-        return

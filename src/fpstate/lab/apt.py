@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from fpstate.errors import FpstateError, unknown_name
@@ -32,6 +33,20 @@ Tell = Callable[[str], None]
 def cache_folder() -> Path:
     """Return where kernels and their symbols are kept: $XDG_CACHE_HOME/fpstate/lab, or below ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fpstate" / "lab"
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """Give an empty folder to fill, which takes the place of `target` if all goes well, and is gone if not."""
+    part = target.with_name(f".{target.name}.{os.getpid()}")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        shutil.rmtree(target, ignore_errors=True)
+        part.rename(target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def fetched_kernel(name: str = DEFAULT) -> Path | None:
@@ -61,12 +76,8 @@ def fetch_kernel(tell: Tell, name: str = DEFAULT) -> Path:
     apt.run("apt-get", "download", apt.with_image(package))
     (archive,) = apt.folder.glob("*.deb")
     target = folder / "kernels" / package
-    parts = target.with_name(f".{package}.{os.getpid()}")
-    shutil.rmtree(parts, ignore_errors=True)
-    parts.mkdir(parents=True)
-    _run(["dpkg-deb", "-x", str(archive), str(parts)], folder)
-    shutil.rmtree(target, ignore_errors=True)
-    parts.rename(target)
+    with new_folder(target) as parts:
+        _run(["dpkg-deb", "-x", str(archive), str(parts)], folder)
     archive.unlink()
     image = fetched_kernel(name)
     if image is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import os
 import re
-import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fpstate.errors import FpstateError
-from fpstate.lab.apt import cache_folder
+from fpstate.lab.apt import cache_folder, new_folder
 from fpstate.lab.emulator import FP_TRAP, SVE_TRAP, read_logs
 from fpstate.lab.kernel import Kernel, Symbols, recipe_for, with_dependencies
 from fpstate.lab.lineup import addresses, lined_up
@@ -101,12 +100,9 @@ def known(kernel: Kernel, tell: Tell) -> Known:
                         expected="a kernel with KALLSYMS, FTRACE and DYNAMIC_FTRACE",
                         where=kernel.source,
                     )
-            part = kept.with_name(f".{kept.name}.{os.getpid()}")
-            part.mkdir(parents=True, exist_ok=True)
-            for name in _LIST_FILES:
-                (part / name).write_text(done.text(name))
-            shutil.rmtree(kept, ignore_errors=True)
-            part.rename(kept)
+            with new_folder(kept) as part:
+                for name in _LIST_FILES:
+                    (part / name).write_text(done.text(name))
     texts = {name: (kept / name).read_text() for name in _LIST_FILES}
     symbols = Symbols(texts["kallsyms"])
     functions = {line.split()[0] for line in texts["functions"].splitlines() if line}

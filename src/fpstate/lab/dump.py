@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -16,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from fpstate.errors import FpstateError
-from fpstate.lab.apt import cache_folder
+from fpstate.lab.apt import cache_folder, new_folder
 from fpstate.lab.capture import known
 from fpstate.lab.gdb import registers
 from fpstate.lab.kernel import Kernel, Symbols
-from fpstate.lab.qemu import MODES, QEMU, Machine, check_machine
+from fpstate.lab.qemu import MODES, Machine, check_machine, emulated
 
 RAM_AT = 0x40000000
 """Where the memory of QEMU's virt machine begins (hw/arm/virt.c)."""
@@ -55,15 +53,8 @@ def dump_of(kernel: Kernel, machine: Machine, tell: Tell) -> Dump:
     symbols = known(kernel, tell).symbols
     if found is None:
         tell(f"booting Linux {kernel.version} on {machine.cpu_model} for a dump of its memory")
-        part = folder.with_name(f".{folder.name}.{os.getpid()}")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        try:
+        with new_folder(folder) as part:
             _boot(kernel, machine, part)
-            shutil.rmtree(folder, ignore_errors=True)
-            part.rename(folder)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
         found = _kept(folder)
     if found is None:
         raise FpstateError("the dump cannot be read back", expected="a file that stays as it is", where=str(folder))
@@ -87,8 +78,7 @@ def _boot(kernel: Kernel, machine: Machine, folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="fpstate-") as short:  # names of sockets may be 107 bytes long
         sockets = Path(short)
         (folder / "Image").write_bytes(kernel.image)
-        words = [QEMU, "-M", "virt,virtualization=on,gic-version=3", "-cpu", machine.cpu_model, "-smp", "1"]
-        words += ["-m", str(RAM_SIZE >> 20), "-nodefaults", "-display", "none", "-no-reboot"]
+        words = emulated(machine, RAM_SIZE >> 20)
         words += ["-serial", "file:console", "-kernel", "Image"]
         words += ["-append", f"console=ttyAMA0 nokaslr panic=0 {MODES[machine.mode or 'vhe']}".strip()]
         words += ["-qmp", f"unix:{sockets}/qmp,server=on,wait=off", "-gdb", f"unix:{sockets}/gdb,server=on,wait=off"]

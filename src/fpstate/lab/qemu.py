@@ -90,6 +90,13 @@ def check_machine(machine: Machine) -> None:
         raise unknown_name("CPU model", machine.cpu_model, cpu_models())
 
 
+def emulated(machine: Machine, megabytes: int) -> list[str]:
+    """Return QEMU and its options for a machine with nothing attached."""
+    model = _EXTRA.get(machine.cpu_model, machine.cpu_model)
+    words = [QEMU, "-M", "virt,virtualization=on,gic-version=3", "-cpu", model, "-smp", str(machine.cpus)]
+    return [*words, "-m", str(megabytes), "-nodefaults", "-display", "none", "-no-reboot"]
+
+
 def mode_of(messages_of_kernel: str) -> str:
     """Return the mode KVM says it runs in, one of MODES; empty when it does not run."""
     said = _SAID.findall(messages_of_kernel)
@@ -112,14 +119,7 @@ def run(
     """
     (folder / "Image").write_bytes(kernel.image)
     (folder / "initrd").write_bytes(initramfs(payload(), "\n".join(plan) + "\n", modules or {}))
-    words = [
-        QEMU,
-        "-M",
-        "virt,virtualization=on,gic-version=3",
-        "-cpu",
-        _EXTRA.get(machine.cpu_model, machine.cpu_model),
-    ]
-    words += ["-smp", str(machine.cpus), "-m", "1536", "-nodefaults", "-display", "none", "-no-reboot"]
+    words = emulated(machine, 1536)
     words += ["-serial", "file:console", "-kernel", "Image", "-initrd", "initrd"]
     words += ["-append", f"console=ttyAMA0 quiet nokaslr panic=-1 rdinit=/init {MODES[machine.mode or 'vhe']}".strip()]
     words += ["-semihosting-config", "enable=on,target=native,userspace=on"]
