@@ -11,6 +11,7 @@ import pytest
 
 from fpstate.check.diff import diff
 from fpstate.check.run import HOLDS, VIOLATED, check
+from fpstate.cli.check import _as_pytest
 from fpstate.errors import FpstateError
 from fpstate.kernel.named import named_kernel
 from fpstate.kernel.stage import Stage
@@ -164,3 +165,22 @@ def test_diff_as_json() -> None:
     assert found["schema"] == "fpstate.diff/1"
     assert (found["verdict"], found["policies"]) == ("different", ["linux-6.14", "kernel:debian-6.12"])
     assert sum(row["equal"] for row in found["rows"]) == found["equal"]
+
+
+def test_a_printed_test_of_a_kernel_finds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It imports what finds kernels; without that it would look among the package's policies, in vain."""
+    of = dump()
+    start = of.symbols.address("fpsimd_thread_switch")
+    assert start is not None
+    places = calls(of.kernel, of.symbols, "fpsimd_thread_switch", "fpsimd_save")
+    broken = changed(of, {start + place: NOP for place in places})
+    result = check(broken, Scope(1, 2, 0))
+    assert result.verdict == VIOLATED
+    text = _as_pytest("kernel:debian-6.1", result)
+    assert "from fpstate.kernel.named import named_kernel" in text
+    found: dict[str, object] = {}
+    exec(text, found)
+    monkeypatch.setitem(found, "named_kernel", lambda name: {"kernel:debian-6.1": broken}[name])
+    (test,) = (value for name, value in found.items() if name.startswith("test_"))
+    assert callable(test)
+    test()

@@ -283,10 +283,15 @@ def _options(result: Result) -> str:
 
 
 def _as_pytest(policy: str, result: Result) -> str:
+    from fpstate.kernel.named import PREFIX
+
     assert result.path is not None
     name = "".join(ch if ch.isalnum() else "_" for ch in result.policy)
     s = result.scope
-    given = f"find_policy({policy!r})"
+    finder, module = "find_policy", "fpstate.policies.catalogue"
+    if policy.startswith(PREFIX):
+        finder, module = "named_kernel", "fpstate.kernel.named"
+    given = f"{finder}({policy!r})"
     imports = ""
     if result.features:
         given = f"with_features({given}, {list(result.features)!r})"
@@ -294,7 +299,7 @@ def _as_pytest(policy: str, result: Result) -> str:
     scope = f"Scope({s.cpus}, {s.tasks}, {s.vcpus}, {s.kthreads}, {s.events!r}, {s.boot!r}, {s.plain_vcpus})"
     return f'''from fpstate.check.run import replay_path
 from fpstate.paths.scope import Scope
-{imports}from fpstate.policies.catalogue import find_policy
+{imports}from {module} import {finder}
 
 
 def test_{name}_breaks_{result.property.replace("-", "_")}() -> None:
