@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -54,7 +55,13 @@ class Given:
         typer.Option(metavar="MODE", help="Where KVM runs: vhe, nvhe or hvhe. [default: the kernel's choice]"),
     ] = None
     kernel: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="An arm64 Image of your own. [default: Debian's]")
+        str | None,
+        typer.Option(
+            metavar="KERNEL",
+            help="An arm64 Image of your own, or one of Debian's by name: debian-6.12... [default: debian-6.1]",
+            autocompletion=complete.kernels,
+            show_default=False,
+        ),
     ] = None
     modules: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of that kernel's modules.")] = None
     seconds: Annotated[
@@ -113,9 +120,7 @@ def _refuse_combinations(given: Given) -> None:
 def _capture(given: Given) -> None:
     from fpstate.cli.progress import stage
     from fpstate.errors import FpstateError
-    from fpstate.lab.apt import fetch_kernel
     from fpstate.lab.capture import Wishes, capture, write_trace
-    from fpstate.lab.kernel import read_kernel
     from fpstate.lab.qemu import Machine, check_machine
     from fpstate.lab.scenario import check_cpus, check_seconds, find_scenario, scenario_names
 
@@ -130,11 +135,11 @@ def _capture(given: Given) -> None:
         raise FpstateError("there is no such folder", expected="a file in a folder", where=str(given.output))
     if given.output is not None and given.output.is_dir():
         raise FpstateError("this is a folder", expected="a file to write", where=str(given.output))
-    own = _own_kernel(given.kernel, given.modules)
+    find = _kernel(given.kernel, given.modules)
     check_machine(machine)
     wishes = Wishes(given.seconds, not given.no_emulator, given.allow_lost, given.keep)
     with stage("getting a kernel") as tell:
-        made = capture(scenario, own or read_kernel(fetch_kernel(tell)), machine, wishes, tell=tell)
+        made = capture(scenario, find(tell), machine, wishes, tell=tell)
     target = given.output or Path(f"{scenario.name}.{made.mode}.trace.txt.gz")
     write_trace(made.trace, target)
     _show(scenario, machine, made, target, json=given.json)
@@ -142,15 +147,23 @@ def _capture(given: Given) -> None:
         raise typer.Exit(3)
 
 
-def _own_kernel(image: Path | None, modules: Path | None) -> Kernel | None:
+def _kernel(which: str | None, modules: Path | None) -> Callable[[Callable[[str], None]], Kernel]:
+    """Return what gives the kernel asked for, and may fetch it; an image of one's own is looked at at once."""
     from fpstate.errors import FpstateError
+    from fpstate.lab.apt import DEFAULT, SUITES, check_name, fetch_kernel
     from fpstate.lab.kernel import read_kernel
 
     if modules is not None and not modules.is_dir():
         raise FpstateError("there is no such folder", expected="a folder of kernel modules", where=str(modules))
-    if modules is not None and image is None:
-        raise FpstateError("modules without their kernel", expected="--kernel IMAGE with --modules", where=str(modules))
-    return read_kernel(image, modules) if image else None
+    name = which or DEFAULT
+    if name in SUITES or (name.startswith("debian-") and not Path(name).exists()):
+        check_name(name)
+        if modules is not None:
+            expected = "--kernel IMAGE with --modules"
+            raise FpstateError("modules without their kernel", expected=expected, where=str(modules))
+        return lambda tell: read_kernel(fetch_kernel(tell, name))
+    own = read_kernel(Path(name), modules)
+    return lambda _: own
 
 
 def _show(scenario: Scenario, machine: Machine, made: Capture, target: Path, *, json: bool) -> None:
@@ -229,11 +242,12 @@ def _commands(given: Given) -> None:
     from fpstate.lab.recipe import commands
 
     recipe = None
-    if own := _own_kernel(given.kernel, given.modules):
+    find = _kernel(given.kernel, given.modules)
+    if given.kernel:
         from fpstate.lab.capture import known
 
         with stage("looking into the kernel") as tell:
-            recipe = known(own, tell).recipe
+            recipe = known(find(tell), tell).recipe
     lines = commands(recipe, 10 if given.seconds is None else given.seconds)
     if given.json:
         print_json("fpstate.capture/1", {"commands": lines})

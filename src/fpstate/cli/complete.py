@@ -10,6 +10,7 @@ ROOT = Path(__file__).parent.parent
 NO_PROGRAMS = {"kernel", "pattern", "vmm"}
 """What runs beside programs, on its own account."""
 _POLICY = re.compile(r'^    name = "([^"]+)"', re.MULTILINE)
+_KERNEL = re.compile(r'"(debian-[0-9.]+)":')
 _BUG = re.compile(r'\bBug\(\s*(?:id=)?"([^"]+)"')
 
 
@@ -17,7 +18,13 @@ def policies(incomplete: str) -> list[str]:
     """Return the names of policies and the ids of bugs that begin like this; the part behind the last comma counts."""
     before, comma, last = incomplete.rpartition(",")
     names = _declared(ROOT.glob("policies/*.py"), _POLICY) + bugs("")
+    names += [f"kernel:{name}" for name in kernels("")]
     return [f"{before}{comma}{name}" for name in _beginning(last, names)]
+
+
+def kernels(incomplete: str) -> list[str]:
+    """Return the names of Debian's kernels that begin like this."""
+    return _beginning(incomplete, _declared([ROOT / "lab/apt.py"], _KERNEL))
 
 
 def bugs(incomplete: str) -> list[str]:

@@ -15,8 +15,12 @@ from pathlib import Path
 from fpstate.errors import FpstateError, unknown_name
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-SUITES = {"debian-6.1": "bookworm", "debian-6.12": "trixie", "debian-7.3": "trixie-backports"}
+SUITES = {
+    "debian-5.10": "bullseye", "debian-6.1": "bookworm", "debian-6.12": "trixie", "debian-7.3": "trixie-backports",
+}  # fmt: skip
 """Kernels by name, and the suite of Debian whose current kernel each is, with all its stable updates."""
+_UPDATED = "bookworm", "trixie"
+"""Suites whose stable updates come from an archive of their own; bullseye's is no longer with the others."""
 DEFAULT = "debian-6.1"
 META_PACKAGE = "linux-image-arm64"
 """Depends on the suite's current kernel."""
@@ -24,7 +28,9 @@ META_PACKAGE = "linux-image-arm64"
 _SOURCES = """\
 deb [arch=arm64 signed-by={keyring}] http://deb.debian.org/debian {suite} main
 """
-_IMAGES = "boot/vmlinuz-*", "usr/lib/modules/*/vmlinuz"  # the second since 7.2, in a package linux-binary-VERSION
+_IMAGES = "boot/vmlinuz-*", "usr/lib/modules/*/vmlinuz"  # the second since 7.2
+_PARTS = "linux-base-", "linux-binary-", "linux-modules-"
+"""Since 7.2 config, image and modules of a kernel lie in packages of their own, on which the kernel's depends."""
 _UPDATES = "deb [arch=arm64 signed-by={keyring}] http://deb.debian.org/debian-security {suite}-security main\n"
 
 Tell = Callable[[str], None]
@@ -56,13 +62,18 @@ def fetched_kernel(name: str = DEFAULT) -> Path | None:
     return max(images, key=lambda path: path.stat().st_mtime, default=None)
 
 
+def check_name(name: str) -> None:
+    """Raise FpstateError unless there is a kernel of that name."""
+    if name not in SUITES:
+        raise unknown_name("kernel of Debian's", name, SUITES)
+
+
 def fetch_kernel(tell: Tell, name: str = DEFAULT) -> Path:
     """Fetch one of Debian's arm64 kernels unless that was done, and return its image; modules and config lie beside it.
 
     Raise FpstateError if there is none of that name, or if apt or the network cannot.
     """
-    if name not in SUITES:
-        raise unknown_name("kernel of Debian's", name, SUITES)
+    check_name(name)
     found = fetched_kernel(name)
     if found:
         return found
@@ -73,12 +84,12 @@ def fetch_kernel(tell: Tell, name: str = DEFAULT) -> Path:
     package = apt.kernel_package()
     for old in apt.folder.glob("*.deb"):
         old.unlink()
-    apt.run("apt-get", "download", apt.with_image(package))
-    (archive,) = apt.folder.glob("*.deb")
+    apt.run("apt-get", "download", *apt.parts(package))
     target = folder / "kernels" / package
     with new_folder(target) as parts:
-        _run(["dpkg-deb", "-x", str(archive), str(parts)], folder)
-    archive.unlink()
+        for archive in apt.folder.glob("*.deb"):
+            _run(["dpkg-deb", "-x", str(archive), str(parts)], folder)
+            archive.unlink()
     image = fetched_kernel(name)
     if image is None:
         raise FpstateError(f"the package {package} holds no kernel", expected="boot/vmlinuz-*", where=str(target))
@@ -92,7 +103,7 @@ class _Apt:
         self.folder = folder
         for part in ("state/lists/partial", "cache/archives/partial"):
             (folder / part).mkdir(parents=True, exist_ok=True)
-        lines = _SOURCES if suite.endswith("-backports") else _SOURCES + _UPDATES
+        lines = _SOURCES + _UPDATES if suite in _UPDATED else _SOURCES
         (folder / "sources.list").write_text(lines.format(keyring=KEYRING, suite=suite))
         (folder / "status").write_text("")
         settings = {
@@ -116,22 +127,20 @@ class _Apt:
 
     def kernel_package(self) -> str:
         """Return the name of the package of the suite's current kernel."""
-        found = self._needed(META_PACKAGE, "linux-image-")
+        found = self._needed(META_PACKAGE, ("linux-image-",))
         if found:
-            return found
+            return found[0]
         raise FpstateError(f"apt knows no kernel behind {META_PACKAGE}", expected="a package linux-image-*-arm64")
 
-    def with_image(self, package: str) -> str:
-        """Return the package that has the image of a kernel's package."""
-        return self._needed(package, "linux-binary-") or package
+    def parts(self, package: str) -> list[str]:
+        """Return the packages that hold a kernel's image, config and modules."""
+        version = package.removeprefix("linux-image-")
+        return [package, *(part for part in self._needed(package, _PARTS) if part.endswith(version))]
 
-    def _needed(self, package: str, beginning: str) -> str:
-        """Return the package with a name that begins so which a package depends on; "" if there is none."""
-        for line in self.run("apt-cache", "depends", package).splitlines():
-            kind, _, name = line.strip().partition(" ")
-            if kind == "Depends:" and name.startswith(beginning):
-                return name
-        return ""
+    def _needed(self, package: str, beginnings: tuple[str, ...]) -> list[str]:
+        """Return the packages with a name that begins so which a package depends on."""
+        pairs = [line.strip().partition(" ") for line in self.run("apt-cache", "depends", package).splitlines()]
+        return [name for kind, _, name in pairs if kind == "Depends:" and name.startswith(beginnings)]
 
 
 def _run(words: list[str], folder: Path) -> str:
