@@ -95,7 +95,10 @@ class Entities:
             p.write(at + btf.member("kvm_vcpu", "kvm"), kvm)
             mmu = kvm + btf.member("kvm", "arch.mmu")
             p.write(at + btf.member("kvm_vcpu", "arch.hw_mmu"), mmu)
-            p.write(mmu + btf.member("kvm_s2_mmu", "arch"), kvm + btf.member("kvm", "arch"))
+            if btf.find("kvm_s2_mmu", "arch") is None:  # until v5.10
+                p.write(mmu + btf.member("kvm_s2_mmu", "kvm"), kvm)
+            else:
+                p.write(mmu + btf.member("kvm_s2_mmu", "arch"), kvm + btf.member("kvm", "arch"))
         p.keep()
 
     def fill_images(self) -> None:

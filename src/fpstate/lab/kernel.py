@@ -8,6 +8,7 @@ import struct
 import zlib
 from bisect import bisect_right
 from dataclasses import dataclass
+from enum import Enum
 from hashlib import sha256
 from pathlib import Path
 
@@ -40,9 +41,9 @@ class Kernel:
 def read_kernel(path: Path, modules: Path | None = None) -> Kernel:
     """Return the kernel in an Image, an Image.gz or an EFI zboot image (vmlinuz.efi), with gzip inside.
 
-    Modules are looked for where a package has them, at ../lib/modules/VERSION (or below usr), unless given. A config
-    beside the image (config-VERSION, or .config of a build tree) must have what a capture needs. Raise FpstateError if
-    it is unusable.
+    Modules are looked for where a package has them, at ../lib/modules/VERSION (or below usr), or beside the image,
+    unless given. A config beside the image (config-VERSION, config, or .config of a build tree) must have what a
+    capture needs. Raise FpstateError if it is unusable.
     """
     try:
         image = _unpacked(path.read_bytes())
@@ -57,6 +58,7 @@ def read_kernel(path: Path, modules: Path | None = None) -> Kernel:
     _check_config(path, name)
     root = path.resolve().parent.parent
     beside = [folder for part in _MODULES if (folder := root / part / name).is_dir()]
+    beside += [path.resolve().parent] if path.resolve().parent.name == name else []
     return Kernel(image, name, str(path), modules or next(iter(beside), None))
 
 
@@ -70,7 +72,8 @@ def _unpacked(data: bytes) -> bytes:
 
 
 def _check_config(path: Path, version: str) -> None:
-    for config in (path.with_name(f"config-{version}"), path.resolve().parent / "../../../.config"):
+    beside = path.with_name(f"config-{version}"), path.with_name("config")
+    for config in (*beside, path.resolve().parent / "../../../.config"):
         if not config.is_file():
             continue
         text = config.read_text(errors="replace")
@@ -80,6 +83,15 @@ def _check_config(path: Path, version: str) -> None:
                 f"the kernel is built without {', '.join(lacking)}", expected="them built in", where=str(config)
             )
         return
+
+
+class Moved(Enum):
+    """What moves the first register of a file, as (mask, word) of an instruction (Arm ARM, C7.2 and C8.2)."""
+
+    SAVE_V = 0xFFFFFC1F, 0xAD000400  # STP Q0, Q1, [Xn]
+    LOAD_V = 0xFFFFFC1F, 0xAD400400  # LDP Q0, Q1, [Xn]
+    SAVE_Z = 0xFFC0E01F, 0xE5804000  # STR Z0, [Xn, #imm, MUL VL]
+    LOAD_Z = 0xFFC0E01F, 0x85804000  # LDR Z0, [Xn, #imm, MUL VL]
 
 
 class Symbols:
@@ -129,6 +141,18 @@ def calls(kernel: Kernel, symbols: Symbols, caller: str, callee: str) -> list[in
     return found
 
 
+def moves(kernel: Kernel, symbols: Symbols, function: str, register: Moved) -> list[int]:
+    """Return the offsets in `function` of all instructions that move the first register of a file, by decoding it.
+
+    Since v7.2 the loops that save and load registers stand in their callers; each begins with register 0.
+    """
+    base, start = symbols.base(), symbols.address(function)
+    if base is None or start is None:
+        return []
+    words = struct.unpack_from(f"<{(symbols.end(start) - start) // 4}I", kernel.image, start - base)
+    return [4 * i for i, word in enumerate(words) if word & register.value[0] == register.value[1]]
+
+
 def decisions(kernel: Kernel, symbols: Symbols, caller: str, callee: str) -> list[int]:
     """Return the addresses of the conditional branches in `caller` that decide whether it calls `callee`.
 
@@ -167,8 +191,10 @@ def recipe_for(kernel: Kernel, symbols: Symbols, functions: set[str], events: se
     probes = {}
     missing = [name for name in EVENTS if name.replace("/", ":") not in events]
     missing += [name for name in FUNCTIONS if name not in functions]
+    inline = {"hw_save": Moved.SAVE_V, "hw_sve_save": Moved.SAVE_Z}
     for name, callee in PROBES.items():
         places = [f"{saver}+{offset:#x}" for saver in SAVERS for offset in calls(kernel, symbols, saver, callee)]
+        places = places or [f"{f}+{offset:#x}" for f in SAVERS for offset in moves(kernel, symbols, f, inline[name])]
         if len(places) == 1:
             probes[name] = places[0]
         else:

@@ -26,12 +26,13 @@ _RESCHEDULER, _RESTORER = "schedule", "fpsimd_restore_current_state"
 _WITHOUT = "--no-emulator captures without it"
 _TURNS = {"sched_switch", "fpsimd_preserve_current_state", "signal_deliver", "sched_process_exit"}
 _STALES = {"sched_switch", "kernel_neon_begin"}
-_WRITERS = {"sched_process_exit": "trace_event_raw_event_sched_process_template"}
+_SHARED = {"sched_process_exit": "trace_event_raw_event_sched_process_template"}
+"""Writers that several events share, until they have one of their own (sched_process_exit's tells group_dead)."""
 
 
 def addresses(kernel: Kernel, symbols: Symbols, recipe: Recipe) -> tuple[list[int], Watched]:
     """Return the addresses to watch, and what they stand for."""
-    places = {name: symbols.address(function) for name, function in _writers(recipe).items()}
+    places = {name: _place(symbols, name, function) for name, function in _writers(recipe).items()}
     found = {name: address for name, address in places.items() if address is not None}
     if MARK not in found:
         raise FpstateError(
@@ -51,13 +52,19 @@ def _deciding(kernel: Kernel, symbols: Symbols, callee: str) -> list[int]:
     return [address for caller in _RETURNERS for address in decisions(kernel, symbols, caller, callee)]
 
 
+def _place(symbols: Symbols, name: str, function: str) -> int | None:
+    """Return the address of the function that writes the lines of a name, or None."""
+    own = symbols.address(function)
+    return symbols.address(_SHARED[name]) if own is None and name in _SHARED else own
+
+
 def _writers(recipe: Recipe) -> dict[str, str]:
     """Return the kernel function to watch for each name of a line: the function itself, or the event's writer.
 
     Probes have none: their line follows one that has.
     """
     names = [event.partition("/")[2] for event in recipe.events]
-    events = {name: _WRITERS.get(name, f"trace_event_raw_event_{name}") for name in names}
+    events = {name: f"trace_event_raw_event_{name}" for name in names}
     return {MARK: MARK, **events, **{name: name for name in recipe.functions}}
 
 
