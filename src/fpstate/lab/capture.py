@@ -19,7 +19,7 @@ from fpstate.lab.kernel import Kernel, Symbols, recipe_for, with_dependencies
 from fpstate.lab.lineup import addresses, lined_up
 from fpstate.lab.payload import plugin
 from fpstate.lab.qemu import Machine, Message, Run, check_machine, mode_of, qemu_version, run
-from fpstate.lab.recipe import TRACING, Recipe
+from fpstate.lab.recipe import LOADS, TRACING, UPDATES, Recipe
 from fpstate.lab.scenario import Scenario, check_cpus, check_seconds
 
 Tell = Callable[[str], None]
@@ -150,7 +150,7 @@ def capture(
         "clock": "mono",
         "machine": f"{machine.cpu_model}, {machine.cpus} CPUs, QEMU {qemu_version()}",
         "missing": " ".join(told.recipe.missing),
-        "observed": "user guest" if wishes.observe else "",
+        "observed": " ".join(_observed(told.recipe, wishes)),
     }
     text = "\n".join([*lines[:1], *(f"# fpstate: {k}={v}" for k, v in header.items() if v), *lines[1:]]) + "\n"
     traps: Counter[tuple[bool, int]] = sum((log.exceptions for log in logs), Counter())
@@ -168,6 +168,18 @@ def capture(
         {f"{'guest' if guest else 'user'} {ec:#04x}": n for (guest, ec), n in sorted(traps.items())},
         unfinished,
     )
+
+
+_SHOWN = {"load": LOADS, "sigreturn": UPDATES}
+"""What is seen whenever it happens, if the kernel has a function of that name."""
+
+
+def _observed(recipe: Recipe, wishes: Wishes) -> list[str]:
+    """Return of what nothing is missing in the trace, as its header has it."""
+    return [
+        *(("user", "guest") if wishes.observe else ()),
+        *(word for word, name in _SHOWN.items() if name in recipe.functions),
+    ]
 
 
 def _plan(scenario: Scenario, recipe: Recipe, cpus: int, modules: dict[str, bytes], seconds: float) -> list[str]:

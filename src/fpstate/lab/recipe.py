@@ -23,6 +23,12 @@ EVENTS = (
     "signal/signal_deliver",
 )
 
+LOADS = "kvm_arch_vcpu_load"
+"""Loads a vCPU, for a run or after a switch (arch/arm64/kvm/arm.c): a preemptible kernel may switch before its call."""
+
+UPDATES = "fpsimd_update_current_state"
+"""Takes over the registers of a signal's frame, at sigreturn."""
+
 FUNCTIONS = (
     "kernel_neon_begin",
     "kernel_neon_end",
@@ -32,8 +38,12 @@ FUNCTIONS = (
     "fpsimd_save_and_flush_cpu_state",
     "fpsimd_bind_state_to_cpu",
     "fpsimd_preserve_current_state",
+    "fpsimd_save_and_flush_current_state",
     "fpsimd_flush_thread",
     "fpsimd_flush_task_state",
+    LOADS,
+    "kvm_arch_vcpu_put",
+    UPDATES,
     "kvm_arch_vcpu_load_fp",
     "kvm_arch_vcpu_put_fp",
     "kvm_arch_vcpu_ctxflush_fp",

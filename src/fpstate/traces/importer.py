@@ -142,6 +142,7 @@ class Import:
         self._scan.facts[scan.BY_NUMBER] = self._begin.by_number
         seen = self._begin.facts.get("observed", "").split()
         facts[known.USER_RUNS], facts[known.GUEST_RUNS] = "user" in seen, "guest" in seen
+        facts[known.LOADS], facts[known.UPDATES] = "load" in seen, "sigreturn" in seen
 
     def _step(self, buffer: NDArray[np.uint8], at: int, have: int, final: bool, raw: Raw) -> tuple[int, int, int]:
         assert self._begin is not None

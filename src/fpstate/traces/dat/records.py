@@ -201,7 +201,7 @@ def _function(w: Walk, t: int, row: int) -> tuple[int, int]:
         return (codes.IGNORED if symbol == -1 else -1), 0
     w.symbols[symbol, SYMBOL_SEEN] += 1
     code = int(w.symbols[symbol, SYMBOL_CODE])
-    if code != codes.PRESERVE and code != codes.FLUSH_TASK:
+    if code not in codes.BY_CALLER:
         return code, 0
     caller = _symbol_is(w, _value(w, t, row, 1))
     return code, (caller if caller < IS_STEP else 0)

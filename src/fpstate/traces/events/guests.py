@@ -9,6 +9,7 @@ from fpstate.traces.events.known import (
     ANY_RUN,
     BINDS,
     BINDS_TRACED,
+    DONE,
     EXITS,
     FIRST,
     GUEST,
@@ -18,6 +19,7 @@ from fpstate.traces.events.known import (
     LEAVING,
     LOAD,
     LOADED,
+    LOADS,
     MODE,
     NOT_LOADED,
     PENDING,
@@ -69,6 +71,19 @@ def begin_run(m: Known, x: int) -> None:
 
 
 @inline
+def saw_load(m: Known, x: int) -> None:
+    """kvm_arch_vcpu_load: at once after a switch it says nothing new; outside KVM_RUN it is no load for a run.
+
+    A vCPU that was put in its run and is loaded again (kvm_reset_vcpu) is in that run still.
+    """
+    m.facts[LOADS] = 1
+    if not m.context[x, RUN] and m.context[x, LOAD] == DONE:
+        begin_run(m, x)
+    if m.context[x, RUN] and m.context[x, LOAD] != LOADED:
+        load(m, x)
+
+
+@inline
 def leave_guest(m: Known, x: int, use: int) -> None:
     """End a guest run. FP use is certain the first time since a load; later the registers were still the guest's.
 
@@ -101,6 +116,14 @@ def end_run(m: Known, x: int, was_loaded: bool) -> None:
     emit(m, Event.RUN_EXIT, x, m.context[x, VCPU])
     m.context[x, RUN] = 0
     m.context[x, LOAD] = NOT_LOADED
+
+
+@inline
+def saw_put(m: Known, x: int) -> None:
+    """kvm_arch_vcpu_put: after a switch it says nothing new; else the run ends here, said or not."""
+    if m.context[x, RUN] and m.context[x, LOAD] == LOADED:
+        end_run(m, x, True)
+        m.context[x, LOAD] = DONE
 
 
 @inline
@@ -177,6 +200,9 @@ def exit_guest(m: Known, x: int) -> None:
 def leave_run(m: Known, x: int) -> None:
     """kvm_userspace_exit."""
     m.facts[EXITS] = 1
+    if m.context[x, LOAD] == DONE:
+        m.context[x, LOAD] = NOT_LOADED
+        return
     if not m.context[x, RUN]:
         m.facts[IN_GUEST] += 1
         _was_running(m, x)

@@ -20,6 +20,8 @@ from fpstate.traces.events.guests import (
     load,
     put,
     saw_guest,
+    saw_load,
+    saw_put,
 )
 from fpstate.traces.events.known import (
     BINDS,
@@ -44,6 +46,7 @@ from fpstate.traces.events.known import (
     LINE,
     LOAD,
     LOADED,
+    LOADS,
     MARKS,
     MODE,
     NAME,
@@ -72,6 +75,7 @@ from fpstate.traces.events.known import (
     TIME,
     TRAP_ROW,
     UNKNOWN,
+    UPDATES,
     USER,
     USER_RUNS,
     X86,
@@ -119,7 +123,7 @@ def _observe(m: Known, c: int, x: int, code: int) -> None:
     if m.cpu[c, CURRENT] == x:
         m.cpu[c, PREVIOUS] = -1
         return
-    if m.cpu[c, PREVIOUS] == x and (code >= codes.FIRST_TRUTH or code == codes.THREAD_SWITCH):
+    if m.cpu[c, PREVIOUS] == x and (code >= codes.FIRST_TRUTH or code in (codes.THREAD_SWITCH, codes.VCPU_PUT)):
         return
     m.cpu[c, CURRENT] = x
     m.cpu[c, PREVIOUS] = -1
@@ -170,8 +174,8 @@ def _switch_out(m: Known, x: int, runnable: bool, stopper: bool) -> None:
         m.context[x, MODE] = OFF
     if m.context[x, RUN]:
         if (
-            m.context[x, LOAD] == NOT_LOADED and runnable
-        ):  # preempted after vcpu_load; else it waits for the vCPU's mutex
+            m.context[x, LOAD] == NOT_LOADED and runnable and not m.facts[LOADS]
+        ):  # preempted after vcpu_load, most likely; else it waits for the vCPU's mutex
             load(m, x)
         if m.context[x, LOAD] == LOADED:
             put(m, x)
@@ -243,6 +247,8 @@ def _sys_enter(m: Known, c: int, x: int, nr: int, what: int) -> None:
         begin_run(m, x)
     elif what < 0 and not m.facts[X86]:
         emit(m, Event.PTRACE_WRITE, x, context_of(m, -what, c))
+    if m.facts[UPDATES]:
+        return
     if nr == codes.SIGRETURN_CALL or nr == (SIGRETURN_X86 if m.facts[X86] else SIGRETURN_ARM64):
         emit(m, Event.SIGRETURN, x, -1)
 
@@ -429,6 +435,8 @@ def _rare(m: Known, x: int, line: Line) -> None:
             _signal(m, x, need_resched)
         else:
             m.context[x, CHILD] = _fork_begins(m, x)
+    elif code == codes.SAVE_AND_FLUSH:
+        m.context[x, CHILD] = _fork_begins(m, x)
     elif code == codes.SIGNAL_DELIVER:
         if not m.facts[MARKS]:
             _signal(m, x, need_resched)
@@ -438,6 +446,9 @@ def _rare(m: Known, x: int, line: Line) -> None:
         _executed(m, x, line.b, line.other if line.flags & codes.UNNAMED else line.comm)
     elif code == codes.EXIT:
         _exit(m, x)
+    elif code == codes.UPDATE:
+        if m.facts[UPDATES]:
+            emit(m, Event.SIGRETURN, x, -1)
     elif code == codes.FLUSH_TASK:
         _sve_trap_goes_on(m, x)
     elif code == codes.FLUSH_THREAD:
@@ -479,6 +490,10 @@ def _often(m: Known, c: int, x: int, line: Line) -> None:
         saw_guest(m, x, line.a, line.b)
     elif code == codes.ALMOST_USER:
         emit(m, Event.RET_TO_USER, x, -1)
+    elif code == codes.VCPU_LOAD:
+        saw_load(m, x)
+    elif code == codes.VCPU_PUT:
+        saw_put(m, x)
     elif code == codes.CTXSYNC:
         guest_stopped(m, c, x)
     else:

@@ -32,6 +32,10 @@ BY_NAME = 24  # only a wrapper: a system call whose name says which, as the even
 ENTER_BY_NAME, IOCTL_BY_NAME, PTRACE_BY_NAME, SIGRETURN_BY_NAME, EXIT_BY_NAME = range(
     25, 30
 )  # the same, in a trace.dat
+VCPU_LOAD = 30  # kvm_arch_vcpu_load: by vcpu_load, or by the preempt notifier
+VCPU_PUT = 31  # kvm_arch_vcpu_put: the same the other way round
+UPDATE = 32  # fpsimd_update_current_state: sigreturn takes over the frame's registers
+SAVE_AND_FLUSH = 33  # what PRESERVE is for a fork since v6.16 (929fa99b1215). a: CALLER_FORK
 FIRST_TRUTH = 64
 
 RUN_FP, RUN_SVE = 1, 2
@@ -50,6 +54,9 @@ UNNAMED = 16  # the comm is `<...>`, or cut short
 STOPPER = 32  # sched_switch only: the next thread is a CPU's stopper, migration/N
 DEAD = 64  # sched_switch only: prev_state is X or Z, the previous thread will never run again
 KTHREAD_WAITS = 128  # sched_switch only: prev_state is I, in which only kernel threads wait (TASK_IDLE)
+
+BY_CALLER = PRESERVE, FLUSH_TASK, SAVE_AND_FLUSH
+"""Functions whose meaning hangs on their caller."""
 
 MAX_TRAPS = 8  # of one guest run; with more, more are not counted
 MAX_CPU = 4095
@@ -76,12 +83,16 @@ EVENTS = {
 }
 FUNCTIONS = {
     "fpsimd_preserve_current_state": PRESERVE,
+    "fpsimd_save_and_flush_current_state": SAVE_AND_FLUSH,
     "fpsimd_flush_thread": FLUSH_THREAD,
     "fpsimd_flush_task_state": FLUSH_TASK,
     "fpsimd_thread_switch": THREAD_SWITCH,
     "kernel_neon_begin": NEON_BEGIN,
     "kernel_neon_end": NEON_END,
     "kvm_arch_vcpu_ctxsync_fp": CTXSYNC,
+    "kvm_arch_vcpu_load": VCPU_LOAD,
+    "kvm_arch_vcpu_put": VCPU_PUT,
+    "fpsimd_update_current_state": UPDATE,
 }
 TRUTHS = {truth.name.lower(): int(truth) for truth in Truth}
 NAMED = {

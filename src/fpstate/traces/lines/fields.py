@@ -486,7 +486,7 @@ def parse_fields(b: Bytes, i: int, e: int, code: int) -> Fields:
         return _hotplug(b, i, e)
     if code == codes.SIGNAL_DELIVER:
         return _signal(b, i, e)
-    if code == codes.PRESERVE or code == codes.FLUSH_TASK:
+    if code in codes.BY_CALLER:
         return _plain(_caller(b, i, e), 0)
     if code == codes.USER_RUN or code == codes.GUEST_RUN:
         return _run(b, i, e)

@@ -222,6 +222,8 @@ def matters(code: int, a: int, b: int) -> bool:
         return b != 0
     if code == codes.FLUSH_TASK:
         return a == codes.CALLER_SVE_TRAP
+    if code == codes.SAVE_AND_FLUSH:
+        return a == codes.CALLER_FORK
     return not (code == codes.PRESERVE or code == codes.SIGNAL_DELIVER) or a != 0
 
 
