@@ -14,10 +14,21 @@ from fpstate.errors import FpstateError
 from fpstate.lab.capture import checked, write_trace
 from fpstate.lab.capture import lost_events as lost
 from fpstate.lab.initramfs import initramfs
-from fpstate.lab.kernel import Kernel, Symbols, calls, decisions, depends, read_kernel, recipe_for, with_dependencies
+from fpstate.lab.kernel import (
+    Kernel,
+    Moved,
+    Symbols,
+    calls,
+    decisions,
+    depends,
+    moves,
+    read_kernel,
+    recipe_for,
+    with_dependencies,
+)
 from fpstate.lab.payload import FOLDER, payload
 from fpstate.lab.qemu import Machine, Message, Run, mode_of
-from fpstate.lab.recipe import EVENTS, FUNCTIONS, commands
+from fpstate.lab.recipe import EVENTS, FUNCTIONS, NEWER, commands
 from fpstate.lab.scenario import find_scenario, read_scenario, scenario_names
 
 REQUIRED = {
@@ -122,6 +133,24 @@ def test_calls_are_found_by_decoding_the_image() -> None:
     assert calls(KERNEL, SYMBOLS, "caller", "high") == [4 * (20 - 16)]
     assert calls(KERNEL, SYMBOLS, "caller", "low") == [4 * (31 - 16)]
     assert calls(KERNEL, SYMBOLS, "caller", "nobody") == []
+
+
+def test_stores_are_found_where_they_stand() -> None:
+    """The first registers of a file, from any base; not the second pair, and no load for a store."""
+    words = list(struct.unpack("<64I", IMAGE))
+    words[17:23] = 0xAD000400, 0xAD010C02, 0xAD400420, 0xE5804000, 0xE59F5FE0, 0x85804000
+    kernel = Kernel(struct.pack("<64I", *words), "7.3.0-test", "test", None)
+    found = {moved: moves(kernel, SYMBOLS, "caller", moved) for moved in Moved}
+    assert found == {Moved.SAVE_V: [4], Moved.LOAD_V: [12], Moved.SAVE_Z: [16, 20], Moved.LOAD_Z: [24]}
+    assert moves(kernel, SYMBOLS, "nobody", Moved.SAVE_V) == []
+
+
+def test_newer_functions_are_no_lack() -> None:
+    """What came later is recorded where it is, and missing nowhere."""
+    without = set(FUNCTIONS) - set(NEWER)
+    older, newer = (recipe_for(KERNEL, SYMBOLS, functions, set()) for functions in (without, set(FUNCTIONS)))
+    assert older.missing == newer.missing
+    assert set(newer.functions) - set(older.functions) == set(NEWER)
 
 
 def test_branches_that_decide_about_a_call() -> None:

@@ -74,6 +74,20 @@ def test_a_fresh_capture_is_predicted_exactly(tmp_path: Path, model: str, mode: 
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("scenario", ["kneon", "signals"])
+def test_a_kernel_of_today_is_predicted_by_its_own_code(tmp_path: Path, scenario: str) -> None:
+    """7.3 is preemptible, and stores registers inline: what it was seen to do is what its code says, in order."""
+    pytest.importorskip("unicorn")
+    path = tmp_path / "today.trace.txt.gz"
+    said = json.loads(fpstate("capture", scenario, "--kernel", "debian-7.3", "-o", str(path), "--json"))
+    assert said["missing"] == ["task_fpsimd_load"]
+    fpstate("validate", str(path), "-p", "kernel:debian-7.3")
+    result = validate(read_trace(path), find_policy("linux-3.14"))
+    assert not result.exact
+    assert result.observed["hw_save"] > 400
+
+
+@pytest.mark.long
 def test_without_the_emulators_help_fp_use_stays_unknown(tmp_path: Path) -> None:
     """--no-emulator records what a kernel alone can show."""
     path = tmp_path / "plain.txt"

@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 from fpstate.cli import complete
 from fpstate.cli.main import COMMANDS, app
 from fpstate.costs import profile_names
+from fpstate.lab.apt import SUITES
 from fpstate.lab.scenario import scenario_names
 from fpstate.paths.properties import DEFAULT
 from fpstate.policies.catalogue import bugs, policies
@@ -75,7 +76,8 @@ def test_defaults_are_shown(command: str, option: str, default: str) -> None:
 
 def test_completion_knows_every_name_without_importing_anything() -> None:
     """Names are read from files; they are those that commands take."""
-    assert set(complete.policies("")) == {*policies(), *bugs()}
+    assert set(complete.policies("")) == {*policies(), *bugs(), *(f"kernel:{name}" for name in SUITES)}
+    assert complete.kernels("debian-6") == ["debian-6.1", "debian-6.12"]
     assert complete.samples("") == sample_names()
     assert complete.scenarios("") == sorted(scenario_names())
     assert complete.profiles("") == profile_names()

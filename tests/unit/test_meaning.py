@@ -534,3 +534,61 @@ def test_exec_by_a_thread_that_does_not_lead(story: Story) -> None:
     trace = story.trace()
     assert sorted(tid for tid in trace.contexts.tid.tolist() if tid) == [7, 8, 8]
     assert trace.contexts.label(int(trace.subject[trace.event == Event.EXEC][0])) == "load-7"
+
+
+OBSERVED = "# fpstate: observed=load sigreturn"
+
+
+def test_loads_that_are_recorded_are_not_guessed(story: Story) -> None:
+    """A preemptible kernel switches between the beginning of KVM_RUN and the load, and between the put and its end."""
+    load, put = (f"kvm_arch_vcpu_{what} <-vcpu_{what}" for what in ("load", "put"))
+    story.text = f"# tracer: nop\n{OBSERVED}\n"
+    for event in (EXIT, RUN):
+        story.say("vmm-7", event)
+    story.switch("vmm-7", "b-8", state="R+")
+    story.switch("b-8", "vmm-7")
+    for event in (load, ENTRY, LEFT):
+        story.say("vmm-7", event)
+    story.switch("vmm-7", "b-8", state="R+")
+    story.say("vmm-7", put.replace("<-vcpu_put", "<-kvm_sched_out"), flags="d....")
+    story.switch("b-8", "vmm-7")
+    story.say("vmm-7", load.replace("<-vcpu_load", "<-kvm_sched_in"))
+    story.say("vmm-7", put)
+    story.switch("vmm-7", "b-8", state="R+")
+    story.switch("b-8", "vmm-7")
+    for event in (TO_USER_SPACE, RUN_DONE):
+        story.say("vmm-7", event)
+    told = [what.split()[0] for what in story.told()]
+    wanted = ("switch", "RUN_ENTER", "VCPU_LOAD", "VCPU_PUT", "RUN_EXIT")
+    assert [what for what in told if what in wanted] == [
+        "RUN_ENTER", "switch", "switch", "VCPU_LOAD", "VCPU_PUT", "switch", "switch", "VCPU_LOAD", "VCPU_PUT",
+        "RUN_EXIT", "switch", "switch",
+    ]  # fmt: skip
+    assert story.trace().header.holes == []
+
+
+def test_sigreturn_is_where_the_frame_is_taken_over(story: Story) -> None:
+    """The system call may be preempted before: where the function is recorded, its line counts."""
+    story.text = f"# tracer: nop\n{OBSERVED}\n"
+    for event in (EXIT, "sys_enter: NR 139 (0, 0, 0, 0, 0, 0)"):
+        story.say("a-7", event)
+    story.switch("a-7", "b-8", state="R+")
+    story.switch("b-8", "a-7")
+    story.say("a-7", "fpsimd_update_current_state <-restore_sigframe")
+    told = [what.split()[0] for what in story.told()]
+    assert told.count("SIGRETURN") == 1
+    assert told.index("SIGRETURN") > told.index("switch")
+
+
+def test_a_fork_since_6_16(story: Story) -> None:
+    """The parent's registers are saved by another function; called for anything else, it says nothing."""
+    story.say("a-7", EXIT)
+    story.say("a-7", "sys_enter: NR 220 (0, 0, 0, 0, 0, 0)")
+    story.say("a-7", "fpsimd_save_and_flush_current_state <-arch_dup_task_struct")
+    story.switch("a-7", "b-8", state="R+")
+    story.say("b-8", "fpsimd_save_and_flush_current_state <-setup_rt_frame")
+    story.switch("b-8", "a-7")
+    story.say("a-7", "sched_process_fork: comm=a pid=7 child_comm=a child_pid=9")
+    told = [what.split()[0] for what in story.told()]
+    assert told.count("FORK") == 1
+    assert told.index("FORK") < told.index("switch")

@@ -114,6 +114,9 @@ class Entities:
         """
         p, last = self.processor, self.btf.variable("fpsimd_last_state")
         flush, begin = (self._dump.symbols.address(f) for f in ("fpsimd_flush_task_state", "kernel_neon_begin"))
+        if not self.btf.per_cpu:
+            given, expected = "the kernel's types (BTF) have no per-CPU variables", "those of pahole 1.18 or newer"
+            raise FpstateError(given, expected=expected, where=p.where)
         if last is None or flush is None or begin is None:
             expected = "an arm64 Linux with KERNEL_MODE_NEON"
             raise FpstateError("the kernel has no fpsimd_last_state", expected=expected, where=p.where)

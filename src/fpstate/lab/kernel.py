@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from fpstate.errors import FpstateError
-from fpstate.lab.recipe import EVENTS, FUNCTIONS, PROBES, SAVERS, Recipe
+from fpstate.lab.recipe import EVENTS, FUNCTIONS, NEWER, PROBES, SAVERS, Recipe
 
 _MAGIC = b"ARM\x64"  # at 56 of an Image (Documentation/arm64/booting.rst)
 _VERSION = re.compile(rb"Linux version (\S+) [^\0\n]*")
@@ -190,7 +190,7 @@ def recipe_for(kernel: Kernel, symbols: Symbols, functions: set[str], events: se
     """Return what can be recorded of this kernel, given what its tracefs says is available."""
     probes = {}
     missing = [name for name in EVENTS if name.replace("/", ":") not in events]
-    missing += [name for name in FUNCTIONS if name not in functions]
+    missing += [name for name in FUNCTIONS if name not in functions and name not in NEWER]
     inline = {"hw_save": Moved.SAVE_V, "hw_sve_save": Moved.SAVE_Z}
     for name, callee in PROBES.items():
         places = [f"{saver}+{offset:#x}" for saver in SAVERS for offset in calls(kernel, symbols, saver, callee)]
@@ -201,7 +201,7 @@ def recipe_for(kernel: Kernel, symbols: Symbols, functions: set[str], events: se
             missing.append(name)
     return Recipe(
         tuple(name for name in EVENTS if name not in missing),
-        tuple(name for name in FUNCTIONS if name not in missing),
+        tuple(name for name in FUNCTIONS if name in functions),
         probes,
         tuple(missing),
     )

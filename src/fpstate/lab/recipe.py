@@ -52,6 +52,9 @@ FUNCTIONS = (
 )
 """Functions of arch/arm64/kernel/fpsimd.c and arch/arm64/kvm/fpsimd.c (v6.1); those a kernel lacks are left out."""
 
+NEWER = ("fpsimd_save_and_flush_current_state",)
+"""Those of them that came later (v6.16): a kernel without them lacks nothing."""
+
 SAVERS = ("fpsimd_save", "fpsimd_save_user_state")
 """Functions that choose how to store the registers; the second is the first's name since v6.8 (2632e2521769)."""
 
