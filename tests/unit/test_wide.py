@@ -13,6 +13,7 @@ from fpstate.errors import FpstateError
 from fpstate.paths.scope import Scope
 from fpstate.policies.base import Policy, with_features
 from fpstate.policies.catalogue import find_policy, policies
+from fpstate.policies.first_class_dirty import FirstClassDirty
 from fpstate.policies.host_deferred import DeferredHost
 from fpstate.rows.learn import Rows
 from fpstate.world.events import Event
@@ -130,6 +131,23 @@ def test_an_sve_host_that_leaves_something_out_is_caught(policy: type[Policy], b
     assert (result.verdict, result.property) == (VIOLATED, broken)
 
 
+class FetchesV(FirstClassDirty):
+    """Another CPU is asked for V alone, though what it holds is in SVE form."""
+
+    name = "fetches-v"
+
+    def fetch(self, cpu: FirstClassDirty.Cpu, x: FirstClassDirty.Task | FirstClassDirty.Vcpu, wide: bool) -> None:
+        cpu.fetch(x)
+
+
+def test_a_state_that_another_cpu_holds_is_fetched_in_its_form() -> None:
+    """Dirty residency with SVE on two CPUs: right in SVE form, and wrong with V alone."""
+    scope = Scope(2, 1, 0, 0, ("base", "user_sve", "interrupt"))
+    assert check(with_features(find_policy("first-class-dirty"), ["sve"]), scope).verdict == HOLDS
+    result = check(with_features(FetchesV, ["sve"]), scope)
+    assert (result.verdict, result.property) == (VIOLATED, "integrity")
+
+
 def test_without_the_feature_nothing_is_different() -> None:
     """Fields, handlers and operations of a feature are not there unless the world has it."""
     rows = Rows(find_policy("linux-6.14"))
@@ -140,8 +158,8 @@ def test_without_the_feature_nothing_is_different() -> None:
 
 
 def test_a_feature_that_a_policy_does_not_know_is_refused() -> None:
-    with pytest.raises(FpstateError, match="'first-class' does not support sve"):
-        with_features(find_policy("first-class"), ["sve"])
+    with pytest.raises(FpstateError, match=r"'linux-3\.14' does not support sve"):
+        with_features(find_policy("linux-3.14"), ["sve"])
     with pytest.raises(FpstateError, match="did you mean 'sve'"):
         with_features(find_policy("linux-6.14"), ["svee"])
 

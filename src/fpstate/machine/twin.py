@@ -45,8 +45,6 @@ from fpstate.world.operations import (
     LOAD,
     N_COUNTS,
     N_GUEST_TRAP,
-    N_SAVE_GUEST,
-    N_SAVE_HOST,
     N_USER_TRAP,
     NEW_PLACE,
     OOPS,
@@ -313,7 +311,7 @@ class Twin:
         w, op = self.world, code & 255
         owner = 0 if op == OOPS else int(named(w, code >> 8 & 15, c, t, s))
         x = context_of(owner) if owner else t
-        if op == FETCH and not self.features:
+        if op in (FETCH, wide.FETCH_SVE):
             return self._fetch(code, c, t, s, owner)
         kept = op == wide.ALLOC_SVE and code >> 12 == wide.KEEP and w.context[x, STORAGE] & SVE_STORE
         verdict = int(carry_out(w, code, c, t, s, self.report))
@@ -326,12 +324,14 @@ class Twin:
 
     def _fetch(self, code: int, c: int, t: int, s: int, owner: int) -> int:
         """Let another CPU save the registers of `owner`, if it has them."""
-        x, counts = context_of(owner), self.report.counts
+        x = context_of(owner)
         holder = int(self.world.context[x, POINTER]) - 1
-        saved = counts[N_SAVE_HOST] + counts[N_SAVE_GUEST]
         verdict = int(carry_out(self.world, code, c, t, s, self.report))
-        if counts[N_SAVE_HOST] + counts[N_SAVE_GUEST] > saved:
-            self._do_plain(SAVE, owner, x, holder)
+        if verdict == OK and holder >= 0 and not self.world.context[x, POINTER]:
+            if self.features:
+                self._do_wide(wide.SAVE_SVE if code & 255 == wide.FETCH_SVE else SAVE, owner, x, holder)
+            else:
+                self._do_plain(SAVE, owner, x, holder)
         return verdict
 
     def _do_plain(self, op: int, owner: int, x: int, c: int) -> None:

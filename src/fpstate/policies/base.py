@@ -215,6 +215,10 @@ class Policy:
             """Tell firmware that no SVE state is live (SMCCC 1.3)."""
             _only_in_a_handler()
 
+        def fetch_sve(self, context: Context) -> None:
+            """Do as `fetch` does; the other CPU saves the SVE form (`save_sve`)."""
+            _only_in_a_handler()
+
         # With feature sme, fpmr, aarch32 or guest-sve: one register class of the image alone.
 
         def save_part(self, part: str, context: Context | None) -> None:

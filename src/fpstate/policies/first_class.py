@@ -2,118 +2,101 @@
 
 from __future__ import annotations
 
-from fpstate.policies.base import Context, Policy
+from fpstate.policies.base import Policy, kernel_function
+from fpstate.policies.host_format import FormatHost
 
 
-class FirstClass(Policy):
+class FirstClass(FormatHost):
     """Dave Martin's "ultimately": whose the registers are is a fact about a CPU and a context, and put keeps it.
 
     Clean residency: whoever stops running is saved if he may have written, but stays in the registers until they are
-    loaded with something else. Invalidation from outside clears the context's `cpu`.
+    loaded with something else. A vCPU has a `fpsimd_cpu` like a task; `foreign` is about the task that runs, or the
+    vCPU it has loaded.
     """
 
     name = "first-class"
     source = "review of [PATCH v3 09/41], Dave Martin, 22 January 2018; no kernel does all of it"
     gives_up = ("transient exposure", "timing")
+    supports = frozenset({"sve", "guest-sve", "sme", "fpmr", "aarch32", "nvhe", "barriers"})
 
-    class Cpu(Policy.Cpu):
-        last: Context | None = None
-        dirty: bool = False  # the registers may be newer than the image of `last`
-
-    class Task(Policy.Task):
-        cpu: Policy.Cpu | None = None
+    class Cpu(FormatHost.Cpu):
+        unsaved: bool = False  # the registers may be newer than the image of `last_state`
 
     class Vcpu(Policy.Vcpu):
-        cpu: Policy.Cpu | None = None
+        fpsimd_cpu: Policy.Cpu | None = None
 
-    def clean(self, cpu: Cpu) -> None:
-        if cpu.dirty:
-            cpu.save(cpu.last)
-            cpu.dirty = False
+    @kernel_function
+    def fpsimd_save(self, cpu: Cpu, task: FormatHost.Task) -> None:
+        if cpu.unsaved and not task.foreign:
+            self.save_last_state(cpu, task)
+        cpu.unsaved = False
 
-    def resident(self, cpu: Cpu, x: Task | Vcpu) -> bool:
-        return cpu.last is x and x.cpu is cpu
+    @kernel_function
+    def task_fpsimd_load(self, cpu: Cpu, task: FormatHost.Task) -> None:
+        super().task_fpsimd_load(cpu, task)
+        cpu.unsaved = False
 
-    def acquire(self, cpu: Cpu, x: Task | Vcpu) -> None:
-        self.clean(cpu)
-        if not self.resident(cpu, x):
-            cpu.load(x)
-            cpu.last = x
-            x.cpu = cpu
+    def resident(self, cpu: Cpu, x: FormatHost.Task | Vcpu) -> bool:
+        return cpu.last_state is x and x.fpsimd_cpu is cpu
 
-    def forget(self, cpu: Cpu, x: Task | Vcpu) -> None:
-        x.cpu = None
-        if cpu.last is x:
-            cpu.last = None
-            cpu.dirty = False
+    # The host.
 
-    # Events.
+    def ret_to_user(self, cpu: Cpu, task: FormatHost.Task) -> None:
+        if not task.foreign:
+            self.fpsimd_bind_task_to_cpu(cpu, task)  # a guest run may have left other traps
+        super().ret_to_user(cpu, task)
+        cpu.unsaved = True
 
-    def thread_switch(self, cpu: Cpu, task: Task, next: Task) -> None:
-        self.clean(cpu)
+    def enter_signal_handler(self, cpu: Cpu, task: FormatHost.Task) -> None:
+        super().enter_signal_handler(cpu, task)
+        cpu.unsaved = cpu.unsaved or not task.foreign  # leaving a mode changes registers
 
-    def ret_to_user(self, cpu: Cpu, task: Task) -> None:
-        if not self.resident(cpu, task):
-            self.acquire(cpu, task)
-        cpu.dirty = True
-
-    def guest_enter(self, cpu: Cpu, task: Task, vcpu: Vcpu) -> None:
-        cpu.guest_fp_trap = not self.resident(cpu, vcpu)
-        if not cpu.guest_fp_trap:
-            cpu.dirty = True
-
-    def guest_fp_trap(self, cpu: Cpu, task: Task, vcpu: Vcpu) -> None:
-        cpu.guest_fp_trap = False
-        self.acquire(cpu, vcpu)
-        cpu.dirty = True
-
-    def vcpu_put(self, cpu: Cpu, task: Task, vcpu: Vcpu) -> None:
-        if cpu.last is vcpu:
-            self.clean(cpu)
-
-    def kernel_neon_begin(self, cpu: Cpu, task: Task) -> None:
-        self.clean(cpu)
-        cpu.last = None
-
-    def fork(self, cpu: Cpu, task: Task, child: Task) -> None:
-        if cpu.last is task:
-            self.clean(cpu)
-        child.cpu = None
-
-    def exec(self, cpu: Cpu, task: Task) -> None:
-        self.forget(cpu, task)
-        cpu.overwrite(task)
-
-    def exit(self, cpu: Cpu, task: Task) -> None:
-        self.forget(cpu, task)
-
-    def signal(self, cpu: Cpu, task: Task) -> None:
-        if cpu.last is task:
-            self.clean(cpu)
-
-    def sigreturn(self, cpu: Cpu, task: Task) -> None:
-        self.forget(cpu, task)
-        cpu.overwrite(task)
-
-    def ptrace_write(self, cpu: Cpu, task: Task, tracee: Task) -> None:
-        cpu.edit(tracee)
-        self.forget(cpu, tracee)
-
-    def vcpu_setreg(self, cpu: Cpu, task: Task, vcpu: Vcpu) -> None:
-        cpu.edit(vcpu)
-        self.forget(cpu, vcpu)
-
-    def vcpu_reset(self, cpu: Cpu, task: Task, vcpu: Vcpu) -> None:
-        cpu.overwrite(vcpu)
-        self.forget(cpu, vcpu)
-
-    def vcpu_free(self, cpu: Cpu, task: Task, vcpu: Vcpu) -> None:
-        self.forget(cpu, vcpu)
+    def exit(self, cpu: Cpu, task: FormatHost.Task) -> None:
+        self.fpsimd_flush_task_state(task)
 
     def cpu_down(self, cpu: Cpu) -> None:
-        cpu.last = None
-        cpu.dirty = False
+        super().cpu_down(cpu)
+        cpu.unsaved = False
 
-    def cpu_pm_enter(self, cpu: Cpu, task: Task) -> None:
-        self.clean(cpu)
-        cpu.last = None
+    # The hypervisor.
+
+    def guest_enter(self, cpu: Cpu, task: FormatHost.Task, vcpu: Vcpu) -> None:
+        cpu.guest_fp_trap = not self.resident(cpu, vcpu)
+        if not cpu.guest_fp_trap:
+            cpu.unsaved = True
+            if vcpu.has_sve:
+                cpu.load_part("zcr", vcpu)
+        elif self.aarch32:
+            cpu.force_fpexc()
+
+    def guest_fp_trap(self, cpu: Cpu, task: FormatHost.Task, vcpu: Vcpu) -> None:
+        self.lift_guest_traps(cpu, vcpu)
+        self.fpsimd_save_and_flush_cpu_state(cpu, task)
+        self.load_guest(cpu, vcpu)
+        self.fpsimd_bind_state_to_cpu(cpu, vcpu)
+        vcpu.fpsimd_cpu = cpu
+        cpu.unsaved = True
+
+    def guest_exit(self, cpu: Cpu, task: FormatHost.Task, vcpu: Vcpu) -> None:
+        if not self.nvhe:
+            cpu.user_sve_trap = cpu.user_sme_trap = True  # made anew on the way to user mode
+        if self.resident(cpu, vcpu):
+            if vcpu.has_sve:
+                cpu.save_part("zcr", vcpu)
+                cpu.set_vl(vcpu)
+            if self.aarch32:
+                cpu.save_part("fpexc", vcpu)
+            task.foreign = False
+
+    def vcpu_put(self, cpu: Cpu, task: FormatHost.Task, vcpu: Vcpu) -> None:
+        if cpu.last_state is vcpu:
+            self.fpsimd_save(cpu, task)
+            task.foreign = True
+
+    def vcpu_setreg(self, cpu: Cpu, task: FormatHost.Task, vcpu: Vcpu) -> None:
+        super().vcpu_setreg(cpu, task, vcpu)
+        vcpu.fpsimd_cpu = None
+
+    def vcpu_reset(self, cpu: Cpu, task: FormatHost.Task, vcpu: Vcpu) -> None:
+        super().vcpu_reset(cpu, task, vcpu)
+        vcpu.fpsimd_cpu = None

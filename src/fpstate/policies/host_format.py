@@ -47,8 +47,11 @@ class FormatHost(InPlaceHost):
 
     @kernel_function
     def fpsimd_save(self, cpu: Cpu, task: Task) -> None:
-        if task.foreign:
-            return
+        if not task.foreign:
+            self.save_last_state(cpu, task)
+
+    def save_last_state(self, cpu: Cpu, task: Task) -> None:
+        """Save to whatever `last_state` names, in the form that `to_save` says."""
         if self.fpmr:
             cpu.save_part("fpmr", cpu.last_state)
         whole = task.tif_sve and not task.in_syscall if cpu.to_save is Saves.CURRENT else cpu.to_save is Saves.SVE

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from fpstate.policies.base import Policy
-from fpstate.policies.host_deferred import BindableHost, DeferredHost
+from fpstate.policies.host_format import FormatHost
 
 
-class SaveOnEntry(BindableHost):
+class SaveOnEntry(FormatHost):
     """Dave Martin's first suggestion, read eagerly: save before the first guest run, reload at return to user.
 
     So that kernel NEON between guest runs finds the right owner, an exit binds the vCPU: foreign then means "the
@@ -17,35 +17,53 @@ class SaveOnEntry(BindableHost):
     source = "review of [PATCH v3 09/41], Dave Martin, 22 January 2018 (eager reading); v6.14 does it at vcpu_load"
     gives_up = ("transient exposure", "timing")
 
-    supports = frozenset({"sve", "aarch32", "nvhe", "barriers"})
+    supports = frozenset({"sve", "guest-sve", "sme", "fpmr", "aarch32", "nvhe", "barriers"})
 
     class Vcpu(Policy.Vcpu):
         loaded: bool = False
 
-    def guest_enter(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Vcpu) -> None:
+    def ret_to_user(self, cpu: FormatHost.Cpu, task: FormatHost.Task) -> None:
+        if not task.foreign:
+            self.fpsimd_bind_task_to_cpu(cpu, task)  # a guest run may have left other traps
+        super().ret_to_user(cpu, task)
+
+    def guest_enter(self, cpu: FormatHost.Cpu, task: FormatHost.Task, vcpu: Vcpu) -> None:
         if task.foreign:
             vcpu.loaded = False  # whoever took the registers has saved what was there
         elif not vcpu.loaded:
             self.fpsimd_save_and_flush_cpu_state(cpu, task)
+        self.arm_guest_traps(cpu, vcpu)
+
+    def arm_guest_traps(self, cpu: FormatHost.Cpu, vcpu: Vcpu) -> None:
         cpu.guest_fp_trap = not vcpu.loaded
         if self.aarch32 and cpu.guest_fp_trap:
             cpu.force_fpexc()
+        if vcpu.has_sve and not cpu.guest_fp_trap:
+            cpu.load_part("zcr", vcpu)
 
-    def guest_fp_trap(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Vcpu) -> None:
+    def guest_fp_trap(self, cpu: FormatHost.Cpu, task: FormatHost.Task, vcpu: Vcpu) -> None:
         self.lift_guest_traps(cpu, vcpu)
+        self.let_in(cpu, vcpu)
+
+    def let_in(self, cpu: FormatHost.Cpu, vcpu: Vcpu) -> None:
+        if self.sme:
+            cpu.smstop()  # a guest has neither mode; whose it was has been saved
         self.load_guest(cpu, vcpu)
         vcpu.loaded = True
 
-    def guest_exit(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Vcpu) -> None:
+    def guest_exit(self, cpu: FormatHost.Cpu, task: FormatHost.Task, vcpu: Vcpu) -> None:
         if not self.nvhe:
-            cpu.user_sve_trap = True
+            cpu.user_sve_trap = cpu.user_sme_trap = True  # made anew on the way to user mode
         if vcpu.loaded:
+            if vcpu.has_sve:
+                cpu.save_part("zcr", vcpu)
+                cpu.set_vl(vcpu)
             if self.aarch32:
                 cpu.save_part("fpexc", vcpu)
             self.fpsimd_bind_state_to_cpu(cpu, vcpu)
             task.foreign = False
 
-    def vcpu_put(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Vcpu) -> None:
+    def vcpu_put(self, cpu: FormatHost.Cpu, task: FormatHost.Task, vcpu: Vcpu) -> None:
         if vcpu.loaded:
             self.fpsimd_save_and_flush_cpu_state(cpu, task)
             vcpu.loaded = False

@@ -34,6 +34,7 @@ SVE_OPS = {
     "edit_sve": wide.EDIT_SVE,
     "frame_sve": wide.FRAME_SVE,
     "free_za": wide.FREE_ZA,
+    "fetch_sve": wide.FETCH_SVE,
 }
 PART_OPS = {"save_part": wide.SAVE_CLASS, "load_part": wide.LOAD_CLASS, "overwrite_part": wide.OVERWRITE_CLASS}
 ALLOC_OPS = {"alloc_sve": wide.ALLOC_SVE, "alloc_za": wide.ALLOC_ZA}
@@ -393,7 +394,8 @@ class Session:
         """Keep an operation the handler asks for."""
         if len(self.decision.ops) == table.MAX_OPS:
             raise Refused(f"asks for more than {table.MAX_OPS} operations at one point")
-        if wide.SAVE_SVE <= op < wide.UNSYNCHRONISED and op != wide.WARN and not self.catalogue.features:
+        of_features = wide.SAVE_SVE <= op < wide.WARN or op == wide.FETCH_SVE
+        if of_features and not self.catalogue.features:
             raise Refused(
                 f"asks for {OP_NAMES[op]} in a world that has FPSIMD registers only; test for the feature first"
             )

@@ -50,7 +50,7 @@ EDIT: Final = 5  # the same for a change of part of it: the image must be up to 
 OOPS: Final = 6  # kernel code followed a pointer to nobody; with a target: if that is kernel-mode state, as for one
 # whose kernel-mode state has not all that the code looks for
 FETCH: Final = 7  # interrupt the CPU the target names: it saves the target if its record names it, and forgets it
-# 8 to 28, and BUILD_FRAME: world.wide
+# 8 to 28, 32, and BUILD_FRAME: world.wide
 BEHIND_TRAP: Final = 29  # kernel code touches the registers behind a trap that stops it, too
 BUILD_FRAME: Final = 30  # the signal frame is built, and the handler begins with the initial state
 NEW_PLACE: Final = 31  # the image is at another place from now on, which holds rubbish
@@ -104,21 +104,33 @@ def write_place(w: World, owner: int, c: int, label: int) -> None:
 
 
 @inline
-def fetch(w: World, x: int, c: int, report: Report) -> None:
-    """Let the CPU that context `x` names save the registers to the image of `x`, if its first pointer names `x`.
+def interrupted(w: World, x: int, c: int, report: Report) -> int:
+    """Interrupt the CPU that context `x` names, if it is not `c`; return it if its first pointer names `x`, else -1.
 
     Only that CPU can look at its pointer, so it is interrupted to do that, in vain or not.
     """
     other = w.context[x, POINTER] - 1
     if other < 0 or other == c:
-        return
+        return -1
     report.counts[N_IPI] += 1
-    if w.cpu[other, POINTER] != own(x):
-        return
-    w.context[x, IMAGE] = w.cpu[other, REGISTERS]
+    return int(other) if w.cpu[other, POINTER] == own(x) else -1
+
+
+@inline
+def part_from(w: World, x: int, other: int) -> None:
+    """Let context `x` and CPU `other`, which has saved it, no longer name each other."""
     w.cpu[other, POINTER] = 0
     w.context[x, POINTER] = 0
-    report.counts[N_SAVE_HOST + w.context[x, IS_VCPU]] += 1
+
+
+@inline
+def fetch(w: World, x: int, c: int, report: Report) -> None:
+    """Let the CPU that context `x` names save the registers to the image of `x`, if its first pointer names `x`."""
+    other = interrupted(w, x, c, report)
+    if other >= 0:
+        w.context[x, IMAGE] = w.cpu[other, REGISTERS]
+        part_from(w, x, other)
+        report.counts[N_SAVE_HOST + w.context[x, IS_VCPU]] += 1
 
 
 @inline

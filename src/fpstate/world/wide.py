@@ -128,6 +128,7 @@ FRAME_SVE: Final = 25  # the signal frame gets an SVE record
 DROP_SVE: Final = 26  # firmware is told that no SVE state is live
 WARN: Final = 27  # the kernel finds its own state impossible
 KEEP: Final = 1
+FETCH_SVE: Final = 32  # FETCH, and what is saved is the SVE form
 UNSYNCHRONISED: Final = 28  # a trap was lifted without ISB, and the registers behind it are touched
 
 _SYSCALL: Final = int(Event.SYSCALL)
@@ -238,6 +239,18 @@ def transfer(w: World, op: int, x: int, c: int) -> int:
         w.cpu[c, REGISTERS] = w.context[x, SVE_IMAGE]
         w.cpu[c, REGISTERS + Z] = w.context[x, IMAGE + Z]
     return OK
+
+
+@inline
+def fetch_sve(w: World, x: int, c: int, report: Report) -> int:
+    """Let the CPU that context `x` names save its SVE form, if its first pointer names `x`; return what went wrong."""
+    other = operations.interrupted(w, x, c, report)
+    if other < 0:
+        return OK
+    verdict = transfer(w, SAVE_SVE, x, other)
+    operations.part_from(w, x, other)
+    report.counts[N_SAVE_SVE + w.context[x, IS_VCPU]] += 1
+    return verdict
 
 
 @inline
@@ -367,6 +380,8 @@ def carry_out(w: World, code: int, c: int, t: int, s: int, report: Report) -> in
         if verdict == OK:
             report.counts[(N_SAVE_SVE if op == SAVE_SVE else N_LOAD_SVE) + whose(w, owner)] += 1
         return verdict
+    if op == FETCH_SVE:
+        return fetch_sve(w, x, c, report)
     if op == SAVE_CLASS or op == LOAD_CLASS or op == OVERWRITE_CLASS:
         verdict = OK
         if owner:
