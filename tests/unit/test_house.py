@@ -9,7 +9,7 @@ from pathlib import Path
 import fpstate
 
 ROOT = Path(fpstate.__file__).parent
-BELOW = {  # what each room may import beside itself, `errors`, `jit` and `structs`
+BELOW = {  # what each room may import beside itself and what is used everywhere
     "world": set(),
     "policies": {"world"},
     "rows": {"world", "policies"},
@@ -19,10 +19,11 @@ BELOW = {  # what each room may import beside itself, `errors`, `jit` and `struc
     "replay": {"world", "policies", "rows", "traces", "costs"},
     "check": {"world", "policies", "rows", "paths"},
     "machine": {"world", "policies", "rows", "paths", "traces"},
+    "pictures": {"world", "costs", "traces", "replay", "check", "paths"},
     "lab": set(),
     "kernel": {"world", "policies", "rows", "lab"},
 }
-EVERYWHERE = {"code_cache", "emulator", "errors", "jit", "structs", "users"}
+EVERYWHERE = {"code_cache", "emulator", "errors", "files", "jit", "structs", "users"}
 
 
 def modules() -> Iterator[tuple[str, ast.Module]]:

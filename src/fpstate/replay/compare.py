@@ -22,7 +22,7 @@ from fpstate.rows.learn import Rows
 from fpstate.traces.trace import Trace
 from fpstate.world import operations as did
 from fpstate.world.events import Event
-from fpstate.world.state import NOBODYS, SOFTIRQS, context_of, owner_of
+from fpstate.world.state import NOBODYS, SOFTIRQS, Ints, context_of, owner_of
 from fpstate.world.verdicts import IN_WORDS, WRONG_VALUE
 
 IMAGE_BYTES = 528
@@ -121,26 +121,32 @@ class Comparison:
         }
 
 
+def charges(counts: Ints, vl: int = DEFAULT_VL) -> dict[str, float]:
+    """Return how often each operation of a profile is charged for counters `[N_*]`, an SVE image by its bytes."""
+    n = [int(x) for x in counts]
+    larger = sve_bytes(vl) / IMAGE_BYTES
+    return {
+        "save": sum(n[did.N_SAVE_HOST : did.N_SAVE_KERNEL + 1]) + sum(n[did.N_SAVE_SVE : did.N_SAVE_SVE + 2]) * larger,
+        "load": sum(n[did.N_LOAD_HOST : did.N_LOAD_KERNEL + 1]) + sum(n[did.N_LOAD_SVE : did.N_LOAD_SVE + 2]) * larger,
+        "clear": n[did.N_CLEAR],
+        "guest_trap": n[did.N_GUEST_TRAP] + n[did.N_SVE_TRAP + 1],
+        "user_trap": n[did.N_USER_TRAP] + n[did.N_SVE_TRAP] + n[did.N_SME_TRAP],
+        "ipi": n[did.N_IPI],
+    }
+
+
 def figures(outcome: Outcome, profile: Profile, vl: int = DEFAULT_VL) -> Figures:
     """Turn the counters of a replay into figures; SVE images are of vector length `vl`, in bytes.
 
     What moving an SVE image takes is not published for any CPU: it is charged by its bytes, at the rate of FPSIMD.
     """
     n = [int(x) for x in outcome.counts]
+    charged = charges(outcome.counts, vl)
     saves = sum(n[did.N_SAVE_HOST : did.N_SAVE_KERNEL + 1])
     loads = sum(n[did.N_LOAD_HOST : did.N_LOAD_KERNEL + 1])
     saves_sve = sum(n[did.N_SAVE_SVE : did.N_SAVE_SVE + 2])
     loads_sve = sum(n[did.N_LOAD_SVE : did.N_LOAD_SVE + 2])
     traps_sve = n[did.N_SVE_TRAP] + n[did.N_SVE_TRAP + 1]
-    larger = sve_bytes(vl) / IMAGE_BYTES
-    charged: dict[str, float] = {
-        "save": saves + saves_sve * larger,
-        "load": loads + loads_sve * larger,
-        "clear": n[did.N_CLEAR],
-        "guest_trap": n[did.N_GUEST_TRAP] + n[did.N_SVE_TRAP + 1],
-        "user_trap": n[did.N_USER_TRAP] + n[did.N_SVE_TRAP] + n[did.N_SME_TRAP],
-        "ipi": n[did.N_IPI],
-    }
     return Figures(
         saves=saves + saves_sve,
         loads=loads + loads_sve,
@@ -288,16 +294,33 @@ def compare(
         rows = Rows(with_features(policy, known))
         outcomes = [replay(trace, rows, maybe=m) for m in (False, True)]
         at = [figures(o, profile, vl) for o in outcomes]
-        pairs = list(zip(at, (low, high), strict=True))
-        ratio_low, ratio_high = (f.cycles / b.cycles if b.cycles else None for f, b in pairs)
-        ends = _hull([ratios(f.charged, b.charged, profile) for f, b in pairs if b.saves + b.loads])
         wrong = broken(trace, outcomes[1]) or broken(trace, outcomes[0])
-        features = tuple(sorted(known))
-        compared.append(
-            Compared(policy.name, at[0], at[1], ratio_low, ratio_high, ends, policy.gives_up, wrong, features)
-        )
+        about: dict[str, Any] = {"gives_up": policy.gives_up, "broken": wrong, "features": tuple(sorted(known))}
+        compared.append(Compared(policy.name, at[0], at[1], **_ratios(at, (low, high), profile), **about))
         done()
     return Comparison(placed(compared, profile), low, high)
+
+
+def repriced(comparison: Comparison, profile: Profile) -> Comparison:
+    """Return a comparison by the costs of another profile: what each policy did stays, and is charged anew."""
+
+    def anew(f: Figures) -> Figures:
+        return replace(f, **_priced(f.charged, profile))
+
+    low, high = anew(comparison.bound_low), anew(comparison.bound_high)
+    found = []
+    for p in comparison.policies:
+        at = anew(p.low), anew(p.high)
+        found.append(replace(p, low=at[0], high=at[1], place=None, undecided=(), **_ratios(at, (low, high), profile)))
+    return Comparison(placed(found, profile), low, high)
+
+
+def _ratios(at: Iterable[Figures], bounds: Iterable[Figures], profile: Profile) -> dict[str, Any]:
+    """Return the ratios of `Compared` for figures low and high."""
+    pairs = list(zip(at, bounds, strict=True))
+    low, high = (f.cycles / b.cycles if b.cycles else None for f, b in pairs)
+    ends = _hull([ratios(f.charged, b.charged, profile) for f, b in pairs if b.saves + b.loads])
+    return {"ratio_low": low, "ratio_high": high, "ratio_range": ends}
 
 
 def _hull(ranges: list[tuple[float, float] | None]) -> tuple[float, float] | None:

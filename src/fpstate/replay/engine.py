@@ -52,7 +52,10 @@ class Replay(Struct):
     taken_as: NDArray[np.int8]  # [event] what each number in `event` is taken to be, NONE: nothing that happened
     strict: int  # 1: a return to user mode that would have left a trace of a reload, and has not, did not happen
     place: Ints  # [P_*]
-    used: NDArray[np.int32]  # gets the row each event used, -1 none; empty if nobody asks
+    used: NDArray[np.int32]  # gets the row each event used, -1 none; this and the next two are empty if nobody asks
+    held: Ints  # gets the label of what the CPU's registers hold after each event
+    done: NDArray[np.uint8]  # [event, N_*] gets the operations carried out at each event
+    before: Ints  # [N_*] operations carried out before the event at hand
 
 
 @inline
@@ -70,7 +73,7 @@ def second_at(events: Replay, i: int, w: World, table: Table, report: Report) ->
 
 
 @inline
-def note(events: Replay, i: int, report: Report, verdict: int, found: int) -> None:
+def note(events: Replay, i: int, w: World, report: Report, verdict: int, found: int) -> None:
     """Write down what came of the event at row `i`."""
     if verdict != OK:
         if events.place[P_WRONG] == 0:
@@ -80,6 +83,10 @@ def note(events: Replay, i: int, report: Report, verdict: int, found: int) -> No
         events.place[P_WRONG] += 1
     if len(events.used):
         events.used[i] = report.asked[A_ROW]
+        events.held[i] = w.cpu[int(events.cpu[i]), REGISTERS]
+        for k in range(N_COUNTS):
+            events.done[i, k] = report.counts[k] - events.before[k]
+            events.before[k] = report.counts[k]
 
 
 @bare
@@ -98,7 +105,7 @@ def replay_plain(events: Replay, w: World, table: Table, report: Report) -> bool
         if verdict == NO_ROW:
             events.place[P_NEXT] = i
             return False
-        note(events, i, report, verdict, found)
+        note(events, i, w, report, verdict, found)
     return True
 
 
@@ -121,7 +128,7 @@ def replay_wide(events: Replay, w: World, table: Table, report: Report) -> bool:
         if verdict == NO_ROW:
             events.place[P_NEXT] = i
             return False
-        note(events, i, report, verdict, found)
+        note(events, i, w, report, verdict, found)
     return True
 
 
@@ -134,7 +141,9 @@ class Outcome:
     first: int = -1  # index of the event at which the first did
     verdict: int = OK  # what went wrong there
     found: int = 0  # label of what was in the registers
-    used: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
+    used: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))  # [event] -1: none; with keep_rows
+    held: Ints = field(default_factory=lambda: np.empty(0, np.int64))  # [event] NONE: it did not happen
+    done: NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, N_COUNTS), np.uint8))  # [event, N_*]
 
 
 def features_in(trace: Trace) -> frozenset[str]:
@@ -201,18 +210,31 @@ def replay(trace: Trace, rows: Rows, *, maybe: bool, keep_rows: bool = False, st
 
     `maybe`: whether uses the trace does not show are taken to have happened (the high figure) or not (the low one).
     `strict`: returns to user mode that would have left a trace of a reload, and have not, did not happen.
-    `keep_rows`: also return the row each event used.
+    `keep_rows`: also return the row each event used, what it left in its CPU's registers, and what was carried out.
     """
     world = start_of(trace, rows)
     report = new_report(N_COUNTS)
     place = np.zeros(P_SIZE, np.int64)
-    used = np.full(len(trace) if keep_rows else 0, NONE, np.int32)
-    taken_as = meanings(rows, maybe=maybe)
-    events = Replay(trace.event, trace.cpu, trace.subject, trace.object, taken_as, strict, place, used)
+    kept = len(trace) if keep_rows else 0
+    used, held = np.full(kept, NONE, np.int32), np.full(kept, NONE, np.int64)
+    done = np.zeros((kept, N_COUNTS), np.uint8)
+    events = Replay(
+        trace.event,
+        trace.cpu,
+        trace.subject,
+        trace.object,
+        meanings(rows, maybe=maybe),
+        strict,
+        place,
+        used,
+        held,
+        done,
+        np.zeros(N_COUNTS, np.int64),
+    )
     loop = replay_wide if world.features else replay_plain
     while not loop(events, world, rows.table, report):
         rows.learn(int(report.asked[A_EVENT]), int(report.asked[A_KEY]))
-    outcome = Outcome(report.counts, int(place[P_WRONG]), used=used)
+    outcome = Outcome(report.counts, int(place[P_WRONG]), used=used, held=held, done=done)
     if outcome.wrong:
         outcome.first, outcome.verdict = int(place[P_FIRST]), int(place[P_VERDICT])
         outcome.found = int(place[P_FOUND])

@@ -6,8 +6,6 @@ Columns refer to contexts in the order an import met them; metadata has the tabl
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fpstate.errors import FpstateError
+from fpstate.files import cannot_write, replacing
 from fpstate.traces.checked import EXPECTED, check_columns, check_contexts, check_header
 from fpstate.traces.events.contexts import Found
 from fpstate.traces.events.known import Rows
@@ -83,28 +82,15 @@ def import_parquet(
 
 
 def _write(path: Path, chunks: Iterable[Rows], end: Callable[[], tuple[Found, Header]]) -> Header:
-    """Write chunks to a temporary file beside `path`, then give it that name; `end` is called after the last one."""
-    if not path.name or (path.exists() and not path.is_file()):
-        raise FpstateError(f"'{path}' is not a regular file", expected="the name of a file to write")
-    if path.exists() and path.stat().st_size and kind_of(path) != PARQUET:
+    """Write chunks to a file that takes the name `path` when it is whole; `end` is called after the last chunk."""
+    if path.is_file() and path.stat().st_size and kind_of(path) != PARQUET:
         hint = "remove it first if it is not needed any more"
         raise FpstateError(f"'{path}' is there and is no trace of ours", expected="another name", hint=hint)
-    path = path.resolve() if path.is_symlink() else path  # a link stays one, and what it names is written
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise _cannot_write(path, error) from None
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            header = _write_rows(file, chunks, end)
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except (OSError, pa.ArrowException) as error:
-        raise _cannot_write(path, error) from None
-    finally:
-        temporary.unlink(missing_ok=True)
-    return header
+    with replacing(path) as file:
+        try:
+            return _write_rows(file, chunks, end)
+        except pa.ArrowException as error:
+            raise cannot_write(path, error) from None
 
 
 def _write_rows(file: Any, chunks: Iterable[Rows], end: Callable[[], tuple[Found, Header]]) -> Header:
@@ -128,17 +114,6 @@ def _grouped(chunks: Iterable[Rows]) -> Iterable[pa.Table]:
             waiting, rows = [], 0
     if waiting:
         yield pa.concat_tables(waiting)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _cannot_write(path: Path, error: Exception) -> FpstateError:
-    why = getattr(error, "strerror", None) or str(error).split("\n")[0]
-    return FpstateError(f"cannot be written: {why}", expected="a folder with room where you may write", where=str(path))
 
 
 def _metadata(found: Found, header: Header) -> dict[bytes, bytes | str]:

@@ -1,0 +1,60 @@
+"""Files that appear whole: what is written takes the place of what was there when it is done, or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from fpstate.errors import FpstateError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Yield a temporary file beside `path`, which gets that name at the end; on an error nothing is left of it.
+
+    Raise FpstateError where `path` is no regular file, or cannot be written.
+    """
+    if not path.name or (path.exists() and not path.is_file()):
+        raise FpstateError(f"'{path}' is not a regular file", expected="the name of a file to write")
+    target = path.resolve() if path.is_symlink() else path  # a link stays one, and what it names is written
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    except OSError as error:
+        raise cannot_write(target, error) from None
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(target)
+    except OSError as error:
+        raise cannot_write(target, error) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: bytes, *, begins: bytes) -> None:
+    """Write a file that begins with `begins`; FpstateError if another is there that does not."""
+    if path.is_file() and path.stat().st_size:
+        with path.open("rb") as there:
+            if there.read(len(begins)) != begins:
+                hint = "remove it first if it is not needed any more"
+                raise FpstateError(f"'{path}' is there and is none of ours", expected="another name", hint=hint)
+    with replacing(path) as file:
+        file.write(content)
+
+
+def cannot_write(path: Path, error: Exception) -> FpstateError:
+    """Return the error for a file that could not be written, for what the system or a library says of it."""
+    why = getattr(error, "strerror", None) or str(error).split("\n")[0]
+    return FpstateError(f"cannot be written: {why}", expected="a folder with room where you may write", where=str(path))
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
