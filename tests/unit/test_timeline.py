@@ -42,8 +42,9 @@ def test_stretches_fill_each_cpu_from_the_first_row_to_the_last() -> None:
         assert found[-1][2] == trace.time[-1]
         for (_, _, end), (_, begin, _) in itertools.pairwise(found):
             assert end == begin
-        assert any(whose(trace, owner).startswith("vcpu of ") for owner, *_ in found)
-        assert len(found) > 100
+        if cpu == 0:  # all but what starts the machine runs there
+            assert any(whose(trace, owner).startswith("vcpu of ") for owner, *_ in found)
+            assert len(found) > 100
 
 
 def test_after_a_guest_used_fp_its_values_are_in_the_registers() -> None:
