@@ -74,7 +74,7 @@ def test_a_fresh_capture_is_predicted_exactly(tmp_path: Path, model: str, mode: 
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("scenario", ["kneon", "signals"])
+@pytest.mark.parametrize("scenario", ["short", "mmio-fp"])
 def test_a_kernel_of_today_is_predicted_by_its_own_code(tmp_path: Path, scenario: str) -> None:
     """7.3 is preemptible, and stores registers inline: what it was seen to do is what its code says, in order."""
     pytest.importorskip("unicorn")
@@ -84,7 +84,7 @@ def test_a_kernel_of_today_is_predicted_by_its_own_code(tmp_path: Path, scenario
     fpstate("validate", str(path), "-p", "kernel:debian-7.3")
     result = validate(read_trace(path), find_policy("linux-3.14"))
     assert not result.exact
-    assert result.observed["hw_save"] > 400
+    assert result.observed["hw_save"] > 40
 
 
 @pytest.mark.long
