@@ -61,13 +61,10 @@ class FirstClass(FormatHost):
     # The hypervisor.
 
     def guest_enter(self, cpu: Cpu, task: FormatHost.Task, vcpu: Vcpu) -> None:
-        cpu.guest_fp_trap = not self.resident(cpu, vcpu)
-        if not cpu.guest_fp_trap:
+        live = self.resident(cpu, vcpu)
+        self.arm_guest_traps(cpu, vcpu, live)
+        if live:
             cpu.unsaved = True
-            if vcpu.has_sve:
-                cpu.load_part("zcr", vcpu)
-        elif self.aarch32:
-            cpu.force_fpexc()
 
     def guest_fp_trap(self, cpu: Cpu, task: FormatHost.Task, vcpu: Vcpu) -> None:
         self.lift_guest_traps(cpu, vcpu)
@@ -81,11 +78,7 @@ class FirstClass(FormatHost):
         if not self.nvhe:
             cpu.user_sve_trap = cpu.user_sme_trap = True  # made anew on the way to user mode
         if self.resident(cpu, vcpu):
-            if vcpu.has_sve:
-                cpu.save_part("zcr", vcpu)
-                cpu.set_vl(vcpu)
-            if self.aarch32:
-                cpu.save_part("fpexc", vcpu)
+            self.leave_live_guest(cpu, vcpu)
             task.foreign = False
 
     def vcpu_put(self, cpu: Cpu, task: FormatHost.Task, vcpu: Vcpu) -> None:

@@ -193,6 +193,14 @@ class BindableHost(DeferredHost):
     def fpsimd_bind_state_to_cpu(self, cpu: DeferredHost.Cpu, vcpu: Policy.Vcpu) -> None:
         cpu.last_state = vcpu
 
+    def arm_guest_traps(self, cpu: DeferredHost.Cpu, vcpu: Policy.Vcpu, live: bool) -> None:
+        """Have the guest trap at its first use, unless its state is live (in the hypervisor)."""
+        cpu.guest_fp_trap = not live
+        if self.aarch32 and not live:
+            cpu.force_fpexc()
+        if vcpu.has_sve and live:
+            cpu.load_part("zcr", vcpu)  # fpsimd_lazy_switch_to_guest
+
     def lift_guest_traps(self, cpu: DeferredHost.Cpu, vcpu: Policy.Vcpu) -> None:
         """Let the guest use FP, and SVE if it has it (in the hypervisor)."""
         cpu.guest_fp_trap = False
@@ -211,6 +219,14 @@ class BindableHost(DeferredHost):
             cpu.load_part("fpmr", vcpu)
         if self.aarch32:
             cpu.load_part("fpexc", vcpu)
+
+    def leave_live_guest(self, cpu: DeferredHost.Cpu, vcpu: Policy.Vcpu) -> None:
+        """Take what a guest that is live has set, and let its longest vector length be in force."""
+        if vcpu.has_sve:  # fpsimd_lazy_switch_to_host
+            cpu.save_part("zcr", vcpu)
+            cpu.set_vl(vcpu)
+        if self.aarch32:
+            cpu.save_part("fpexc", vcpu)
 
 
 class InPlaceHost(BindableHost):

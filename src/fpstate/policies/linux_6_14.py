@@ -36,11 +36,7 @@ class SaveAtLoad(BindableHost):
     def guest_enter(self, cpu: Cpu, task: DeferredHost.Task, vcpu: Policy.Vcpu) -> None:
         if task.foreign:  # kvm_arch_vcpu_ctxflush_fp
             cpu.fp_owner = Owner.FREE
-        cpu.guest_fp_trap = cpu.fp_owner is not Owner.GUEST_OWNED
-        if self.aarch32 and cpu.guest_fp_trap:
-            cpu.force_fpexc()
-        if vcpu.has_sve and not cpu.guest_fp_trap:
-            cpu.load_part("zcr", vcpu)  # fpsimd_lazy_switch_to_guest
+        self.arm_guest_traps(cpu, vcpu, cpu.fp_owner is Owner.GUEST_OWNED)
 
     def guest_fp_trap(self, cpu: Cpu, task: DeferredHost.Task, vcpu: Policy.Vcpu) -> None:
         self.lift_guest_traps(cpu, vcpu)  # kvm_hyp_handle_fpsimd
@@ -51,11 +47,7 @@ class SaveAtLoad(BindableHost):
         if not self.nvhe:
             cpu.user_sve_trap = cpu.user_sme_trap = True  # made anew on the way to user mode
         if cpu.fp_owner is Owner.GUEST_OWNED:
-            if vcpu.has_sve:  # fpsimd_lazy_switch_to_host
-                cpu.save_part("zcr", vcpu)
-                cpu.set_vl(vcpu)
-            if self.aarch32:
-                cpu.save_part("fpexc", vcpu)
+            self.leave_live_guest(cpu, vcpu)
             self.fpsimd_bind_state_to_cpu(cpu, vcpu)  # kvm_arch_vcpu_ctxsync_fp
             task.foreign = False
 

@@ -54,11 +54,7 @@ class Linux62(FormatHost):
     def guest_enter(self, cpu: FormatHost.Cpu, task: FormatHost.Task, vcpu: Vcpu) -> None:
         if task.foreign:  # kvm_arch_vcpu_ctxflush_fp
             vcpu.fp_state = FpState.FREE
-        cpu.guest_fp_trap = vcpu.fp_state is not FpState.GUEST_OWNED
-        if self.aarch32 and cpu.guest_fp_trap:
-            cpu.force_fpexc()
-        if vcpu.has_sve and not cpu.guest_fp_trap:
-            cpu.load_part("zcr", vcpu)
+        self.arm_guest_traps(cpu, vcpu, vcpu.fp_state is FpState.GUEST_OWNED)
 
     def guest_fp_trap(self, cpu: FormatHost.Cpu, task: FormatHost.Task, vcpu: Vcpu) -> None:
         self.lift_guest_traps(cpu, vcpu)  # kvm_hyp_handle_fpsimd

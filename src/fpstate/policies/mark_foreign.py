@@ -19,7 +19,7 @@ class MarkForeign(SaveOnEntry):
         if task.foreign:
             vcpu.loaded = False
         vcpu.host_live = not task.foreign and not vcpu.loaded
-        self.arm_guest_traps(cpu, vcpu)
+        self.arm_guest_traps(cpu, vcpu, vcpu.loaded)
 
     def guest_fp_trap(self, cpu: FormatHost.Cpu, task: FormatHost.Task, vcpu: Vcpu) -> None:
         self.lift_guest_traps(cpu, vcpu)

@@ -32,14 +32,7 @@ class SaveOnEntry(FormatHost):
             vcpu.loaded = False  # whoever took the registers has saved what was there
         elif not vcpu.loaded:
             self.fpsimd_save_and_flush_cpu_state(cpu, task)
-        self.arm_guest_traps(cpu, vcpu)
-
-    def arm_guest_traps(self, cpu: FormatHost.Cpu, vcpu: Vcpu) -> None:
-        cpu.guest_fp_trap = not vcpu.loaded
-        if self.aarch32 and cpu.guest_fp_trap:
-            cpu.force_fpexc()
-        if vcpu.has_sve and not cpu.guest_fp_trap:
-            cpu.load_part("zcr", vcpu)
+        self.arm_guest_traps(cpu, vcpu, vcpu.loaded)
 
     def guest_fp_trap(self, cpu: FormatHost.Cpu, task: FormatHost.Task, vcpu: Vcpu) -> None:
         self.lift_guest_traps(cpu, vcpu)
@@ -55,11 +48,7 @@ class SaveOnEntry(FormatHost):
         if not self.nvhe:
             cpu.user_sve_trap = cpu.user_sme_trap = True  # made anew on the way to user mode
         if vcpu.loaded:
-            if vcpu.has_sve:
-                cpu.save_part("zcr", vcpu)
-                cpu.set_vl(vcpu)
-            if self.aarch32:
-                cpu.save_part("fpexc", vcpu)
+            self.leave_live_guest(cpu, vcpu)
             self.fpsimd_bind_state_to_cpu(cpu, vcpu)
             task.foreign = False
 
