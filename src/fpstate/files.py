@@ -48,6 +48,12 @@ def write_whole(path: Path, content: bytes, *, begins: bytes) -> None:
         file.write(content)
 
 
+def refuse_input(output: Path, source: str | Path) -> None:
+    """Raise FpstateError if the file to write is the recording to read."""
+    if output.exists() and Path(source).exists() and output.samefile(source):
+        raise FpstateError(f"'{output}' is the recording itself", expected="another name for what is written")
+
+
 def cannot_write(path: Path, error: Exception) -> FpstateError:
     """Return the error for a file that could not be written, for what the system or a library says of it."""
     why = getattr(error, "strerror", None) or str(error).split("\n")[0]

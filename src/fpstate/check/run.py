@@ -23,7 +23,6 @@ from fpstate.rows.learn import Rows, features_of
 from fpstate.world import wide
 from fpstate.world.operations import CLEAR, FETCH
 from fpstate.world.state import World
-from fpstate.world.wide import FETCH_SVE
 
 HOLDS, VIOLATED, NOT_REACHED, INCOMPLETE = "holds", "violated", "not reached", "incomplete"
 OF_GUESTS = (order.GUEST_FP, order.GUEST_SVE)
@@ -159,7 +158,7 @@ def operations_of(policy: type[Policy]) -> frozenset[int]:
 def setting_for(scope: Scope, rows: Rows, wanted: int, *, fold: bool, zeros: bool) -> Setting:
     """Return what a search of a policy in a scope is to look at."""
     layout = make_layout(scope, features=features_of(rows.policy), zeros=zeros, fold=fold)
-    crosses = int(bool(operations_of(rows.policy) & {FETCH, FETCH_SVE}))  # type: ignore[arg-type]
+    crosses = int(bool(operations_of(rows.policy) & {FETCH, wide.FETCH_SVE}))  # type: ignore[arg-type]
     return with_bits(Setting(layout, build(scope, rows)[0], wanted, crosses, 0, 0, 0), 16)
 
 

@@ -150,13 +150,13 @@ def _capture(given: Given) -> None:
 def _kernel(which: str | None, modules: Path | None) -> Callable[[Callable[[str], None]], Kernel]:
     """Return what gives the kernel asked for, and may fetch it; an image of one's own is looked at at once."""
     from fpstate.errors import FpstateError
-    from fpstate.lab.apt import DEFAULT, SUITES, check_name, fetch_kernel
+    from fpstate.lab.apt import DEFAULT, check_name, fetch_kernel, is_name
     from fpstate.lab.kernel import read_kernel
 
     if modules is not None and not modules.is_dir():
         raise FpstateError("there is no such folder", expected="a folder of kernel modules", where=str(modules))
     name = which or DEFAULT
-    if name in SUITES or (name.startswith("debian-") and not Path(name).exists()):
+    if is_name(name):
         check_name(name)
         if modules is not None:
             expected = "--kernel IMAGE with --modules"

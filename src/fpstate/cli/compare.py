@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fpstate.cli import complete
-from fpstate.cli.options import chosen, words
+from fpstate.cli.options import Costs, chosen, words
 from fpstate.errors import FpstateError
 
 if TYPE_CHECKING:
@@ -43,10 +43,7 @@ def command(
             show_default=False,
         ),
     ] = None,
-    costs: Annotated[
-        str,
-        typer.Option(metavar="PROFILE", help="Cost profile by name, or a TOML file.", autocompletion=complete.profiles),
-    ] = "altra-vhe",
+    costs: Costs = "altra-vhe",
     vl: Annotated[int, typer.Option(metavar="BYTES", help="Bytes of one SVE register.", min=16, max=256)] = 64,
     json: Annotated[bool, typer.Option("--json", help="Print JSON (schema fpstate.compare/1).")] = False,
 ) -> None:

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from fpstate.cli import complete
-from fpstate.cli.options import chosen
-from fpstate.errors import FpstateError
+from fpstate.cli.options import Costs, OfKernel, chosen
 
 
 def command(
@@ -23,21 +22,8 @@ def command(
         Path,
         typer.Option("--output", "-o", metavar="FILE", help="The file to write, in place of one that was written so."),
     ],
-    policy: Annotated[
-        str | None,
-        typer.Option(
-            "--policy",
-            "-p",
-            metavar="POLICY",
-            help="A policy by name, by the id of a bug, or as FILE.py:CLASS. [default: that of the kernel recorded]",
-            autocompletion=complete.policies,
-            show_default=False,
-        ),
-    ] = None,
-    costs: Annotated[
-        str,
-        typer.Option(metavar="PROFILE", help="Cost profile by name, or a TOML file.", autocompletion=complete.profiles),
-    ] = "altra-vhe",
+    policy: OfKernel = None,
+    costs: Costs = "altra-vhe",
     json: Annotated[bool, typer.Option("--json", help="Print JSON (schema fpstate.export/1).")] = False,
 ) -> None:
     """Write what a policy does along a trace as a trace for Perfetto's viewer (ui.perfetto.dev).
@@ -52,11 +38,11 @@ def command(
     from fpstate.cli.output import print_json, say
     from fpstate.cli.progress import compiling, stage
     from fpstate.costs import load_profile
-    from fpstate.files import write_whole
+    from fpstate.files import refuse_input, write_whole
     from fpstate.pictures.perfetto import BEGINS, perfetto_trace
     from fpstate.policies.catalogue import find_policy
-    from fpstate.replay.compare import charges
-    from fpstate.replay.timeline import LOADS, SAVES, TRAPS, timeline
+    from fpstate.replay.compare import figures
+    from fpstate.replay.timeline import timeline
     from fpstate.replay.validate import policy_of_kernel
     from fpstate.traces.samples import open_trace
 
@@ -70,19 +56,11 @@ def command(
         line = timeline(read, asked or find_policy(policy_of_kernel(read)))
         tell("writing")
         write_whole(output, perfetto_trace(read, line, profile), begins=BEGINS)
-    counts = line.counts()
-    sums = {name: int(counts[which].sum()) for name, which in (("saves", SAVES), ("loads", LOADS), ("traps", TRAPS))}
+    whole = figures(line.outcome, profile)
+    sums = {"saves": whole.saves, "loads": whole.loads, "traps": whole.traps}
     if json:
         about = {"output": str(output), "source": read.header.source, "policy": line.policy, "costs": profile.name}
-        charged = {op: n * profile.operations[op].cycles for op, n in charges(counts).items()}
-        print_json("fpstate.export/1", about | {"events": len(line.at), **sums, "cycles": sum(charged.values())})
+        print_json("fpstate.export/1", about | {"events": len(line.at), **sums, "cycles": whole.cycles})
     else:
         done = ", ".join(f"{n:,} {name}" for name, n in sums.items())
         say(f"{output}: {line.policy} on {read.header.source}, {len(line.at):,} events, {done}")
-
-
-def refuse_input(output: Path, *traces: str) -> None:
-    """Raise FpstateError if the file to write is one of those to read."""
-    for name in traces:
-        if output.exists() and Path(name).exists() and output.samefile(name):
-            raise FpstateError(f"'{output}' is the recording itself", expected="another name for what is written")

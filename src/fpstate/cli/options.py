@@ -29,6 +29,24 @@ Named = Annotated[
 ]
 """The one policy of a command that takes it as an argument too."""
 
+OfKernel = Annotated[
+    str | None,
+    typer.Option(
+        "--policy",
+        "-p",
+        metavar="POLICY",
+        help="A policy by name, by the id of a bug, or as FILE.py:CLASS. [default: that of the kernel recorded]",
+        autocompletion=complete.policies,
+        show_default=False,
+    ),
+]
+"""The one policy that a trace is replayed under."""
+
+Costs = Annotated[
+    str, typer.Option(metavar="PROFILE", help="Cost profile by name, or a TOML file.", autocompletion=complete.profiles)
+]
+"""What each operation costs."""
+
 
 def takes(options: type[Given]) -> Callable[[Callable[[Given], None]], Callable[..., None]]:
     """Make a command of a function that takes `options`, a dataclass: each field is an argument or an option."""

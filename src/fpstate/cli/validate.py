@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fpstate.cli import complete
-from fpstate.cli.options import chosen
+from fpstate.cli.options import OfKernel, chosen
 
 if TYPE_CHECKING:
     from fpstate.replay.validate import Validation
@@ -23,17 +23,7 @@ def command(
             autocompletion=complete.samples,
         ),
     ],
-    policy: Annotated[
-        str | None,
-        typer.Option(
-            "--policy",
-            "-p",
-            metavar="POLICY",
-            help="A policy by name, by the id of a bug, or as FILE.py:CLASS. [default: that of the kernel recorded]",
-            autocompletion=complete.policies,
-            show_default=False,
-        ),
-    ] = None,
+    policy: OfKernel = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON (schema fpstate.validate/1).")] = False,
 ) -> None:
     """Predict from scheduling, system calls and KVM events what the kernel did about FP state, and compare in order.

@@ -22,13 +22,13 @@ def named_kernel(name: str) -> type[Policy]:
     """
     from fpstate.kernel.policy import kernel_policy
     from fpstate.kernel.stage import Stage
-    from fpstate.lab.apt import SUITES, fetch_kernel
+    from fpstate.lab.apt import SUITES, fetch_kernel, is_name
     from fpstate.lab.dump import dump_of
     from fpstate.lab.kernel import read_kernel
     from fpstate.lab.qemu import Machine
 
     which = name.removeprefix(PREFIX)
-    if which.startswith("debian-"):
+    if is_name(which):
         path = fetch_kernel(_tell, which)
     else:
         path = Path(which)

@@ -62,6 +62,11 @@ def fetched_kernel(name: str = DEFAULT) -> Path | None:
     return max(images, key=lambda path: path.stat().st_mtime, default=None)
 
 
+def is_name(which: str) -> bool:
+    """Tell whether a kernel is asked for by name, right or wrong, and not by the path of its image."""
+    return which in SUITES or (which.startswith("debian-") and not Path(which).exists())
+
+
 def check_name(name: str) -> None:
     """Raise FpstateError unless there is a kernel of that name."""
     if name not in SUITES:

@@ -58,7 +58,7 @@ def read_kernel(path: Path, modules: Path | None = None) -> Kernel:
     _check_config(path, name)
     root = path.resolve().parent.parent
     beside = [folder for part in _MODULES if (folder := root / part / name).is_dir()]
-    beside += [path.resolve().parent] if path.resolve().parent.name == name else []
+    beside += [folder for folder in (path.resolve().parent,) if folder.name == name]
     return Kernel(image, name, str(path), modules or next(iter(beside), None))
 
 
@@ -124,15 +124,21 @@ class Symbols:
         return self._starts[i] if i < len(self._starts) else start
 
 
+def _words(kernel: Kernel, symbols: Symbols, function: str) -> tuple[int, ...]:
+    """Return the instructions of a function, by decoding the image; none if it is not there."""
+    base, start = symbols.base(), symbols.address(function)
+    if base is None or start is None:
+        return ()
+    return struct.unpack_from(f"<{(symbols.end(start) - start) // 4}I", kernel.image, start - base)
+
+
 def calls(kernel: Kernel, symbols: Symbols, caller: str, callee: str) -> list[int]:
     """Return the offsets in `caller` of all branches to `callee`, by decoding the image."""
-    base, start, target = symbols.base(), symbols.address(caller), symbols.address(callee)
-    if base is None or start is None or target is None:
+    start, target = symbols.address(caller), symbols.address(callee)
+    if start is None or target is None:
         return []
-    size = (symbols.end(start) - start) // 4
-    words = struct.unpack_from(f"<{size}I", kernel.image, start - base)
     found = []
-    for i, word in enumerate(words):
+    for i, word in enumerate(_words(kernel, symbols, caller)):
         if word & _B_OR_BL != _BRANCH:
             continue
         distance = (word & 0x3FFFFFF) - ((word & 0x2000000) << 1)
@@ -142,15 +148,12 @@ def calls(kernel: Kernel, symbols: Symbols, caller: str, callee: str) -> list[in
 
 
 def moves(kernel: Kernel, symbols: Symbols, function: str, register: Moved) -> list[int]:
-    """Return the offsets in `function` of all instructions that move the first register of a file, by decoding it.
+    """Return the offsets in `function` of all instructions that move the first register of a file.
 
     Since v7.2 the loops that save and load registers stand in their callers; each begins with register 0.
     """
-    base, start = symbols.base(), symbols.address(function)
-    if base is None or start is None:
-        return []
-    words = struct.unpack_from(f"<{(symbols.end(start) - start) // 4}I", kernel.image, start - base)
-    return [4 * i for i, word in enumerate(words) if word & register.value[0] == register.value[1]]
+    mask, word = register.value
+    return [4 * i for i, found in enumerate(_words(kernel, symbols, function)) if found & mask == word]
 
 
 def decisions(kernel: Kernel, symbols: Symbols, caller: str, callee: str) -> list[int]:
@@ -158,10 +161,9 @@ def decisions(kernel: Kernel, symbols: Symbols, caller: str, callee: str) -> lis
 
     They lead into the straight line of code that ends in the call, or stand just before it (Arm ARM, C4.1.66).
     """
-    base, start = symbols.base(), symbols.address(caller)
-    if base is None or start is None:
+    start, words = symbols.address(caller), _words(kernel, symbols, caller)
+    if start is None:
         return []
-    words = struct.unpack_from(f"<{(symbols.end(start) - start) // 4}I", kernel.image, start - base)
     found = set()
     for offset in calls(kernel, symbols, caller, callee):
         call = first = offset // 4

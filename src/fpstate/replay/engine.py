@@ -52,8 +52,8 @@ class Replay(Struct):
     taken_as: NDArray[np.int8]  # [event] what each number in `event` is taken to be, NONE: nothing that happened
     strict: int  # 1: a return to user mode that would have left a trace of a reload, and has not, did not happen
     place: Ints  # [P_*]
-    used: NDArray[np.int32]  # gets the row each event used, -1 none; this and the next two are empty if nobody asks
-    held: Ints  # gets the label of what the CPU's registers hold after each event
+    used: NDArray[np.int32]  # gets the row each event used, -1 none; empty if nobody asks
+    held: Ints  # gets the label of what the CPU's registers hold after each event; this and the next the same
     done: NDArray[np.uint8]  # [event, N_*] gets the operations carried out at each event
     before: Ints  # [N_*] operations carried out before the event at hand
 
@@ -83,6 +83,7 @@ def note(events: Replay, i: int, w: World, report: Report, verdict: int, found: 
         events.place[P_WRONG] += 1
     if len(events.used):
         events.used[i] = report.asked[A_ROW]
+    if len(events.held):
         events.held[i] = w.cpu[int(events.cpu[i]), REGISTERS]
         for k in range(N_COUNTS):
             events.done[i, k] = report.counts[k] - events.before[k]
@@ -142,7 +143,7 @@ class Outcome:
     verdict: int = OK  # what went wrong there
     found: int = 0  # label of what was in the registers
     used: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))  # [event] -1: none; with keep_rows
-    held: Ints = field(default_factory=lambda: np.empty(0, np.int64))  # [event] NONE: it did not happen
+    held: Ints = field(default_factory=lambda: np.empty(0, np.int64))  # [event] NONE: not happened; with keep_done
     done: NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, N_COUNTS), np.uint8))  # [event, N_*]
 
 
@@ -205,19 +206,22 @@ def meanings(rows: Rows, *, maybe: bool) -> NDArray[np.int8]:
     return taken_as
 
 
-def replay(trace: Trace, rows: Rows, *, maybe: bool, keep_rows: bool = False, strict: bool = False) -> Outcome:
+def replay(
+    trace: Trace, rows: Rows, *, maybe: bool, keep_rows: bool = False, keep_done: bool = False, strict: bool = False
+) -> Outcome:
     """Replay `trace` under the policy of `rows`, learning rows as they come up.
 
     `maybe`: whether uses the trace does not show are taken to have happened (the high figure) or not (the low one).
     `strict`: returns to user mode that would have left a trace of a reload, and have not, did not happen.
-    `keep_rows`: also return the row each event used, what it left in its CPU's registers, and what was carried out.
+    `keep_rows`: also return the row each event used.
+    `keep_done`: also return what each event left in its CPU's registers, and what was carried out at it.
     """
     world = start_of(trace, rows)
     report = new_report(N_COUNTS)
     place = np.zeros(P_SIZE, np.int64)
-    kept = len(trace) if keep_rows else 0
-    used, held = np.full(kept, NONE, np.int32), np.full(kept, NONE, np.int64)
-    done = np.zeros((kept, N_COUNTS), np.uint8)
+    used = np.full(len(trace) if keep_rows else 0, NONE, np.int32)
+    held = np.full(len(trace) if keep_done else 0, NONE, np.int64)
+    done = np.zeros((len(held), N_COUNTS), np.uint8)
     events = Replay(
         trace.event,
         trace.cpu,

@@ -17,7 +17,7 @@ from fpstate.rows.learn import Rows
 from fpstate.traces.trace import Kind, Trace
 from fpstate.world import operations as did
 from fpstate.world.events import MAYBE, Event
-from fpstate.world.state import NOBODYS, VERSION, Ints, own
+from fpstate.world.state import NOBODYS, VERSION, own
 
 SAVES = [*range(did.N_SAVE_HOST, did.N_SAVE_KERNEL + 1), did.N_SAVE_SVE, did.N_SAVE_SVE + 1]
 LOADS = [*range(did.N_LOAD_HOST, did.N_LOAD_KERNEL + 1), did.N_LOAD_SVE, did.N_LOAD_SVE + 1]
@@ -36,11 +36,7 @@ class Timeline:
     row: NDArray[np.int32]  # row of the policy that decided, negative where no handler ran
     done: NDArray[np.uint8]  # [entry, N_*] operations carried out at it
     first: list[int]  # [CPU] owner number of what its registers hold before the first event
-
-    def counts(self) -> Ints:
-        """Return how often each operation was carried out in all, as in `Outcome.counts`."""
-        total: Ints = self.done.sum(axis=0, dtype=np.int64)
-        return total
+    outcome: Outcome  # of the whole replay
 
 
 @dataclass(frozen=True)
@@ -58,18 +54,15 @@ class Source:
 def timeline(trace: Trace, policy: type[Policy], *, maybe: bool = True) -> Timeline:
     """Replay `trace` under `policy` and return what happened at each event; `maybe` as in `replay`."""
     rows = Rows(with_features(policy, features_in(trace) & policy.supports))
-    outcome = replay(trace, rows, maybe=maybe, keep_rows=True)
-    return _of(trace, policy.name, rows, outcome)
-
-
-def _of(trace: Trace, name: str, rows: Rows, outcome: Outcome) -> Timeline:
+    outcome = replay(trace, rows, maybe=maybe, keep_rows=True, keep_done=True)
     at = np.flatnonzero(outcome.held >= 0)
     cpus = max(trace.header.cpus, int(trace.cpu.max(initial=0)) + 1)
     first = [
         int(own(x)) if x >= 0 and trace.contexts.kind[x] == Kind.USER else NOBODYS
         for x in first_threads(trace, cpus).tolist()
     ]
-    return Timeline(name, rows, at, outcome.held[at] & (VERSION - 1), outcome.used[at], outcome.done[at], first)
+    owner = outcome.held[at] & (VERSION - 1)
+    return Timeline(policy.name, rows, at, owner, outcome.used[at], outcome.done[at], first, outcome)
 
 
 def stretches(trace: Trace, line: Timeline, cpu: int) -> Iterator[tuple[int, int, int]]:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fpstate.errors import FpstateError
-from fpstate.files import cannot_write, replacing
+from fpstate.files import cannot_write, refuse_input, replacing
 from fpstate.traces.checked import EXPECTED, check_columns, check_contexts, check_header
 from fpstate.traces.events.contexts import Found
 from fpstate.traces.events.known import Rows
@@ -66,8 +66,7 @@ def import_parquet(
     Raise FpstateError, and leave no file behind, when the trace is bad or the file cannot be written.
     """
     source, path = Path(source), Path(path)
-    if path.exists() and source.exists() and path.samefile(source):
-        raise FpstateError(f"'{path}' is the recording itself", expected="another name for what is written")
+    refuse_input(path, source)
     if kind_of(source) == PARQUET:
         trace = read_parquet(source)
         write_parquet(trace, path)

@@ -21,8 +21,8 @@ UNKNOWN, KERNEL, PENDING, OFF = range(4)
 switched out on its way to user mode or there."""
 
 NOT_LOADED, LOADED, PUT, DONE = range(4)
-"""States of a vCPU in a run: not loaded in this run yet, loaded, put by the preempt notifier, put at the
-end of the run."""
+"""States of a vCPU in a run: not loaded in this run yet, loaded, put by the preempt notifier, put at
+the end of the run."""
 
 (
     CONTEXTS, ROWS, TIME, ON, LINE, SYSCALLS, MARKS, SYNCS, BINDS, BINDS_TRACED, EXITS, IN_GUEST, PLAIN_NEON,
@@ -34,9 +34,8 @@ calls, fpsimd_preserve_current_state, ctxsync and bind lines were seen, and whet
 whether kvm_userspace_exit was seen; guests already running at the start; neon lines without flags; x86 numbers; CPUs
 taken down whose death was not seen yet; guest runs; guest runs with FP use unknown; signals; shortest time from a
 line with need-resched set to the switch it led to; whether an emulator saw each return to user mode, and each guest
-run, with the use of FP there; reloads on the way to user mode are recorded; so are
-loads of vCPUs (kvm_arch_vcpu_load); and what
-sigreturn does (fpsimd_update_current_state); rows of the path in use."""
+run, with the use of FP there; whether reloads on the way to user mode are recorded, loads of vCPUs
+(kvm_arch_vcpu_load), and what sigreturn does (fpsimd_update_current_state); rows of the path in use."""
 FACTS = 25
 
 GUESS = 10_000  # ns: what QUICKEST is before it was seen

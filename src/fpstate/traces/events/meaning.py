@@ -247,9 +247,8 @@ def _sys_enter(m: Known, c: int, x: int, nr: int, what: int) -> None:
         begin_run(m, x)
     elif what < 0 and not m.facts[X86]:
         emit(m, Event.PTRACE_WRITE, x, context_of(m, -what, c))
-    if m.facts[UPDATES]:
-        return
-    if nr == codes.SIGRETURN_CALL or nr == (SIGRETURN_X86 if m.facts[X86] else SIGRETURN_ARM64):
+    is_sigreturn = nr == codes.SIGRETURN_CALL or nr == (SIGRETURN_X86 if m.facts[X86] else SIGRETURN_ARM64)
+    if is_sigreturn and not m.facts[UPDATES]:
         emit(m, Event.SIGRETURN, x, -1)
 
 
