@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import subprocess
 import sys
 from pathlib import Path
@@ -36,3 +37,9 @@ def test_the_tutorial_shows_the_example_as_it_is() -> None:
     for line in source.splitlines():
         if line.startswith("    ") and '"""' not in line:
             assert line in page, line
+
+
+def test_the_python_on_a_page_does_what_stands_below_it() -> None:
+    """Every example of docs/api.md, run now."""
+    failed, tried = doctest.testfile(str(ROOT / "docs/api.md"), module_relative=False)
+    assert (failed, tried > 10) == (0, True)
