@@ -20,12 +20,13 @@ PAGES = [
     "docs/registers.md",
     "docs/policies.md",
     "README.md",
+    "examples/laboratory.ipynb",
 ]
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_shows_what_its_commands_print(page: str) -> None:
-    """Every command on the page, run now, prints what stands there."""
+    """Every command on the page, or cell of the notebook, run now, prints what stands there."""
     words = [sys.executable, str(ROOT / "docs/generate.py"), "--check", page]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 import fpstate
 from fpstate.check.run import Result
 from fpstate.cli.main import app
+from fpstate.paths.tell import shortened
 from fpstate.policies.base import Policy
 from fpstate.policies.catalogue import policies
 from fpstate.policies.eager import Eager
@@ -139,6 +140,14 @@ class Eagerly(Eager):
     """Has the name of another."""
 
     name = "eager"
+
+
+def test_a_decision_in_a_cell_is_named_by_its_line() -> None:
+    """Its file is one that the notebook made for itself."""
+    assert shortened("step 7, /tmp/ipykernel_12/345.py:8") == "step 7, line 8 of a cell"
+    assert shortened("step 7, /tmp/ipykernel_12/345.py:8 and step 9, /x/fpstate/policies/eager.py:3") == (
+        "step 7, line 8 of a cell and step 9, fpstate/policies/eager.py:3"
+    )
 
 
 def test_what_only_a_function_can_be_given_wrongly_is_refused_too() -> None:
