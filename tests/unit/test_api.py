@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import fpstate
 from fpstate.check.run import Result
 from fpstate.cli.main import app
-from fpstate.paths.tell import shortened
+from fpstate.paths.blame import shortened
 from fpstate.policies.base import Policy
 from fpstate.policies.catalogue import policies
 from fpstate.policies.eager import Eager

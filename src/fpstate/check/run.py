@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from fpstate.check.moves import Setting, with_bits
 from fpstate.check.parts import make_layout
@@ -15,9 +15,10 @@ from fpstate.errors import FpstateError
 from fpstate.notebook import frame, html_table
 from fpstate.paths import order
 from fpstate.paths.asked import Asked
+from fpstate.paths.blame import shortened
 from fpstate.paths.properties import DEFAULT, FALSE_NATIVE, USER_SVE_TRAP_WRONG, bits_of, first_name
 from fpstate.paths.scope import KIND_NAMES, Scope, build, named_kinds
-from fpstate.paths.tell import Path, shortened, table, tell
+from fpstate.paths.tell import Path, Step, table, tell
 from fpstate.paths.walk import Walker, follow
 from fpstate.policies.base import Policy
 from fpstate.rows.decisions import all_decisions
@@ -92,9 +93,7 @@ class Result:
         Raise FpstateError if Polars is not installed.
         """
         steps = [asdict(s) for s in self.path.steps] if self.path else []
-        texts = dict.fromkeys(("operations", "registers", "cpus", "changed"), list[str])
-        one = {"number": int, "choice": int, "event": str, "cpu": int, "who": str, "other": str}
-        return frame(steps, one | texts)
+        return frame(steps, get_type_hints(Step))
 
     def _repr_html_(self) -> str:
         """Return verdict and path for a notebook."""

@@ -203,7 +203,7 @@ def show_path(title: str, steps: Sequence[Step], cpus: Sequence[int]) -> None:
 
 def _show_path(policy: str, path: Path, result: Result) -> None:
     from fpstate.cli.output import say
-    from fpstate.paths.tell import shortened
+    from fpstate.paths.blame import shortened
 
     show_path(f"path {path.code}", path.steps, range(result.scope.cpus))
     if path.wrong:

@@ -81,7 +81,8 @@ def command(
 def show(comparison: Comparison, profile: Profile, vl: int) -> None:
     """Print the comparison; what bears on the order of policies comes before their table."""
     from fpstate.cli.output import Column, say, show_table
-    from fpstate.replay.told import HEADS, above, alike, corrupts, notes, rows, title
+    from fpstate.replay.fold import alike
+    from fpstate.replay.told import HEADS, above, corrupts, notes, rows, title
 
     say(title(comparison, profile))
     for sentence in above(comparison, profile):
@@ -100,7 +101,8 @@ def show(comparison: Comparison, profile: Profile, vl: int) -> None:
 def _show_classes(comparison: Comparison, vl: int) -> None:
     """Show what was moved by register class, if any policy moved more than FPSIMD."""
     from fpstate.cli.output import Column, say, show_table
-    from fpstate.replay.told import alike, counts, kilo, names_of
+    from fpstate.replay.fold import alike, names_of
+    from fpstate.replay.told import counts, kilo
 
     wide = [p for p in comparison.policies if p.features]
     if not wide:

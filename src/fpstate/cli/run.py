@@ -250,7 +250,7 @@ class _Programs:
 def _show(result: Result, trace: str | None) -> None:
     from fpstate.cli.check import show_path
     from fpstate.cli.output import Column, console, say, show_table
-    from fpstate.paths.tell import shortened
+    from fpstate.paths.blame import shortened
 
     s = result.settings
     rows = []
@@ -337,7 +337,7 @@ def _follow(policy: type[Policy], code: str, given: Given) -> int:
     from fpstate.cli.progress import stage
     from fpstate.machine.follow import follow_path
     from fpstate.paths.asked import asked_of
-    from fpstate.paths.tell import shortened
+    from fpstate.paths.blame import shortened
 
     alone = "with --path, which runs a pattern checker"
     refuse(given, alone, "programs", "trace", "slice_", "seed", "softirq", "vl", "instructions", "seconds", "signals")

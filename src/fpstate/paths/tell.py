@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -69,19 +68,6 @@ def table(steps: Sequence[Step], cpus: Sequence[int]) -> tuple[list[str], list[l
         registers = [s.registers[c] for c in cpus]
         rows.append([str(s.number), event, ", ".join(s.operations) or "-", *registers, fields])
     return ["", "event", "the policy does", *(f"CPU{c} registers" for c in cpus), "fields after it"], rows
-
-
-def shortened(where: str) -> str:
-    """Return a place in a file without the folders it is installed in, and of a notebook's cell the line."""
-    if " and step " in where:  # two share the blame
-        return " and ".join(shortened(w if w.startswith("step") else f"step {w}") for w in where.split(" and step "))
-    step, comma, place = where.partition(", ")
-    _, package, inside = place.rpartition("/fpstate/policies/")
-    if package:
-        return f"{step}, fpstate/policies/{inside}"
-    if "/ipykernel_" in place:
-        return f"{step}, line {place.rpartition(':')[2]} of a cell"
-    return f"{step}, {os.path.relpath(place)}" if comma else where
 
 
 def tell(walk: Walk, choices: list[int], broken: int, verdict: int) -> Path:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from fpstate.costs import Profile
-from fpstate.errors import FpstateError
 from fpstate.notebook import frame, html_table
 from fpstate.policies.base import Policy
-from fpstate.replay.compare import DEFAULT_VL, Broken, Compared, Comparison, Figures, compare, deciding
+from fpstate.replay.compare import DEFAULT_VL, Broken, Compared, Comparison, Figures, compare
+from fpstate.replay.fold import BY_BYTES, alike, left_open, names_of
 from fpstate.traces.holes import sentences
 from fpstate.traces.trace import Trace
 
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 
 WIDEST = 8
 """Characters of the widest figure: the table fits 80 columns."""
-RELEASE = re.compile(r"linux-\d+\.\d+")
-"""Policies of Linux releases, which have an order; those of stable branches, which fork off it, end in .y."""
 HEADS = ("place", "policy", "saves", "loads", "traps", "kcycles", "range", "x bound")
 """Columns of the table; all but the policy are figures."""
 
@@ -74,17 +71,11 @@ def comparisons(
 ) -> Comparisons:
     """Compare policies on each trace; `done` is called after each policy on each.
 
-    Raise FpstateError for a trace in which no policy has anything to do: its table would be all zeros.
+    Raise FpstateError for a trace in which no policy has anything to do.
     """
     read = list(traces)
     for trace in read:
-        if not trace.shows_switching():
-            raise FpstateError(
-                "shows no thread switch and no guest run: there is nothing to compare",
-                expected="lines of sched_switch, kvm_entry or the like",
-                where=trace.header.source,
-                hint="record it with sched:sched_switch, raw_syscalls and kvm",
-            )
+        trace.refuse_idle()
     return Comparisons(profile, tuple(compare(trace, policies, profile, done, vl=vl) for trace in read))
 
 
@@ -119,13 +110,9 @@ def above(c: Comparison, profile: Profile) -> list[str]:
     )
     said = [other] if arch not in ("", "arm64") else []
     said += sentences(c.trace["holes"])
-    if leave_open := deciding(c.policies):
-        costs = ", ".join(f"{op} {profile.operations[op].low:g}-{profile.operations[op].high:g}" for op in leave_open)
-        sides = _sides(alike(c.policies))
-        said.append(f"Decided by costs within their ranges ({costs}): {sides}. The other orders hold for all costs.")
+    said += left_open(c, profile, alike(c.policies))
     if any(p.features for p in c.policies) and len(c.policies) > 1:
-        about = "moving SVE images is charged by bytes at the rate of FPSIMD; no figure is published"
-        said.append(f"note: {about}, and orders may depend on it")
+        said.append(f"note: {BY_BYTES}")
     return said
 
 
@@ -146,54 +133,6 @@ def rows(c: Comparison, together: list[list[Compared]]) -> list[list[str]]:
     counted = counts((low.saves, high.saves), (low.loads, high.loads), (0, 0))
     bound = ["-", "(bound)", *counted, *_kcycles(low, high), "1"]
     return [bound, *([_place(same[0]), names_of(same), *_row(same[0])] for same in together)]
-
-
-def alike(policies: list[Compared]) -> list[list[Compared]]:
-    """Return the policies from the cheapest, those together that did exactly the same and corrupt nothing."""
-    together: list[list[Compared]] = []
-    for p in sorted(policies, key=lambda p: (p.high.cycles, p.low.cycles, p.name)):
-        last = together[-1][0] if together else None
-        same = last and not p.broken and not last.broken
-        if same and (p.low, p.high, p.features) == (last.low, last.high, last.features):  # type: ignore[union-attr]
-            together[-1].append(p)
-        else:
-            together.append([p])
-    return together
-
-
-def names_of(same: list[Compared], known: tuple[str, ...] = ()) -> str:
-    """Return the names of policies in one row; three or more Linux releases in a row are first to last."""
-    from fpstate.policies.catalogue import policies
-
-    releases = sorted((n for n in known or policies() if RELEASE.fullmatch(n)), key=_release)
-    here = {p.name for p in same}
-    names: list[str] = []
-    run: list[str] = []
-    for name in [*releases, ""]:
-        if name in here:
-            run.append(name)
-        else:
-            names += [f"{run[0]} to {run[-1]}"] if len(run) > 2 else run
-            run = []
-    return ", ".join([*names, *sorted(here - set(releases))])
-
-
-def _release(name: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in name.removeprefix("linux-").split("."))
-
-
-def _sides(together: list[list[Compared]]) -> str:
-    """Return who may change places with whom: one side against the other if there are two, else how many may."""
-    open_ = {same[0].name: set(same[0].undecided) for same in together if same[0].undecided}
-    names = {same[0].name: names_of(same) for same in together}
-    one = next(iter(open_))
-    right = open_[one] & set(open_)
-    left = set(open_) - right
-    if all(open_[a] & set(open_) == (right if a in left else left) for a in open_):
-        few, many = sorted((left, right), key=len)
-        rest = [p.name for same in together for p in same if same[0].name in many]
-        return f"{', '.join(names[n] for n in names if n in few)} against the other {len(rest)}"
-    return f"the places of {sum(bool(p.undecided) for same in together for p in same)} policies"
 
 
 def _row(p: Compared) -> list[str]:
