@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fpstate.errors import FpstateError
 from fpstate.world.events import Event
 
 UNLESS_RELOADED = -2
@@ -97,7 +98,23 @@ class Trace:
     def __len__(self) -> int:
         return len(self.event)
 
+    def about(self) -> dict[str, Any]:
+        """Return what results say of the trace they are about: `trace` in docs/json.md."""
+        h = self.header
+        about = {"source": h.source, "events": len(self), "unobserved": h.unobserved}
+        return about | {"lost": h.lost, "holes": h.holes, "arch": h.arch}
+
     def shows_switching(self) -> bool:
         """Return whether a line, not a hole, shows a thread switch, a guest run or use of FP in the kernel."""
         shown = np.isin(self.event, _SWITCHING)
         return bool((shown & (self.line > 0)).any() if self.header.holes else shown.any())
+
+    def refuse_idle(self) -> None:
+        """Raise FpstateError if no policy has anything to do: a table of them would be all zeros."""
+        if not self.shows_switching():
+            raise FpstateError(
+                "shows no thread switch and no guest run: there is nothing to compare",
+                expected="lines of sched_switch, kvm_entry or the like",
+                where=self.header.source,
+                hint="record it with sched:sched_switch, raw_syscalls and kvm",
+            )
