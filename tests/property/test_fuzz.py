@@ -44,8 +44,8 @@ def test_the_bundled_recordings_pass(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_a_damaged_parquet_file_is_refused_or_used(kind: Any, tmp_path: Path) -> None:
     """`make fuzz` tries ten thousand of each; what is refused is refused by one line that names the file."""
-    messages = [attempt(kind, seed, tmp_path) for seed in range(60)]
-    assert sum(map(bool, messages)) >= 20
+    messages = [attempt(kind, seed, tmp_path) for seed in range(30)]
+    assert sum(map(bool, messages)) >= 10
     if kind not in (cut, bytes_changed):  # checksums notice most of these
         assert "" in messages
 

@@ -18,6 +18,7 @@ BELOW = {  # what each room may import beside itself and what is used everywhere
     "traces": {"world", "paths"},
     "replay": {"world", "policies", "rows", "traces", "costs"},
     "check": {"world", "policies", "rows", "paths"},
+    "search": {"world", "policies", "rows", "paths", "traces", "costs", "replay", "check"},
     "machine": {"world", "policies", "rows", "paths", "traces"},
     "pictures": {"world", "costs", "traces", "replay", "check", "paths"},
     "lab": set(),

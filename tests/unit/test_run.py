@@ -398,7 +398,7 @@ def test_signal_frames_with_an_sve_record_are_right_under_every_policy_that_know
     laboratory = Laboratory(2, vector_length=vector_length)
     for name in SVE_POLICIES:
         rows = Rows(with_features(find_policy(name), ["sve"]))
-        settings = Settings(2, 100, 3, 0.3, instructions=6_000, signals=0.3)
+        settings = Settings(2, 100, 3, 0.3, instructions=3_000, signals=0.3)
         result, host = laboratory.run(rows, settings, [COUNTS_SVE] * 3, [])
         assert result.ok, name
         events = host.twin.log.columns()[2].tolist()

@@ -11,7 +11,22 @@ from typing import Annotated, NoReturn
 import typer
 
 from fpstate import __version__
-from fpstate.cli import bugs, capture, check, compare, costs, describe, diff, export, import_, policies, run, validate
+from fpstate.cli import (
+    bugs,
+    capture,
+    check,
+    compare,
+    costs,
+    describe,
+    diff,
+    export,
+    import_,
+    policies,
+    repair,
+    run,
+    search,
+    validate,
+)
 from fpstate.errors import FpstateError
 
 GOOD, FINDING, BAD_INPUT, INCOMPLETE, OUR_FAULT, NO_MEMORY = 0, 1, 2, 3, 70, 71
@@ -36,6 +51,8 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "check": (check.command, "Try every order of events: it holds, or the shortest path that corrupts or leaks."),
     "diff": (diff.command, "Two policies, or two kernels' own code, row by row: the same, or where they differ."),
     "run": (run.command, "Real AArch64 programs on a machine whose registers a policy shares out."),
+    "search": (search.command, "Fill in what a policy leaves open, so that it holds and is cheapest on recordings."),
+    "repair": (repair.command, "Single edits after which a faulty policy holds, cheapest first."),
     "bugs": (bugs.command, "Historical bugs as pairs of policies: each fault is caught, each fix holds."),
     "validate": (validate.command, "Predict what the kernel did about FP state, and hold it against what it did."),
     "describe": (describe.command, "What a trace holds, and what its recorder could not see."),

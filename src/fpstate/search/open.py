@@ -1,0 +1,62 @@
+"""Ways to fill in holes, one after another: what was found out about one rules out all that are like it.
+
+A finding names the holes that were asked for on the way to it. Handlers decide by what they see and by these holes
+alone, so each way that agrees on them meets the same end: the pruning of VerC3 (Elver, Banks, Jackson, Nagarajan:
+"VerC3: A Library for Explicit State Synthesis of Concurrent Systems", DATE 2018).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+
+class Ways:
+    """All ways to fill in holes, less those ruled out so far; holes that come first are changed last."""
+
+    def __init__(self, choices: Mapping[str, Sequence[Any]]) -> None:
+        self.choices = choices
+        self.order = list(choices)
+        self._depth = {name: i for i, name in enumerate(self.order)}
+        self._ruled_out: list[set[tuple[tuple[str, Any], ...]]] = [set() for _ in self.order]
+        self._jump = len(self.order)  # how far up to go before anything else is tried
+
+    @property
+    def count(self) -> int:
+        """How many ways there are in all."""
+        number = 1
+        for choices in self.choices.values():
+            number *= len(choices)
+        return number
+
+    def rule_out(self, values: Mapping[str, Any], holes: Iterable[str]) -> None:
+        """Rule out each way that has these values in these holes; without a hole, all there are."""
+        names = sorted(set(holes), key=self._depth.__getitem__)
+        deepest = self._depth[names[-1]] if names else -1
+        if names:
+            self._ruled_out[deepest].add(tuple((name, values[name]) for name in names))
+        self._jump = min(self._jump, deepest)
+
+    def is_open(self, values: Mapping[str, Any]) -> bool:
+        """Tell whether a way is not ruled out so far."""
+        return not any(all(values[n] == v for n, v in each) for at in self._ruled_out for each in at)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Yield what is left, one at a time; what is ruled out meanwhile is left out from then on."""
+        self._jump = len(self.order)
+        return self._fill(0, {})
+
+    def _fill(self, depth: int, values: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        if depth == len(self.order):
+            yield dict(values)
+            return
+        name = self.order[depth]
+        for choice in self.choices[name]:
+            values[name] = choice
+            if any(all(values[n] == v for n, v in each) for each in self._ruled_out[depth]):
+                continue
+            yield from self._fill(depth + 1, values)
+            if self._jump < depth:
+                break
+            self._jump = len(self.order)
+        values.pop(name, None)

@@ -1,0 +1,144 @@
+"""A fault mended: single edits of the code that ran on the shortest path to it, until one makes the policy hold."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import CodeType, FrameType
+from typing import Any
+
+from fpstate.check.run import HOLDS, NOT_REACHED, Result, check, replay_path
+from fpstate.errors import FpstateError
+from fpstate.paths.asked import Asked
+from fpstate.policies.base import Policy
+from fpstate.search.edits import Edit, Method, edits
+from fpstate.search.judge import Measure
+
+
+@dataclass(frozen=True)
+class Mended:
+    """An edit after which the policy holds, and what it then costs on the recording as a ratio to the bound.
+
+    `ratio` is None where it cannot be measured: the policy does not handle what the recording has.
+    """
+
+    edit: Edit
+    ratio: float | None
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What is wrong with a policy, the edits that mend it, cheapest first, and how many were tried, if not all."""
+
+    fault: Result
+    repairs: tuple[Mended, ...]
+    tried: int
+    complete: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as in docs/json.md."""
+        repairs = [
+            {
+                "method": f"{each.edit.method.owner.__name__}.{each.edit.method.name}",
+                "where": each.edit.method.where,
+                "what": each.edit.what,
+                "after": each.edit.after,
+                "ratio": each.ratio,
+            }
+            for each in self.repairs
+        ]
+        return {"fault": self.fault.to_json(), "repairs": repairs, "tried": self.tried, "complete": self.complete}
+
+
+def repair(
+    asked: Asked,
+    ranked_on: Measure,
+    *,
+    keep: int,
+    most: int,
+    cores: int = 2,
+    told: Callable[[int, int], None] = lambda *_: None,
+) -> Repair:
+    """Return the first `keep` edits that make a policy hold in its scope; try no more than `most`.
+
+    Code of the policy's own file comes first, and of that what ran last on the path. An edit must end the path's violation, then hold in every order of
+    events, and not corrupt the first recording of `ranked_on`. Raise FpstateError if nothing is wrong in that scope.
+    """
+    fault = check(asked.policy, asked.scope, properties=asked.properties, cores=cores)
+    if fault.path is None:
+        given = f"policy '{asked.policy.name}' is not at fault there: {fault.told()}"
+        raise FpstateError(given, expected="a policy that `fpstate check` finds violated")
+    found: list[Mended] = []
+    tried, complete = 0, True
+    for edit in _every(asked.policy, _ran(asked, fault.path.code)):
+        if tried == most or len(found) == keep:
+            complete = False
+            break
+        tried += 1
+        told(tried, len(found))
+        if _holds(edit.policy, asked, fault.path.code, cores):
+            found += _measured(edit, ranked_on)
+    found.sort(key=lambda each: (each.ratio is None, each.ratio))
+    return Repair(fault, tuple(found), tried, complete)
+
+
+def _measured(edit: Edit, ranked_on: Measure) -> list[Mended]:
+    """Return the edit with its cost; none if the policy still corrupts registers on the recording."""
+    try:
+        ratio = ranked_on.ratio(edit.policy, 0)
+    except FpstateError:
+        return [Mended(edit, None)]
+    return [] if ratio is None else [Mended(edit, ratio)]
+
+
+def _every(policy: type[Policy], methods: list[Method]) -> Iterator[Edit]:
+    for method in methods:
+        yield from edits(policy, method)
+
+
+def _holds(policy: type[Policy], asked: Asked, code: str, cores: int) -> bool:
+    """Tell whether an edited policy holds; one whose code asks for the impossible does not."""
+    try:
+        again = replay_path(policy, asked.scope, code, properties=asked.properties)
+    except FpstateError as error:
+        if not error.given.startswith("the path's step"):  # other moves may be made now: that path is gone
+            return False
+    else:
+        if again.verdict != NOT_REACHED:
+            return False
+    try:
+        return check(policy, asked.scope, properties=asked.properties, cores=cores).verdict == HOLDS
+    except FpstateError:
+        return False
+
+
+def _ran(asked: Asked, code: str) -> list[Method]:
+    """Return the policy's methods that ran on a path: those of its own file first, and of these the last."""
+    by_code = _methods(asked.policy)
+    ran: dict[CodeType, None] = {}
+
+    def note(frame: FrameType, what: str, _: Any) -> None:
+        if what == "call" and frame.f_code in by_code:
+            ran.pop(frame.f_code, None)
+            ran[frame.f_code] = None
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        replay_path(asked.policy, asked.scope, code, properties=asked.properties)
+    finally:
+        sys.setprofile(before)
+    methods = [by_code[code] for code in reversed(ran)]
+    return sorted(methods, key=lambda method: method.owner.__module__ != asked.policy.__module__)
+
+
+def _methods(policy: type[Policy]) -> dict[CodeType, Method]:
+    return {
+        inspect.unwrap(function).__code__: Method(name, cls, function)
+        for cls in reversed(policy.__mro__)
+        if issubclass(cls, Policy)
+        for name, function in vars(cls).items()
+        if inspect.isfunction(function)
+    }
