@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fpstate.check.run import HOLDS, VIOLATED, check, replay_path
+from fpstate.check.run import HOLDS, VIOLATED, check
 from fpstate.costs import Profile
 from fpstate.errors import FpstateError
 from fpstate.paths.scope import Scope
+from fpstate.paths.walk import Walker, follow
 from fpstate.policies.base import Policy, with_features
 from fpstate.policies.holes import Completion, completed
 from fpstate.replay.compare import bound_figures, figures
@@ -111,7 +112,8 @@ class Judge:
         if result.verdict != VIOLATED or result.path is None:
             return Judgement(OPEN, tuple(values))
         again = completed(self.policy, values)  # the search has asked for more than the path needs
-        replay_path(with_features(again, features), scope, result.path.code)
+        walker = Walker(Rows(with_features(again, features), interruptible=True), scope)
+        follow(walker, result.path.code, 0)
         return Judgement(WRONG, tuple(_completion(again).asked))
 
 

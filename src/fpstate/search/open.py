@@ -20,6 +20,7 @@ class Ways:
         self._depth = {name: i for i, name in enumerate(self.order)}
         self._ruled_out: list[set[tuple[tuple[str, Any], ...]]] = [set() for _ in self.order]
         self._jump = len(self.order)  # how far up to go before anything else is tried
+        self._none_left = False
 
     @property
     def count(self) -> int:
@@ -35,16 +36,22 @@ class Ways:
         deepest = self._depth[names[-1]] if names else -1
         if names:
             self._ruled_out[deepest].add(tuple((name, values[name]) for name in names))
+        else:
+            self._none_left = True
         self._jump = min(self._jump, deepest)
 
     def is_open(self, values: Mapping[str, Any]) -> bool:
         """Tell whether a way is not ruled out so far."""
-        return not any(all(values[n] == v for n, v in each) for at in self._ruled_out for each in at)
+        return not self._none_left and not any(
+            all(values[n] == v for n, v in each) for at in self._ruled_out for each in at
+        )
+            all(values[n] == v for n, v in each) for at in self._ruled_out for each in at
+        )
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield what is left, one at a time; what is ruled out meanwhile is left out from then on."""
         self._jump = len(self.order)
-        return self._fill(0, {})
+        return iter(()) if self._none_left else self._fill(0, {})
 
     def _fill(self, depth: int, values: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if depth == len(self.order):

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import Any
 
-from fpstate.check.run import HOLDS, NOT_REACHED, Result, check, replay_path
+from fpstate.check.run import HOLDS, Result, check
 from fpstate.errors import FpstateError
 from fpstate.paths.asked import Asked
+from fpstate.paths.properties import bits_of
+from fpstate.paths.walk import Walker
 from fpstate.policies.base import Policy
+from fpstate.rows.learn import Rows
 from fpstate.search.edits import Edit, Method, edits
 from fpstate.search.judge import Measure
 
@@ -63,7 +66,7 @@ def repair(
 ) -> Repair:
     """Return the first `keep` edits that make a policy hold in its scope; try no more than `most`.
 
-    Code of the policy's own file comes first, and of that what ran last on the path. An edit must end the path's violation, then hold in every order of
+    Code that ran last on the path comes first. An edit must end the path's violation, then hold in every order of
     events, and not corrupt the first recording of `ranked_on`. Raise FpstateError if nothing is wrong in that scope.
     """
     fault = check(asked.policy, asked.scope, properties=asked.properties, cores=cores)
@@ -101,22 +104,30 @@ def _every(policy: type[Policy], methods: list[Method]) -> Iterator[Edit]:
 def _holds(policy: type[Policy], asked: Asked, code: str, cores: int) -> bool:
     """Tell whether an edited policy holds; one whose code asks for the impossible does not."""
     try:
-        again = replay_path(policy, asked.scope, code, properties=asked.properties)
-    except FpstateError as error:
-        if not error.given.startswith("the path's step"):  # other moves may be made now: that path is gone
+        if _ends_there(policy, asked, code):
             return False
-    else:
-        if again.verdict != NOT_REACHED:
-            return False
-    try:
         return check(policy, asked.scope, properties=asked.properties, cores=cores).verdict == HOLDS
     except FpstateError:
         return False
 
 
+def _ends_there(policy: type[Policy], asked: Asked, code: str) -> bool:
+    """Tell whether a path still breaks a property; where other moves may be made on it, it is no path any more."""
+    walker = Walker(Rows(policy, interruptible=True), asked.scope)
+    for word in code.split("/"):
+        moves = walker.enabled()
+        if int(word) >= len(moves):
+            return False
+        after, _, broken = walker.attempt(moves[int(word)])
+        if broken & bits_of(asked.properties):
+            return True
+        walker.go(moves[int(word)], after)
+    return False
+
+
 def _ran(asked: Asked, code: str) -> list[Method]:
-    """Return the policy's methods that ran on a path: those of its own file first, and of these the last."""
-    by_code = _methods(asked.policy)
+    """Return the policy's methods that ran on a path, the last first."""
+    by_code = methods_of(asked.policy)
     ran: dict[CodeType, None] = {}
 
     def note(frame: FrameType, what: str, _: Any) -> None:
@@ -127,14 +138,14 @@ def _ran(asked: Asked, code: str) -> list[Method]:
     before = sys.getprofile()
     sys.setprofile(note)
     try:
-        replay_path(asked.policy, asked.scope, code, properties=asked.properties)
+        _ends_there(asked.policy, asked, code)
     finally:
         sys.setprofile(before)
-    methods = [by_code[code] for code in reversed(ran)]
-    return sorted(methods, key=lambda method: method.owner.__module__ != asked.policy.__module__)
+    return [by_code[code] for code in reversed(ran)]
 
 
-def _methods(policy: type[Policy]) -> dict[CodeType, Method]:
+def methods_of(policy: type[Policy]) -> dict[CodeType, Method]:
+    """Return the methods of a policy and of what it is built on, by their code."""
     return {
         inspect.unwrap(function).__code__: Method(name, cls, function)
         for cls in reversed(policy.__mro__)
