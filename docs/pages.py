@@ -41,6 +41,11 @@ INTERFACE = {
     "What a policy is made of": ("fpstate.policies.base.Policy",),
 }  # fmt: skip
 """What can be used from Python, by heading."""
+OF_NAMES = (
+    "[From Python](../api.md) shows how these are used. `compare`, `check`, `validate` and `FpstateError` are names of "
+    "`fpstate` itself. `ATrace` is a path, the name of a bundled recording, or a `Trace`; `APolicy` is a name, the id "
+    "of a bug, FILE.py:CLASS, or a subclass of `Policy`."
+)
 MEMBERS = ("members:", "undoc-members:", "exclude-members: __init__, __new__")
 BUGS = (
     "Each is a pair of policies: the fault as it was, and its fix. `fpstate bugs` checks that the one breaks and the "
@@ -225,7 +230,7 @@ def path_of(bug: Bug, scope: Scope) -> str:
 
 def interface_page() -> str:
     """Return the reference of what can be used from Python."""
-    parts = ["# The Python interface", "", "[From Python](../api.md) shows how these are used."]
+    parts = ["# The Python interface", "", OF_NAMES]
     for heading, names in INTERFACE.items():
         parts += ["", f"## {heading}", "", "```{eval-rst}"]
         for name in names:
