@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet
 
-.PHONY: help demo test test-long lint damage fuzz mutants bench docs programs payload clean
+.PHONY: help demo test test-long lint damage fuzz mutants bench docs site programs payload clean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,7 +20,8 @@ help:
 	@echo "make mutants a hundred random changes of the program: does a test fail for each? (hours; MUTANTS='--count 10 --seed 2')"
 	@echo "make fuzz   ten thousand damaged files of each kind: each is read or refused by one line (an hour)"
 	@echo "make bench  run all benchmarks in full (BENCH_FLAGS=--short for a quick look)"
-	@echo "make docs   rewrite the generated tables in the documents"
+	@echo "make docs   rewrite what is generated in the documents, and build their site in build/site"
+	@echo "make site   build the site alone; a link that leads nowhere is an error"
 	@echo "make programs  build the machine's programs; needs gcc-aarch64-linux-gnu"
 	@echo "make payload  build the programs of fpstate capture again (gcc, gcc-aarch64-linux-gnu)"
 	@echo "make clean  remove .venv and everything built"
@@ -61,6 +62,11 @@ bench: .venv/stamp-bench
 
 docs: .venv/stamp-dev
 	$(BIN)/python docs/generate.py
+	$(MAKE) site
+
+site: .venv/stamp-dev
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs build/site
+	@echo "build/site/index.html"
 
 programs:
 	src/fpstate/machine/programs/build.sh
@@ -77,7 +83,7 @@ payload:
 	cd $(PAYLOAD) && LC_ALL=C sha256sum *.[ch] > sources.sha256
 
 clean:
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv build dist docs/generated .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Each stamp builds on the one before, so that two of them never run pip at the same time.

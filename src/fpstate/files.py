@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,20 +20,16 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     if not path.name or (path.exists() and not path.is_file()):
         raise FpstateError(f"'{path}' is not a regular file", expected="the name of a file to write")
     target = path.resolve() if path.is_symlink() else path  # a link stays one, and what it names is written
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    except OSError as error:
-        raise cannot_write(target, error) from None
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+    try:  # before the file is there: a signal may come at any point
+        with temporary.open("xb") as file:
             yield file
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(target)
     except OSError as error:
         raise cannot_write(target, error) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def write_whole(path: Path, content: bytes, *, begins: bytes) -> None:
@@ -58,9 +53,3 @@ def cannot_write(path: Path, error: Exception) -> FpstateError:
     """Return the error for a file that could not be written, for what the system or a library says of it."""
     why = getattr(error, "strerror", None) or str(error).split("\n")[0]
     return FpstateError(f"cannot be written: {why}", expected="a folder with room where you may write", where=str(path))
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -19,6 +19,9 @@ PAGES = [
     "docs/capture.md",
     "docs/registers.md",
     "docs/policies.md",
+    "docs/problem.md",
+    "docs/start.md",
+    "docs/costs.md",
     "README.md",
     "examples/laboratory.ipynb",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
@@ -310,10 +311,18 @@ def test_disk_full(tmp_path: Path) -> None:
     import errno
     import os
 
+    opened = Path.open
+
+    def full(self: Path, mode: str = "r", **given: Any) -> Any:
+        if mode != "xb":
+            return opened(self, mode, **given)
+        self.touch()
+        return opened(Path("/dev/full"), "wb")
+
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tempfile.mkstemp", lambda **_: (os.open("/dev/full", os.O_WRONLY), str(tmp_path / "tmp")))
+        patch.setattr(Path, "open", full)
         with pytest.raises(FpstateError, match=os.strerror(errno.ENOSPC)):
             import_parquet(sample_path("hvc-fp.vhe"), tmp_path / "out.parquet")
     assert list(tmp_path.iterdir()) == []

@@ -53,7 +53,7 @@ def _all(json: bool) -> None:
 def _one(name: str, json: bool) -> None:
     from fpstate.cli.output import print_json, say, show_table
     from fpstate.policies.catalogue import about
-    from fpstate.rows.decisions import decision_table
+    from fpstate.rows.decisions import decision_table, in_rows
 
     policy = chosen(name)
     rules = decision_table(policy)
@@ -65,8 +65,4 @@ def _one(name: str, json: bool) -> None:
     if p["source"]:
         say(f"source: {p['source']}")
     say(f"gives up: {', '.join(p['gives_up']) or 'nothing'}")
-    rows, last = [], ""
-    for r in rules:
-        rows.append(["" if r.event == last else r.event, ", ".join(r.when) or "always", ", ".join(r.then) or "-"])
-        last = r.event
-    show_table(["event", "when", "then"], rows, sections=True)
+    show_table(["event", "when", "then"], in_rows(rules), sections=True)

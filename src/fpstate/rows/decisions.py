@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from fpstate.errors import FpstateError
@@ -43,6 +43,15 @@ def decision_table(policy: type[Policy]) -> list[Rule]:
     handled = [event for event in PARTICIPANTS if rows.handler(event) is not None]
     kernel = any(_names_kernel_state(rows, d) for event in handled for _, d in _paths(rows, event, kernel=True))
     return [_rule(rows, event, path, d) for event in handled for path, d in _paths(rows, event, kernel=kernel)]
+
+
+def in_rows(rules: Iterable[Rule]) -> list[list[str]]:
+    """Return rules as rows of text: event, when, then; an event is named at its first rule only."""
+    rows, last = [], ""
+    for r in rules:
+        rows.append(["" if r.event == last else r.event, ", ".join(r.when) or "always", ", ".join(r.then) or "-"])
+        last = r.event
+    return rows
 
 
 def rule_of_row(rows: Rows, r: int) -> Rule:
