@@ -45,8 +45,6 @@ class Ways:
         return not self._none_left and not any(
             all(values[n] == v for n, v in each) for at in self._ruled_out for each in at
         )
-            all(values[n] == v for n, v in each) for at in self._ruled_out for each in at
-        )
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield what is left, one at a time; what is ruled out meanwhile is left out from then on."""
