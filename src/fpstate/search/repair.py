@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from fpstate.check.run import HOLDS, Result, check
 from fpstate.errors import FpstateError
 from fpstate.paths.asked import Asked
 from fpstate.paths.properties import bits_of
+from fpstate.paths.tell import Path
 from fpstate.paths.walk import Walker
 from fpstate.policies.base import Policy
 from fpstate.rows.learn import Rows
@@ -66,7 +68,7 @@ def repair(
 ) -> Repair:
     """Return the first `keep` edits that make a policy hold in its scope; try no more than `most`.
 
-    Code that ran last on the path comes first. An edit must end the path's violation, then hold in every order of
+    The code that is blamed comes first, then what ran last on the path. An edit must end the path's violation, then hold in every order of
     events, and not corrupt the first recording of `ranked_on`. Raise FpstateError if nothing is wrong in that scope.
     """
     fault = check(asked.policy, asked.scope, properties=asked.properties, cores=cores)
@@ -75,7 +77,7 @@ def repair(
         raise FpstateError(given, expected="a policy that `fpstate check` finds violated")
     found: list[Mended] = []
     tried, complete = 0, True
-    for edit in _every(asked.policy, _ran(asked, fault.path.code)):
+    for edit in _every(asked.policy, _ran(asked, fault.path)):
         if tried == most or len(found) == keep:
             complete = False
             break
@@ -125,8 +127,8 @@ def _ends_there(policy: type[Policy], asked: Asked, code: str) -> bool:
     return False
 
 
-def _ran(asked: Asked, code: str) -> list[Method]:
-    """Return the policy's methods that ran on a path, the last first."""
+def _ran(asked: Asked, path: Path) -> list[Method]:
+    """Return the policy's methods that ran on a path: those blamed for it first, then the last that ran."""
     by_code = methods_of(asked.policy)
     ran: dict[CodeType, None] = {}
 
@@ -138,10 +140,18 @@ def _ran(asked: Asked, code: str) -> list[Method]:
     before = sys.getprofile()
     sys.setprofile(note)
     try:
-        _ends_there(asked.policy, asked, code)
+        _ends_there(asked.policy, asked, path.code)
     finally:
         sys.setprofile(before)
-    return [by_code[code] for code in reversed(ran)]
+    return sorted((by_code[code] for code in reversed(ran)), key=lambda method: not _blamed(method, path.blame))
+
+
+def _blamed(method: Method, blame: str) -> bool:
+    """Tell whether a line that is blamed is one of the method's."""
+    code = inspect.unwrap(method.function).__code__
+    numbers = [number for _, _, number in code.co_lines() if number]
+    lines = re.findall(rf"{re.escape(code.co_filename)}:(\d+)", blame)
+    return any(min(numbers) <= int(line) <= max(numbers) for line in lines)
 
 
 def methods_of(policy: type[Policy]) -> dict[CodeType, Method]:
