@@ -26,7 +26,7 @@ from fpstate.search.judge import Measure
 class Mended:
     """An edit after which the policy holds, and what it then costs on the recording as a ratio to the bound.
 
-    `ratio` is None where it cannot be measured: the policy does not handle what the recording has.
+    `ratio` is None where it is not measured: the policy need not handle the guests that the recording has.
     """
 
     edit: Edit
@@ -68,8 +68,9 @@ def repair(
 ) -> Repair:
     """Return the first `keep` edits that make a policy hold in its scope; try no more than `most`.
 
-    The code that is blamed comes first, then what ran last on the path. An edit must end the path's violation, then hold in every order of
-    events, and not corrupt the first recording of `ranked_on`. Raise FpstateError if nothing is wrong in that scope.
+    The code that is blamed comes first, then what ran last on the path. An edit must end the path's violation, then
+    hold in every order of events, and not corrupt the first recording of `ranked_on`, unless the scope has no guests:
+    then it is not measured. Raise FpstateError if nothing is wrong in that scope.
     """
     fault = check(asked.policy, asked.scope, properties=asked.properties, cores=cores)
     if fault.path is None:
@@ -84,13 +85,15 @@ def repair(
         tried += 1
         told(tried, len(found))
         if _holds(edit.policy, asked, fault.path.code, cores):
-            found += _measured(edit, ranked_on)
+            found += _measured(edit, asked, ranked_on)
     found.sort(key=lambda each: (each.ratio is None, each.ratio))
     return Repair(fault, tuple(found), tried, complete)
 
 
-def _measured(edit: Edit, ranked_on: Measure) -> list[Mended]:
+def _measured(edit: Edit, asked: Asked, ranked_on: Measure) -> list[Mended]:
     """Return the edit with its cost; none if the policy still corrupts registers on the recording."""
+    if not asked.scope.vcpus:
+        return [Mended(edit, None)]
     try:
         ratio = ranked_on.ratio(edit.policy, 0)
     except FpstateError:
