@@ -19,7 +19,7 @@ BELOW = {  # what each room may import beside itself and what is used everywhere
     "replay": {"world", "policies", "rows", "traces", "costs"},
     "check": {"world", "policies", "rows", "paths"},
     "machine": {"world", "policies", "rows", "paths", "traces"},
-    "pictures": {"world", "costs", "traces", "replay", "check", "paths"},
+    "pictures": {"world", "policies", "costs", "traces", "replay", "check", "paths"},
     "lab": set(),
     "kernel": {"world", "policies", "rows", "lab"},
 }

@@ -11,7 +11,7 @@ from fpstate.costs import load_profile, profile_names
 from fpstate.policies.catalogue import find_policy
 from fpstate.replay.compare import compare, figures, repriced
 from fpstate.replay.engine import replay
-from fpstate.replay.timeline import cycles, decision, sources, stretches, timeline, whose
+from fpstate.replay.timeline import by_context, cycles, decision, sources, stretches, timeline, whose
 from fpstate.traces.samples import open_trace
 
 PROFILE = load_profile("altra-vhe")
@@ -26,11 +26,20 @@ def test_the_sums_are_those_of_the_comparison(sample: str, policy: str, maybe: b
     line = timeline(trace, find_policy(policy), maybe=maybe)
     whole = figures(replay(trace, line.rows, maybe=maybe), PROFILE)
     assert cycles(line, PROFILE)[-1] == pytest.approx(whole.cycles)
-    by_event = sources(trace, line)
-    for what in ("saves", "loads", "traps"):
-        assert sum(getattr(s, what) for s in by_event) == getattr(whole, what) > (0 if what != "traps" else -1)
-    for op, times in whole.charged.items():
-        assert sum(s.charged[op] for s in by_event) == pytest.approx(times)
+    for found in (sources(trace, line), by_context(trace, line)):
+        for what in ("saves", "loads", "traps"):
+            assert sum(getattr(s, what) for s in found) == getattr(whole, what) > (0 if what != "traps" else -1)
+        for op, times in whole.charged.items():
+            assert sum(s.charged[op] for s in found) == pytest.approx(times)
+
+
+def test_what_a_guest_makes_a_policy_do_is_counted_at_its_vcpu() -> None:
+    trace = open_trace("contended.vhe")
+    found = {s.name: s for s in by_context(trace, timeline(trace, find_policy("linux-6.14")))}
+    assert sum(s.traps for name, s in found.items() if name.startswith("vcpu of ")) == sum(
+        s.traps for s in found.values()
+    )
+    assert found["vcpu of vmm-107"].traps > 100
 
 
 def test_stretches_fill_each_cpu_from_the_first_row_to_the_last() -> None:

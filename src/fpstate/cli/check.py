@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -249,6 +248,7 @@ def show_path(title: str, steps: Sequence[Step], cpus: Sequence[int]) -> None:
 
 def _show_path(policy: str, path: Path, result: Result) -> None:
     from fpstate.cli.output import say
+    from fpstate.paths.blame import shortened
 
     show_path(f"path {path.code}", path.steps, range(result.scope.cpus))
     if path.wrong:
@@ -256,17 +256,6 @@ def _show_path(policy: str, path: Path, result: Result) -> None:
         if path.code:
             again = f"again: fpstate check {shlex.quote(policy)} {_options(result)} --path {path.code}"
             say(again, whole=True)
-
-
-def shortened(where: str) -> str:
-    """Return a place in a file without the folders it is installed in."""
-    if " and step " in where:  # two share the blame
-        return " and ".join(shortened(w if w.startswith("step") else f"step {w}") for w in where.split(" and step "))
-    step, comma, place = where.partition(", ")
-    _, package, inside = place.rpartition("/fpstate/policies/")
-    if package:
-        return f"{step}, fpstate/policies/{inside}"
-    return f"{step}, {os.path.relpath(place)}" if comma else where
 
 
 def _options(result: Result) -> str:

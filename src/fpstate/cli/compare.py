@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fpstate.cli import complete
-from fpstate.cli.options import Costs, chosen, words
-from fpstate.errors import FpstateError
+from fpstate.cli.options import Costs, Policies, Traces, VectorLength, chosen, words
 
 if TYPE_CHECKING:
     from fpstate.costs import Profile
@@ -18,33 +15,13 @@ if TYPE_CHECKING:
 
 WIDEST = 8
 """Characters of the widest figure: the table fits 80 columns."""
-RELEASE = re.compile(r"linux-\d+\.\d+")
-"""Policies of Linux releases, which have an order; those of stable branches, which fork off it, end in .y."""
 
 
 def command(
-    traces: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="TRACE",
-            help="Traces; a bundled one if none.",
-            autocompletion=complete.samples,
-            show_default=False,
-        ),
-    ] = None,
-    policy: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--policy",
-            "-p",
-            metavar="POLICY,...",
-            help="Policies by name, by the id of a bug, or as FILE.py:CLASS; all if none.",
-            autocompletion=complete.policies,
-            show_default=False,
-        ),
-    ] = None,
+    traces: Traces = None,
+    policy: Policies = None,
     costs: Costs = "altra-vhe",
-    vl: Annotated[int, typer.Option(metavar="BYTES", help="Bytes of one SVE register.", min=16, max=256)] = 64,
+    vl: VectorLength = 64,
     json: Annotated[bool, typer.Option("--json", help="Print JSON (schema fpstate.compare/1).")] = False,
 ) -> None:
     """Show what each way of switching FP state would have cost on a trace: saves, loads, traps, cycles.
@@ -65,15 +42,13 @@ def command(
     from fpstate.replay.compare import compare
     from fpstate.traces.samples import DEFAULT_SAMPLE, open_trace
 
-    if vl % 16:
-        raise FpstateError(f"a vector length of {vl} bytes is impossible", expected="a multiple of 16 from 16 to 256")
     profile = load_profile(costs)
     asked = [chosen(name) for name in words(policy)] if policy else list(policies().values())
     new = compiling("the importer", "the replay")
     with stage(f"compiling {new}, and reading" if new else "reading"):
         read = [open_trace(name) for name in traces or [DEFAULT_SAMPLE]]
     for trace in read:
-        _refuse_idle(trace)
+        trace.refuse_idle()
     results: list[tuple[Trace, Comparison]] = []
     with steps("comparing", len(read) * len(asked)) as done:
         results += [(trace, compare(trace, asked, profile, done, vl=vl)) for trace in read]
@@ -85,17 +60,6 @@ def command(
             show(trace, comparison, profile, vl)
     if any(p.broken for _, c in results for p in c.policies):
         raise typer.Exit(1)
-
-
-def _refuse_idle(trace: Trace) -> None:
-    """Raise FpstateError for a trace in which no policy has anything to do: its table would be all zeros."""
-    if not trace.shows_switching():
-        raise FpstateError(
-            "shows no thread switch and no guest run: there is nothing to compare",
-            expected="lines of sched_switch, kvm_entry or the like",
-            where=trace.header.source,
-            hint="record it with sched:sched_switch, raw_syscalls and kvm",
-        )
 
 
 def _trace_json(trace: Trace, comparison: Comparison) -> dict[str, object]:
@@ -113,6 +77,7 @@ def _flat(results: list[tuple[Trace, Comparison]]) -> dict[str, object]:
 def show(trace: Trace, comparison: Comparison, profile: Profile, vl: int) -> None:
     """Print the comparison; what bears on the order of policies comes before their table."""
     from fpstate.cli.output import Column, say, show_table
+    from fpstate.replay.fold import BY_BYTES, alike, left_open, names_of
     from fpstate.traces.holes import sentences
 
     say(f"{trace.header.source}: {len(trace):,} events, costs {profile.name}")
@@ -124,7 +89,10 @@ def show(trace: Trace, comparison: Comparison, profile: Profile, vl: int) -> Non
     for sentence in sentences(trace.header.holes):
         say(sentence)
     together = alike(comparison.policies)
-    _say_what_is_open(comparison, profile, together)
+    for sentence in left_open(comparison, profile, together):
+        say(sentence)
+    if any(p.features for p in comparison.policies) and len(comparison.policies) > 1:
+        say(f"note: {BY_BYTES}", "dim")
     figures = [Column(name, number=True) for name in ("saves", "loads", "traps", "kcycles")]
     spare = [Column(name, number=True, spare=True) for name in ("range", "x bound")]
     low, high = comparison.bound_low, comparison.bound_high
@@ -143,72 +111,10 @@ def show(trace: Trace, comparison: Comparison, profile: Profile, vl: int) -> Non
         say(f"note: {sentence}", "dim")
 
 
-def alike(policies: list[Compared]) -> list[list[Compared]]:
-    """Return the policies from the cheapest, those together that did exactly the same and corrupt nothing."""
-    together: list[list[Compared]] = []
-    for p in sorted(policies, key=lambda p: (p.high.cycles, p.low.cycles, p.name)):
-        last = together[-1][0] if together else None
-        same = last and not p.broken and not last.broken
-        if same and (p.low, p.high, p.features) == (last.low, last.high, last.features):  # type: ignore[union-attr]
-            together[-1].append(p)
-        else:
-            together.append([p])
-    return together
-
-
-def names_of(same: list[Compared], known: tuple[str, ...] = ()) -> str:
-    """Return the names of policies in one row; three or more Linux releases in a row are first to last."""
-    from fpstate.policies.catalogue import policies
-
-    releases = sorted((n for n in known or policies() if RELEASE.fullmatch(n)), key=_release)
-    here = {p.name for p in same}
-    names: list[str] = []
-    run: list[str] = []
-    for name in [*releases, ""]:
-        if name in here:
-            run.append(name)
-        else:
-            names += [f"{run[0]} to {run[-1]}"] if len(run) > 2 else run
-            run = []
-    return ", ".join([*names, *sorted(here - set(releases))])
-
-
-def _release(name: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in name.removeprefix("linux-").split("."))
-
-
-def _say_what_is_open(comparison: Comparison, profile: Profile, together: list[list[Compared]]) -> None:
-    """Say in one sentence whose order the ranges of the costs leave open, and which costs decide it."""
-    from fpstate.cli.output import say
-    from fpstate.replay.compare import deciding
-
-    leave_open = deciding(comparison.policies)
-    if leave_open:
-        costs = ", ".join(f"{op} {profile.operations[op].low:g}-{profile.operations[op].high:g}" for op in leave_open)
-        say(f"Decided by costs within their ranges ({costs}): {_sides(together)}. The other orders hold for all costs.")
-    wide = [p for p in comparison.policies if p.features]
-    if wide and len(comparison.policies) > 1:
-        text = "moving SVE images is charged by bytes at the rate of FPSIMD; no figure is published, and orders may "
-        say(f"note: {text}depend on it", "dim")
-
-
-def _sides(together: list[list[Compared]]) -> str:
-    """Return who may change places with whom: one side against the other if there are two, else how many may."""
-    open_ = {same[0].name: set(same[0].undecided) for same in together if same[0].undecided}
-    names = {same[0].name: names_of(same) for same in together}
-    one = next(iter(open_))
-    right = open_[one] & set(open_)
-    left = set(open_) - right
-    if all(open_[a] & set(open_) == (right if a in left else left) for a in open_):
-        few, many = sorted((left, right), key=len)
-        rest = [p.name for same in together for p in same if same[0].name in many]
-        return f"{', '.join(names[n] for n in names if n in few)} against the other {len(rest)}"
-    return f"the places of {sum(bool(p.undecided) for same in together for p in same)} policies"
-
-
 def _show_classes(comparison: Comparison, vl: int) -> None:
     """Show what was moved by register class, if any policy moved more than FPSIMD."""
     from fpstate.cli.output import Column, say, show_table
+    from fpstate.replay.fold import alike, names_of
 
     wide = [p for p in comparison.policies if p.features]
     if not wide:

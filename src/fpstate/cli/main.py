@@ -11,7 +11,21 @@ from typing import Annotated, NoReturn
 import typer
 
 from fpstate import __version__
-from fpstate.cli import bugs, capture, check, compare, costs, describe, diff, export, import_, policies, run, validate
+from fpstate.cli import (
+    bugs,
+    capture,
+    check,
+    compare,
+    costs,
+    describe,
+    diff,
+    export,
+    import_,
+    policies,
+    report,
+    run,
+    validate,
+)
 from fpstate.errors import FpstateError
 
 GOOD, FINDING, BAD_INPUT, INCOMPLETE, OUR_FAULT, NO_MEMORY = 0, 1, 2, 3, 70, 71
@@ -41,6 +55,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "describe": (describe.command, "What a trace holds, and what its recorder could not see."),
     "import": (import_.command, "Read a recording once; every command takes the result."),
     "export": (export.command, "What a policy does along a trace, for Perfetto's viewer."),
+    "report": (report.command, "One page that shows traces and policies: costs, counterexamples, a timeline."),
     "policies": (policies.command, "All policies with their sources, or one as a decision table."),
     "capture": (capture.command, "Record a trace of a real Linux/KVM on an emulated machine."),
     "costs": (costs.command, "Cycle costs, with the source and standing of each figure."),

@@ -29,6 +29,27 @@ Named = Annotated[
 ]
 """The one policy of a command that takes it as an argument too."""
 
+Traces = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="TRACE", help="Traces; a bundled one if none.", autocompletion=complete.samples, show_default=False
+    ),
+]
+"""The traces of a command that takes any number."""
+
+Policies = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--policy",
+        "-p",
+        metavar="POLICY,...",
+        help="Policies by name, by the id of a bug, or as FILE.py:CLASS; all if none.",
+        autocompletion=complete.policies,
+        show_default=False,
+    ),
+]
+"""The policies of a command that takes any number."""
+
 OfKernel = Annotated[
     str | None,
     typer.Option(
@@ -46,6 +67,18 @@ Costs = Annotated[
     str, typer.Option(metavar="PROFILE", help="Cost profile by name, or a TOML file.", autocompletion=complete.profiles)
 ]
 """What each operation costs."""
+
+
+def _possible(vl: int) -> int:
+    if vl % 16:
+        raise FpstateError(f"a vector length of {vl} bytes is impossible", expected="a multiple of 16 from 16 to 256")
+    return vl
+
+
+VectorLength = Annotated[
+    int, typer.Option(metavar="BYTES", help="Bytes of one SVE register.", min=16, max=256, callback=_possible)
+]
+"""How large SVE registers are."""
 
 
 def takes(options: type[Given]) -> Callable[[Callable[[Given], None]], Callable[..., None]]:

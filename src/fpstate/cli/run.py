@@ -248,8 +248,9 @@ class _Programs:
 
 
 def _show(result: Result, trace: str | None) -> None:
-    from fpstate.cli.check import shortened, show_path
+    from fpstate.cli.check import show_path
     from fpstate.cli.output import Column, console, say, show_table
+    from fpstate.paths.blame import shortened
 
     s = result.settings
     rows = []
@@ -331,10 +332,11 @@ def _cut(text: str) -> str:
 
 def _follow(policy: type[Policy], code: str, given: Given) -> int:
     """Drive the machine along a path, print what came of it, and return the exit code."""
-    from fpstate.cli.check import default_scope, scope_of, shortened, show_path
+    from fpstate.cli.check import default_scope, scope_of, show_path
     from fpstate.cli.output import print_json, say
     from fpstate.cli.progress import stage
     from fpstate.machine.follow import follow_path
+    from fpstate.paths.blame import shortened
     from fpstate.policies.base import with_features
 
     alone = "with --path, which runs a pattern checker"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -178,3 +179,19 @@ def _where(walk: Walk, i: int) -> str:
         return f"step {i + 1}, {walk.rows.where[(acting or walk.used[i])[0]]}"
     event = KIND_NAMES[kind_of(walk.moves[i])]
     return f"step {i + 1}: {walk.rows.policy.name} has no handler '{event}'"
+
+
+def shortened(where: str) -> str:
+    """Return what `blame` says without the folders its files are installed in."""
+    if " and step " in where:  # two share the blame
+        return " and ".join(shortened(w if w.startswith("step") else f"step {w}") for w in where.split(" and step "))
+    step, comma, place = where.partition(", ")
+    return f"{step}, {short_place(place)}" if comma else where
+
+
+def short_place(place: str) -> str:
+    """Return a file and line without the folders it is installed in, and what is no path as it is."""
+    _, package, inside = place.rpartition("/fpstate/policies/")
+    if package:
+        return f"fpstate/policies/{inside}"
+    return os.path.relpath(place) if place.startswith("/") else place

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,10 +42,10 @@ class Timeline:
 
 @dataclass(frozen=True)
 class Source:
-    """What all events of one name cost under a policy: how many there were, and what was carried out at them."""
+    """What some events cost under a policy: those of one name, or those that one task or vCPU took part in."""
 
-    event: str
-    times: int
+    name: str
+    times: int  # how many events
     saves: int
     loads: int
     traps: int
@@ -84,14 +85,26 @@ def sources(trace: Trace, line: Timeline, *, vl: int = DEFAULT_VL) -> list[Sourc
     kinds = trace.event[line.at].copy()
     for unsure, sure in MAYBE.items():
         kinds[kinds == unsure] = sure
+    return _grouped(line, kinds, lambda kind: Event(kind).name.lower(), vl)
+
+
+def by_context(trace: Trace, line: Timeline, *, vl: int = DEFAULT_VL) -> list[Source]:
+    """Return at whose events the operations were carried out: at those of a vCPU, and at the others of each thread."""
+    subject, second = trace.subject[line.at], trace.object[line.at]
+    of_vcpu = (second >= 0) & (trace.contexts.kind[second] == Kind.VCPU)
+    return _grouped(line, np.where(of_vcpu, second, subject), trace.contexts.label, vl)
+
+
+def _grouped(line: Timeline, group: NDArray[Any], name: Callable[[int], str], vl: int) -> list[Source]:
+    """Return what was carried out at the entries of each group that did anything, that with most of it first."""
     found = []
-    for kind in np.unique(kinds).tolist():
-        counts = line.done[kinds == kind].sum(axis=0, dtype=np.int64)
+    for number in np.unique(group).tolist():
+        counts = line.done[group == number].sum(axis=0, dtype=np.int64)
         if counts.any():
             saves, loads, traps = (int(counts[which].sum()) for which in (SAVES, LOADS, TRAPS))
-            name, times = Event(kind).name.lower(), int((kinds == kind).sum())
-            found.append(Source(name, times, saves, loads, traps, charges(counts, vl)))
-    return sorted(found, key=lambda s: (-(s.saves + s.loads + s.traps), s.event))
+            times = int((group == number).sum())
+            found.append(Source(name(number), times, saves, loads, traps, charges(counts, vl)))
+    return sorted(found, key=lambda s: (-(s.saves + s.loads + s.traps), s.name))
 
 
 def cycles(line: Timeline, profile: Profile, *, vl: int = DEFAULT_VL) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fpstate.errors import FpstateError
 from fpstate.world.events import Event
 
 UNLESS_RELOADED = -2
@@ -101,3 +102,13 @@ class Trace:
         """Return whether a line, not a hole, shows a thread switch, a guest run or use of FP in the kernel."""
         shown = np.isin(self.event, _SWITCHING)
         return bool((shown & (self.line > 0)).any() if self.header.holes else shown.any())
+
+    def refuse_idle(self) -> None:
+        """Raise FpstateError if no policy has anything to do: a table of them would be all zeros."""
+        if not self.shows_switching():
+            raise FpstateError(
+                "shows no thread switch and no guest run: there is nothing to compare",
+                expected="lines of sched_switch, kvm_entry or the like",
+                where=self.header.source,
+                hint="record it with sched:sched_switch, raw_syscalls and kvm",
+            )
