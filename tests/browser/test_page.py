@@ -210,3 +210,16 @@ def test_another_trace_and_another_policy_are_shown_when_chosen(driver: Chrome, 
     Select(by(driver, "policy-1")).select_by_value("eager")
     assert "Timeline of eager:" in str(by(driver, "canvas-1").get_attribute("aria-label"))
     assert faults(driver) == []
+
+
+def test_on_paper_all_verdicts_and_no_buttons_are_left(driver: Chrome, page: Path) -> None:
+    """In dark ink on white, whatever the screen had, and no table wider than the paper."""
+    opened(driver, page, width=720, dark=True)
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": []})
+    assert text(driver, "safety-table").count("✗ violated") == 2
+    assert not by(driver, "zoom-in").is_displayed()
+    ground = "return getComputedStyle(document.body).backgroundColor"
+    assert driver.execute_script(ground) == "rgb(255, 255, 255)"
+    wide = "return Math.max(...[...document.querySelectorAll('table')].map((t) => t.getBoundingClientRect().right))"
+    assert driver.execute_script(wide) <= 720
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
