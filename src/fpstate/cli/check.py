@@ -231,8 +231,12 @@ def _show(policy: str, result: Result, default: Scope) -> None:
 
 
 def show_path(title: str, steps: Sequence[Step], cpus: Sequence[int]) -> None:
-    """Print a path as a table: each event, what the policy did about it, and where that left registers and fields."""
+    """Print a path: whose values the registers hold, then as a table.
+
+    The table has each event, what the policy did about it, and where that left registers and fields.
+    """
     from fpstate.cli.output import Column, say, show_table
+    from fpstate.cli.story import show_story
 
     rows = []
     for s in steps:
@@ -243,6 +247,7 @@ def show_path(title: str, steps: Sequence[Step], cpus: Sequence[int]) -> None:
         rows.append([str(s.number), event, ", ".join(s.operations) or "-", *registers, fields])
     heads = ["event", "the policy does", *(f"CPU{c} registers" for c in cpus), "fields after it"]
     say(title)
+    show_story({f"CPU{c}": [s.registers[c] for s in steps] for c in cpus}, [str(s.number) for s in steps], 3)
     show_table([Column("", number=True), *heads], rows)
 
 

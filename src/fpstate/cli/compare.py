@@ -10,6 +10,7 @@ from fpstate.cli.options import Costs, Policies, Traces, VectorLength, chosen, w
 
 if TYPE_CHECKING:
     from fpstate.costs import Profile
+    from fpstate.policies.base import Policy
     from fpstate.replay.compare import Broken, Compared, Comparison, Figures
     from fpstate.traces.trace import Trace
 
@@ -29,7 +30,8 @@ def command(
     Where the trace does not show whether FP was used, figures are low-high: none of it happened, or all. kcycles has
     each operation at its point in the cost profile; range, and x bound, have all costs within their ranges. place is
     counted from the cheapest, first-last where the order hangs on costs within their ranges. (bound) is what no policy
-    can do less than, even with foresight. Policies that do the same share a row.
+    can do less than, even with foresight. Policies that do the same share a row. Of one policy alone, it is also shown
+    whose values each CPU's registers hold along the trace.
 
     Exit codes: 0 no policy corrupts registers on the trace, 1 one does, 2 bad input.
 
@@ -58,8 +60,24 @@ def command(
     else:
         for trace, comparison in results:
             show(trace, comparison, profile, vl)
+            if len(asked) == 1:
+                _show_along(trace, asked[0])
     if any(p.broken for _, c in results for p in c.policies):
         raise typer.Exit(1)
+
+
+def _show_along(trace: Trace, policy: type[Policy]) -> None:
+    """Show whose values each CPU's registers hold along the trace, under one policy."""
+    from fpstate.cli.output import console, say
+    from fpstate.cli.story import show_story
+    from fpstate.replay.timeline import longest, timeline, whose
+
+    line = timeline(trace, policy)
+    cpus = range(len(line.first))
+    parts = max(1, console().width - len(f"CPU{len(cpus)} "))
+    say(f"whose values the registers hold, {(trace.time[-1] - trace.time[0]) / parts / 1000:,.0f} us a column:")
+    lanes = {f"CPU{c}": [whose(trace, owner) for owner in longest(trace, line, c, parts)] for c in cpus}
+    show_story(lanes, [""] * parts, 1)
 
 
 def _trace_json(trace: Trace, comparison: Comparison) -> dict[str, object]:

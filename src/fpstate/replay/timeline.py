@@ -80,6 +80,18 @@ def stretches(trace: Trace, line: Timeline, cpu: int) -> Iterator[tuple[int, int
             yield int(owners[i]), int(times[i]), int(end)
 
 
+def longest(trace: Trace, line: Timeline, cpu: int, parts: int) -> list[int]:
+    """Return the owner number that the registers of a CPU held longest, for each of so many equal parts of a trace."""
+    held: list[dict[int, float]] = [{} for _ in range(parts)]
+    begin = int(trace.time[0])
+    part = max(1, int(trace.time[-1]) - begin) / parts
+    for owner, start, end in stretches(trace, line, cpu):
+        first, last = (start - begin) / part, (end - begin) / part
+        for i in range(min(parts - 1, int(first)), min(parts - 1, int(last)) + 1):
+            held[i][owner] = held[i].get(owner, 0) + min(last, i + 1) - max(first, i)
+    return [max(owners, key=lambda owner: (owners[owner], -owner)) for owners in held]
+
+
 def sources(trace: Trace, line: Timeline, *, vl: int = DEFAULT_VL) -> list[Source]:
     """Return where the operations come from, by the name of the event, that with most of them first."""
     kinds = trace.event[line.at].copy()
