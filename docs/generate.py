@@ -1,4 +1,4 @@
-"""Rewrite what is generated in the documents: outputs of commands, and tables made from the catalogue.
+"""Rewrite what is generated in the documents: outputs of commands on pages, and those of a notebook's cells.
 
 A block stands between `<!-- generated: COMMAND -->` and `<!-- end -->`; the command's output replaces what is there.
 """
@@ -16,8 +16,16 @@ ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(<!-- generated: (?P<command>.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
+NOTEBOOK = ROOT / "examples/laboratory.ipynb"
+
+
+def timeless(text: str) -> str:
+    """Return what a command or a cell prints, but how long it took."""
+    return re.sub(r",\s\d+\.\d\d s(?=$|<)", "", text, flags=re.MULTILINE)
+
+
 def output_of(command: str) -> str:
-    """Return what `fpstate ...` prints, but how long it took, as a block of preformatted text."""
+    """Return what `fpstate ...` prints as a block of preformatted text."""
     words = shlex.split(command)
     environment = os.environ | {"COLUMNS": "100", "NO_COLOR": "1"}
     done = subprocess.run(  # noqa: S603
@@ -25,18 +33,43 @@ def output_of(command: str) -> str:
     )
     if done.returncode not in (0, 1):
         sys.exit(f"{command}: {done.stderr}")
-    timeless = re.sub(r",\s\d+\.\d\d s$", "", done.stdout, flags=re.MULTILINE)
-    lines = [line.rstrip() for line in timeless.splitlines()]
+    lines = [line.rstrip() for line in timeless(done.stdout).splitlines()]
     return "```\n$ " + command + "\n" + "\n".join(lines) + "\n```\n"
 
 
+def executed(notebook: str) -> str:
+    """Return a notebook with the outputs of its cells, run now; what Polars draws of a frame is text alone."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    content = nbformat.reads(notebook, as_version=4)
+    NotebookClient(content, timeout=300, kernel_name="python3", record_timing=False).execute()
+    content.metadata.pop("language_info", None)
+    for cell in content.cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if data.get("text/plain", "").startswith("shape: "):
+                data.pop("text/html", None)
+            elif "text/html" in data:
+                data.pop("text/plain", None)
+                data["text/html"] = timeless(data["text/html"])
+    return nbformat.writes(content) + "\n"
+
+
+def renewed(page: Path) -> str:
+    """Return what a page or notebook would be if all that is generated in it were made now."""
+    text = page.read_text()
+    if page.suffix == ".ipynb":
+        return executed(text)
+    return BLOCK.sub(lambda m: m[1] + output_of(m["command"]) + m[3], text)
+
+
 def main() -> None:
-    """Rewrite the pages named, else README.md and all of docs/; with --check only say whether they are up to date."""
+    """Rewrite the pages named, else README.md, docs/ and the notebook; with --check only say if they are up to date."""
     check = sys.argv[1:2] == ["--check"]
     named = [ROOT / name for name in sys.argv[1 + check :]]
-    for page in named or [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
-        text = page.read_text()
-        new = BLOCK.sub(lambda m: m[1] + output_of(m["command"]) + m[3], text)
+    for page in named or [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), NOTEBOOK]:
+        text, new = page.read_text(), renewed(page)
         if new != text and check:
             sys.exit(f"{page.name} is not what its commands print; run: make docs")
         if new != text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import subprocess
 import sys
 from pathlib import Path
@@ -19,12 +20,13 @@ PAGES = [
     "docs/registers.md",
     "docs/policies.md",
     "README.md",
+    "examples/laboratory.ipynb",
 ]
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_shows_what_its_commands_print(page: str) -> None:
-    """Every command on the page, run now, prints what stands there."""
+    """Every command on the page, or cell of the notebook, run now, prints what stands there."""
     words = [sys.executable, str(ROOT / "docs/generate.py"), "--check", page]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -36,3 +38,9 @@ def test_the_tutorial_shows_the_example_as_it_is() -> None:
     for line in source.splitlines():
         if line.startswith("    ") and '"""' not in line:
             assert line in page, line
+
+
+def test_the_python_on_a_page_does_what_stands_below_it() -> None:
+    """Every example of docs/api.md, run now."""
+    failed, tried = doctest.testfile(str(ROOT / "docs/api.md"), module_relative=False)
+    assert (failed, tried > 10) == (0, True)

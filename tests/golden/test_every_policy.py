@@ -40,6 +40,7 @@ SCOPES = {
         Scope(1, 2, 0, 0, ("base", "user_smstart", "user_smstop", "user_za", "neon", "lifecycle")),
         Scope(1, 1, 1, 0, ("base", "sme", "kvm", "neon")),
     ],
+    "sme,barriers": [Scope(1, 1, 1, 0, ("base", "kvm", "signals", "sigreturn_za"))],  # user mode's SMEN needs no ISB
     "guest-sve": [Scope(1, 1, 1, 0, ("base", "sve", "guest_sve", "kvm", "neon", "vcpu_writes"))],
     "guest-sve,nvhe": [Scope(1, 1, 1, 0, ("base", "sve", "guest_sve", "kvm", "neon"))],
 }
@@ -67,12 +68,11 @@ BROKEN = {
 
 
 def worlds() -> list[tuple[str, str]]:
-    """Each policy by name, alone, with each of its features, and with guests that use SVE under nVHE."""
+    """Each policy by name, alone, with each of its features, and with two pairs of them."""
     pairs = []
     for name, policy in policies().items():
         pairs += [(name, feature) for feature in ("", *sorted(policy.supports))]
-        if {"guest-sve", "nvhe"} <= policy.supports:
-            pairs.append((name, "guest-sve,nvhe"))
+        pairs += [(name, pair) for pair in ("guest-sve,nvhe", "sme,barriers") if {*pair.split(",")} <= policy.supports]
     return pairs
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fpstate.cli.compare import show, span
+from fpstate.cli.compare import show
 from fpstate.costs import load_profile
 from fpstate.policies.base import Context, Policy
 from fpstate.policies.catalogue import find_policy
@@ -27,6 +27,7 @@ from fpstate.replay.compare import (
     sve_bytes,
 )
 from fpstate.replay.engine import replay
+from fpstate.replay.told import span
 from fpstate.rows.learn import Rows
 from fpstate.traces.samples import open_trace, sample_names
 from fpstate.world import operations as did
@@ -175,7 +176,7 @@ def test_a_comparison_has_the_places_of_all() -> None:
 def test_the_table_fits_80_columns(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Each figure is of at most eight characters, or nine for a range."""
     seen = open_trace(name)
-    show(seen, compare(seen, [Eager, find_policy("linux-4.15")], PROFILE), PROFILE, DEFAULT_VL)
+    show(compare(seen, [Eager, find_policy("linux-4.15")], PROFILE), PROFILE, DEFAULT_VL)
     printed = capsys.readouterr().out
     table = printed[printed.index("policy ") :].split("note:")[0].splitlines()
     assert max(len(line.rstrip()) for line in table if "corrupts registers" not in line) <= 80

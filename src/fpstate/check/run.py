@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from fpstate.check.moves import Setting, with_bits
 from fpstate.check.parts import make_layout
 from fpstate.check.search import Found, Progress, Search
 from fpstate.errors import FpstateError
+from fpstate.notebook import frame, html_table
 from fpstate.paths import order
+from fpstate.paths.asked import Asked
+from fpstate.paths.blame import shortened
 from fpstate.paths.properties import DEFAULT, FALSE_NATIVE, USER_SVE_TRAP_WRONG, bits_of, first_name
 from fpstate.paths.scope import KIND_NAMES, Scope, build, named_kinds
-from fpstate.paths.tell import Path, tell
+from fpstate.paths.tell import Path, Step, table, tell
 from fpstate.paths.walk import Walker, follow
 from fpstate.policies.base import Policy
 from fpstate.rows.decisions import all_decisions
@@ -24,6 +27,9 @@ from fpstate.world import wide
 from fpstate.world.operations import CLEAR, FETCH
 from fpstate.world.state import World
 
+if TYPE_CHECKING:
+    import polars
+
 HOLDS, VIOLATED, NOT_REACHED, INCOMPLETE = "holds", "violated", "not reached", "incomplete"
 OF_GUESTS = (order.GUEST_FP, order.GUEST_SVE)
 MAX_STATES = 100_000_000
@@ -31,7 +37,10 @@ MAX_STATES = 100_000_000
 
 @dataclass(frozen=True)
 class Result:
-    """The verdict of a check. `path` is there when it was violated; `missing` names events that never happened."""
+    """The verdict of a check. `path` is there when it was violated; `missing` names events that never happened.
+
+    `default` is the scope the policy would have been looked at in if nothing had been said, where that is known.
+    """
 
     policy: str
     verdict: str
@@ -44,15 +53,75 @@ class Result:
     path: Path | None = None
     missing: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
+    default: Scope | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as in docs/json.md."""
-        known = {k: v for k, v in vars(self).items() if k not in ("path", "missing", "scope", "features")}
+        known = {k: v for k, v in vars(self).items() if k not in ("path", "missing", "scope", "features", "default")}
         path = self.path
         steps = [asdict(s) for s in path.steps] if path else []
         wrong = {"blame": path.blame, "code": path.code} if path else {"blame": "", "code": ""}
         known["features"] = list(self.features)
         return known | {"scope": asdict(self.scope), "missing": list(self.missing), "path": steps} | wrong
+
+    def title(self) -> str:
+        """Return what was looked at: the policy, its scope and features."""
+        beyond = f"; features: {','.join(self.features)}" if self.features else ""
+        return f"{self.policy}: {self.scope.describe()}{beyond}"
+
+    def told(self) -> str:
+        """Return the verdict in one line, with its property or scope and the size of the search."""
+        what = f" {self.property}" if self.property else ""
+        what += f" at {self.scope.counted()}" if self.verdict == HOLDS else ""
+        numbers = f"{self.states:,} states, {self.moves:,} moves, depth {self.depth}, {self.seconds:.2f} s"
+        return f"{self.verdict}{what}: {numbers}"
+
+    def caveats(self) -> list[str]:
+        """Return what the verdict does not say, as sentences."""
+        said = []
+        if self.verdict == HOLDS and self.default and self.scope.smaller_than(self.default):
+            said.append(f"smaller than the default scope: {self.default.counted()}; what holds here may fail there")
+        if self.missing:
+            said.append(f"never happened: {', '.join(self.missing)}; a search without them shows nothing")
+        if self.verdict == INCOMPLETE:
+            said.append("the bound on states was reached; raise --max-states or narrow the scope")
+        return said
+
+    def to_polars(self) -> polars.DataFrame:
+        """Return a row for each step of the path, none without one, in the columns of `path[]` in docs/json.md.
+
+        Raise FpstateError if Polars is not installed.
+        """
+        steps = [asdict(s) for s in self.path.steps] if self.path else []
+        return frame(steps, get_type_hints(Step))
+
+    def _repr_html_(self) -> str:
+        """Return verdict and path for a notebook."""
+        steps = self.path.steps if self.path else []
+        heads, rows = table(steps, range(self.scope.cpus))
+        above = [f"path {self.path.code}"] if self.path else []
+        wrong = [self.path.wrong, f"decided at {shortened(self.path.blame)}"] if self.path and self.path.wrong else []
+        return html_table(self.title(), heads, rows, above=above, below=[*wrong, self.told(), *self.caveats()])
+
+
+def answer(
+    asked: Asked,
+    *,
+    path: str | None = None,
+    max_states: int = MAX_STATES,
+    cores: int = 2,
+    fold: bool = True,
+    progress: Progress = lambda *_: None,
+) -> Result:
+    """Search as `check` does for what is asked, or follow the path with the code `path`."""
+    policy, scope, properties = asked.policy, asked.scope, asked.properties
+    if path is not None:
+        result = replay_path(policy, scope, path, properties=properties)
+    else:
+        result = check(
+            policy, scope, properties=properties, max_states=max_states, cores=cores, fold=fold, progress=progress
+        )
+    return replace(result, default=asked.default)
 
 
 def check(

@@ -15,9 +15,8 @@ from fpstate.cli.options import Named, chosen, one_policy, refuse, takes, words
 if TYPE_CHECKING:
     from fpstate.check.run import Result
     from fpstate.cli.run import Given as RunGiven
-    from fpstate.paths.scope import Scope
+    from fpstate.paths.asked import ScopeGiven
     from fpstate.paths.tell import Path, Step
-    from fpstate.policies.base import Policy
 
 EXIT_CODES = {"holds": 0, "violated": 1, "not reached": 3, "incomplete": 3}
 
@@ -98,27 +97,32 @@ def command(given: Given) -> None:
 
     Example: fpstate check defer-to-put
     """
+    from fpstate.check.run import answer
     from fpstate.cli.output import print_json
-    from fpstate.policies.base import with_features
-    from fpstate.policies.catalogue import find_bug
+    from fpstate.cli.progress import compiling, search
+    from fpstate.paths.asked import asked_of
 
     if _listed(given):
         return
     name = one_policy(given.policy, given.named, "fpstate check defer-to-put")
     _refuse_combinations(given)
-    asked = words(given.features)
-    policy = chosen(name)
-    policy = with_features(policy, asked) if asked else policy
-    default = default_scope(name, policy)
-    scope = scope_of(default, given)
-    bug = find_bug(name)
-    result = _result_for(policy, scope, given, bug.property if bug else "")
+    asked = asked_of(name, chosen(name), words(given.features), words(given.properties), scope_given(given))
+    new = "" if given.path else compiling("the search")
+    with search(f"compiling {new}" if new else "searching") as progress:
+        result = answer(
+            asked,
+            path=given.path,
+            max_states=given.max_states,
+            cores=given.cores,
+            fold=given.fold,
+            progress=progress,
+        )
     if given.json:
         print_json("fpstate.check/1", result.to_json())
     elif given.pytest and result.path:
         typer.echo(_as_pytest(name, result))
     else:
-        _show(name, result, default)
+        _show(name, result)
     raise typer.Exit(EXIT_CODES[result.verdict])
 
 
@@ -129,52 +133,17 @@ def _refuse_combinations(given: Given) -> None:
         refuse(given, "with --pytest", "json")
 
 
-def default_scope(name: str, policy: type[Policy]) -> Scope:
-    """Return the scope of a policy if nothing is said of it: of a bug by its id, the one where its fault shows."""
-    from fpstate.paths.scope import Scope, policy_scope
-    from fpstate.policies.catalogue import find_bug
-
-    bug = find_bug(name)
-    return Scope(bug.cpus, bug.tasks, bug.vcpus, bug.kthreads, bug.events) if bug else policy_scope(policy)
-
-
-def scope_of(default: Scope, given: Given | RunGiven) -> Scope:
-    """Return the scope the options name; what they leave open is as in the default."""
-    from fpstate.paths.scope import Scope
-
-    return Scope(
-        default.cpus if given.cpus is None else given.cpus,
-        default.tasks if given.tasks is None else given.tasks,
-        default.vcpus if given.vcpus is None else given.vcpus,
-        given.kthreads or default.kthreads,
-        default.events if given.events is None else tuple(words(given.events)),
-        given.boot,
-        given.plain_vcpus,
-    )
-
-
-def _result_for(policy: type[Policy], scope: Scope, given: Given, shows: str) -> Result:
-    """Search, or follow the path given; for the properties asked for, else all end-to-end ones and what `shows`."""
-    from fpstate.check.run import check, replay_path
-    from fpstate.cli.progress import compiling, search
-    from fpstate.paths.properties import DEFAULT
-
-    wanted = tuple(words(given.properties)) or DEFAULT
-    if shows and not given.properties and shows not in DEFAULT:
-        wanted = (*DEFAULT, shows)
-    if given.path is not None:
-        return replay_path(policy, scope, given.path, properties=wanted)
-    new = compiling("the search")
-    with search(f"compiling {new}" if new else "searching") as progress:
-        return check(
-            policy,
-            scope,
-            properties=wanted,
-            max_states=given.max_states,
-            cores=given.cores,
-            fold=given.fold,
-            progress=progress,
-        )
+def scope_given(given: Given | RunGiven) -> ScopeGiven:
+    """Return what the options say of a scope."""
+    return {
+        "cpus": given.cpus,
+        "tasks": given.tasks,
+        "vcpus": given.vcpus,
+        "kthreads": given.kthreads or None,
+        "events": None if given.events is None else words(given.events),
+        "boot": given.boot,
+        "plain_vcpus": given.plain_vcpus,
+    }
 
 
 def _listed(given: Given) -> bool:
@@ -210,45 +179,28 @@ def _listed(given: Given) -> bool:
     return True
 
 
-def _show(policy: str, result: Result, default: Scope) -> None:
+def _show(policy: str, result: Result) -> None:
     from fpstate.cli.output import say
 
-    beyond = f"; features: {','.join(result.features)}" if result.features else ""
-    say(f"{result.policy}: {result.scope.describe()}{beyond}")
+    say(result.title())
     if result.path:
         _show_path(policy, result.path, result)
     colour = {"holds": "bold green", "violated": "bold red"}.get(result.verdict, "bold yellow")
-    what = f" {result.property}" if result.property else ""
-    what += f" at {result.scope.counted()}" if result.verdict == "holds" else ""
-    numbers = f"{result.states:,} states, {result.moves:,} moves, depth {result.depth}, {result.seconds:.2f} s"
-    say(f"{result.verdict}{what}: {numbers}", colour)
-    if result.verdict == "holds" and result.scope.smaller_than(default):
-        say(f"smaller than the default scope: {default.counted()}; what holds here may fail there", "yellow")
-    if result.missing:
-        say(f"never happened: {', '.join(result.missing)}; a search without them shows nothing")
-    if result.verdict == "incomplete":
-        say("the bound on states was reached; raise --max-states or narrow the scope")
+    say(result.told(), colour)
+    for sentence in result.caveats():
+        say(sentence, "yellow")
 
 
 def show_path(title: str, steps: Sequence[Step], cpus: Sequence[int]) -> None:
-    """Print a path: whose values the registers hold, then as a table.
-
-    The table has each event, what the policy did about it, and where that left registers and fields.
-    """
+    """Print a path: whose values the registers hold, and as a table."""
     from fpstate.cli.output import Column, say, show_table
     from fpstate.cli.story import show_story
+    from fpstate.paths.tell import table
 
-    rows = []
-    for s in steps:
-        who = f"{s.who}->{s.other}" if s.other else s.who
-        event = f"{s.event} {who}" + (f" (CPU{s.cpu})" if len(cpus) > 1 else "")
-        fields = "; ".join([*(f"CPU{c}: {text}" for c, text in enumerate(s.cpus) if text), *s.changed])
-        registers = [s.registers[c] for c in cpus]
-        rows.append([str(s.number), event, ", ".join(s.operations) or "-", *registers, fields])
-    heads = ["event", "the policy does", *(f"CPU{c} registers" for c in cpus), "fields after it"]
+    heads, rows = table(steps, cpus)
     say(title)
     show_story({f"CPU{c}": [s.registers[c] for s in steps] for c in cpus}, [str(s.number) for s in steps], 3)
-    show_table([Column("", number=True), *heads], rows)
+    show_table([Column(heads[0], number=True), *heads[1:]], rows)
 
 
 def _show_path(policy: str, path: Path, result: Result) -> None:

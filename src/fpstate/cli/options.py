@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
-import sys
 from collections.abc import Callable
 from dataclasses import fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
 from fpstate.cli import complete
 from fpstate.errors import FpstateError
-
-if TYPE_CHECKING:
-    from fpstate.policies.base import Policy
+from fpstate.named import chosen as chosen
+from fpstate.named import words as words
 
 Given = TypeVar("Given")
 
@@ -69,15 +65,7 @@ Costs = Annotated[
 """What each operation costs."""
 
 
-def _possible(vl: int) -> int:
-    if vl % 16:
-        raise FpstateError(f"a vector length of {vl} bytes is impossible", expected="a multiple of 16 from 16 to 256")
-    return vl
-
-
-VectorLength = Annotated[
-    int, typer.Option(metavar="BYTES", help="Bytes of one SVE register.", min=16, max=256, callback=_possible)
-]
+VectorLength = Annotated[int, typer.Option(metavar="BYTES", help="Bytes of one SVE register.", min=16, max=256)]
 """How large SVE registers are."""
 
 
@@ -99,19 +87,6 @@ def takes(options: type[Given]) -> Callable[[Callable[[Given], None]], Callable[
     return command_of
 
 
-def words(given: list[str] | None) -> list[str]:
-    """Return the names in an option that takes several: by comma, by repeating it, or both.
-
-    FILE.py:CLASS is one name, whatever commas the path has.
-    """
-    found = []
-    for text in given or []:
-        path, _, last = text.rpartition(":")
-        names = [text] if "," not in last and Path(path).is_file() else text.split(",")
-        found += [name.strip() for name in names if name.strip()]
-    return found
-
-
 def one_policy(argument: str | None, option: str | None, example: str) -> str:
     """Return the policy that is named as an argument or by -p; FpstateError if it is named twice or not at all."""
     if argument is not None and option is not None:
@@ -121,21 +96,6 @@ def one_policy(argument: str | None, option: str | None, example: str) -> str:
         hint = "`fpstate policies` lists them"
         raise FpstateError("no policy given", expected=f"its name, like `{example}`", hint=hint)
     return name
-
-
-def chosen(name: str) -> type[Policy]:
-    """Return the policy of that name; a method of it that nothing ever calls is told on stderr."""
-    from fpstate.kernel.named import PREFIX, named_kernel
-    from fpstate.policies.catalogue import find_policy
-    from fpstate.rows.handlers import never_called
-
-    if name.startswith(PREFIX):
-        return named_kernel(name)
-    policy = find_policy(name)
-    for method, where in never_called(policy):
-        about = f"nothing calls method '{method}' of policy '{policy.name}', and no event has that name"
-        sys.stderr.write(f"fpstate: note: {os.path.relpath(where)}: {about}; docs/policies.md lists the events\n")
-    return policy
 
 
 SPELT = {

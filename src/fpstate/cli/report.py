@@ -13,6 +13,7 @@ from fpstate.errors import FpstateError
 
 if TYPE_CHECKING:
     from fpstate.costs import Profile
+    from fpstate.paths.asked import ScopeGiven
     from fpstate.policies.base import Policy
     from fpstate.traces.trace import Trace
 
@@ -98,8 +99,10 @@ def _document(given: Given) -> dict[str, Any]:
     from fpstate.costs.profile import profile_names
     from fpstate.pictures.document import SCHEMA, policies_json, profiles_json
     from fpstate.policies.catalogue import policies
+    from fpstate.replay.compare import refuse_length
     from fpstate.traces.samples import DEFAULT_SAMPLE, open_trace
 
+    refuse_length(given.vl)
     first = load_profile(given.costs)
     profiles = [first, *(load_profile(name) for name in profile_names() if name != first.name)]
     names = words(given.policy) or list(policies())
@@ -139,22 +142,16 @@ def _of_trace(
 
 def _checked(name: str, policy: type[Policy], given: Given) -> dict[str, Any]:
     """Search for each property of a policy, in its default scope but for what the options say."""
-    from dataclasses import replace
-
     from fpstate.check.each import check_each
-    from fpstate.cli.check import default_scope
     from fpstate.cli.progress import search
-    from fpstate.paths.properties import DEFAULT
+    from fpstate.paths.asked import asked_of
     from fpstate.pictures.document import checked_json
-    from fpstate.policies.catalogue import find_bug
 
-    said = {limit: n for limit in ("cpus", "tasks", "vcpus") if (n := getattr(given, limit)) is not None}
-    scope = replace(default_scope(name, policy), **said)
-    bug = find_bug(name)
-    properties = dict.fromkeys([*DEFAULT, *([bug.property] if bug else [])])
+    said: ScopeGiven = {"cpus": given.cpus, "tasks": given.tasks, "vcpus": given.vcpus}
+    asked = asked_of(name, policy, (), (), said)
     with search(f"searching {policy.name}") as progress:
-        results = check_each(policy, scope, properties=properties, progress=progress)
-    return checked_json(policy.name, results, scope.counted())
+        results = check_each(asked.policy, asked.scope, properties=asked.properties, progress=progress)
+    return checked_json(policy.name, results, asked.scope.counted())
 
 
 def _findings(document: dict[str, Any]) -> tuple[list[str], list[str]]:

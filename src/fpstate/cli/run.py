@@ -332,20 +332,18 @@ def _cut(text: str) -> str:
 
 def _follow(policy: type[Policy], code: str, given: Given) -> int:
     """Drive the machine along a path, print what came of it, and return the exit code."""
-    from fpstate.cli.check import default_scope, scope_of, show_path
+    from fpstate.cli.check import scope_given, show_path
     from fpstate.cli.output import print_json, say
     from fpstate.cli.progress import stage
     from fpstate.machine.follow import follow_path
+    from fpstate.paths.asked import asked_of
     from fpstate.paths.blame import shortened
-    from fpstate.policies.base import with_features
 
     alone = "with --path, which runs a pattern checker"
     refuse(given, alone, "programs", "trace", "slice_", "seed", "softirq", "vl", "instructions", "seconds", "signals")
-    if asked := words(given.features):
-        policy = with_features(policy, asked)
-    scope = scope_of(default_scope(given.policy, policy), given)
+    asked = asked_of(given.policy, policy, words(given.features), (), scope_given(given))
     with stage("following the path"):
-        result = follow_path(policy, scope, code)
+        result = follow_path(asked.policy, asked.scope, code)
     if given.json:
         print_json("fpstate.run-path/1", result.to_json())
         return int(bool(result.wrong))

@@ -43,43 +43,29 @@ def command(
     with stage(f"compiling {new}, and reading" if new else "reading") as tell:
         read = open_trace(trace)
         tell("predicting")
-        held = asked or find_policy(policy_of_kernel(read))
-        result = validate(read, held)
+        result = validate(read, asked or find_policy(policy_of_kernel(read)))
     if json:
-        header = read.header
-        about = {"source": header.source, "events": len(read), "unobserved": header.unobserved}
-        about |= {"lost": header.lost, "holes": header.holes}
-        print_json("fpstate.validate/1", {"trace": about, "policy": held.name, **result.to_json()})
+        print_json("fpstate.validate/1", result.to_json())
     else:
-        _show(read, held.name, result)
+        _show(read, result)
     if not result.exact:
         raise typer.Exit(1)
     if read.header.lost:
         raise typer.Exit(3)
 
 
-def _show(trace: Trace, policy: str, result: Validation) -> None:
+def _show(trace: Trace, result: Validation) -> None:
     from fpstate.cli.output import Column, say, show_table
     from fpstate.replay.validate import around
-    from fpstate.traces.holes import sentences
 
     sides = ("predicted", "observed", "missed", "extra")
-    rows = [
-        [name, *(f"{counts[side]:,}" for side in sides)]
-        for name, counts in result.to_json()["events"].items()
-        if any(counts.values())
-    ]
-    say(f"{policy} against {trace.header.source}")
+    rows = [[row["event"], *(f"{row[side]:,}" for side in sides)] for row in result.rows()]
+    say(f"{result.policy} against {trace.header.source}")
     show_table(["what the kernel did", *(Column(side, number=True) for side in sides)], rows)
-    if result.excluded:
-        say(f"excluded: {result.excluded}, of tasks whose state was set before the trace began")
-    for sentence in [*sentences(trace.header.holes), *trace.header.unobserved]:
-        say(f"note: {sentence}", "dim")
-    if result.first is None:
-        say("exact: every one predicted, in order", "bold green")
-        return
-    first = result.first
-    say(f"differs; first on CPU {first.cpu}:", "bold red")
-    say(f"  predicted: {', '.join(first.predicted) or 'nothing'}")
-    say(f"  observed:  {', '.join(first.observed) or 'nothing'}")
-    say("\n".join(around(trace, first)), whole=True)
+    for sentence in result.sentences():
+        say(sentence, "dim" if sentence.startswith("note: ") else "")
+    verdict, *told = result.verdict()
+    say(verdict, "bold green" if result.exact else "bold red")
+    if result.first is not None:
+        say("\n".join(told))
+        say("\n".join(around(trace, result.first)), whole=True)

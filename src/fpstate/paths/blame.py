@@ -190,8 +190,10 @@ def shortened(where: str) -> str:
 
 
 def short_place(place: str) -> str:
-    """Return a file and line without the folders it is installed in, and what is no path as it is."""
+    """Return a file and line without the folders it is installed in, of a notebook's cell the line; else as it is."""
     _, package, inside = place.rpartition("/fpstate/policies/")
     if package:
         return f"fpstate/policies/{inside}"
+    if "/ipykernel_" in place:
+        return f"line {place.rpartition(':')[2]} of a cell"
     return os.path.relpath(place) if place.startswith("/") else place

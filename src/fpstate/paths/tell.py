@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fpstate.paths.blame import blame
@@ -56,6 +57,18 @@ class Path:
     broken: int  # properties, as bits
     wrong: str  # a sentence, empty when nothing went wrong
     blame: str  # file and line of the decision that made it go wrong, or ""
+
+
+def table(steps: Sequence[Step], cpus: Sequence[int]) -> tuple[list[str], list[list[str]]]:
+    """Return heads and rows of a path as text: each event, what the policy did, and where that left these CPUs."""
+    rows = []
+    for s in steps:
+        who = f"{s.who}->{s.other}" if s.other else s.who
+        event = f"{s.event} {who}" + (f" (CPU{s.cpu})" if len(cpus) > 1 else "")
+        fields = "; ".join([*(f"CPU{c}: {text}" for c, text in enumerate(s.cpus) if text), *s.changed])
+        registers = [s.registers[c] for c in cpus]
+        rows.append([str(s.number), event, ", ".join(s.operations) or "-", *registers, fields])
+    return ["", "event", "the policy does", *(f"CPU{c} registers" for c in cpus), "fields after it"], rows
 
 
 def tell(walk: Walk, choices: list[int], broken: int, verdict: int) -> Path:

@@ -30,6 +30,7 @@ from fpstate.replay.timeline import (
     timeline,
     whose,
 )
+from fpstate.replay.told import weak_costs
 from fpstate.replay.validate import policy_of_kernel
 from fpstate.traces.describe import describe
 from fpstate.traces.holes import HOLES
@@ -108,10 +109,10 @@ def _compared(comparison: Comparison, profile: Profile) -> dict[str, Any]:
     together = alike(comparison.policies)
     notes = left_open(comparison, profile, together)
     notes += [f"Note: {BY_BYTES}."] if any(p.features for p in comparison.policies) else []
-    used = {op for p in comparison.policies for op, times in p.high.charged.items() if times}
-    notes += [sentence for sentence in profile.weak if sentence.partition(":")[0] in used]
+    notes += weak_costs(comparison, profile)
     rows = [{"label": names_of(same), "policies": [p.name for p in same]} for same in together]
-    return {**comparison.to_json(), "rows": rows, "notes": notes}
+    found = comparison.to_json()
+    return {"bound": found["bound"], "policies": found["policies"], "rows": rows, "notes": notes}
 
 
 def _sources_json(found: list[Source], profiles: Sequence[Profile]) -> list[dict[str, Any]]:

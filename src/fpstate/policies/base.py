@@ -114,7 +114,7 @@ class Policy:
         guest_sve_trap: bool = when("guest-sve", True)
         """The guest's next SVE use traps (CPTR_EL2.TZ; CPACR_EL1.ZEN clear on VHE)."""
         user_sme_trap: bool = when("sme", True)
-        """User mode's next SME instruction traps (CPACR_EL1.SMEN)."""
+        """User mode's next SME instruction traps (CPACR_EL1.SMEN, EL0EN clear)."""
         dirty: bool = when("dirty-bit", False)
         """User mode or a guest has written FP registers since this was cleared. Hardware sets it."""
         sm: bool = when("sme", False)

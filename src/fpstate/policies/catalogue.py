@@ -15,7 +15,7 @@ import fpstate.policies.bugs
 from fpstate.errors import FpstateError, unknown_name
 from fpstate.policies.base import Policy, with_features
 from fpstate.policies.bugs.bug import Bug
-from fpstate.policies.own import own_policy
+from fpstate.policies.own import fitting, own_policy
 
 
 def policies() -> dict[str, type[Policy]]:
@@ -62,11 +62,7 @@ def find_policy(name: str) -> type[Policy]:
     """
     path, colon, class_name = name.rpartition(":")
     if colon and path.endswith(".py"):
-        found = own_policy(Path(path), class_name)
-        if found.name in policies():
-            given = f"the policy '{class_name}' calls itself {found.name!r}"
-            raise FpstateError(given, expected="a name of its own, not one of the package's", where=path)
-        return found
+        return fitting(own_policy(Path(path), class_name), policies(), path)
     if name.endswith(".py"):
         classes = (
             re.findall(r"^class (\w+)\(", Path(name).read_text("utf-8", "replace"), re.M)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,7 +19,7 @@ IMPORT_SECONDS = 10
 
 
 def own_policy(path: Path, class_name: str) -> type[Policy]:
-    """Return a policy's class in a user's file, checked for attributes of wrong types; FpstateError if there is none.
+    """Return a policy's class in a user's file; FpstateError if there is none.
 
     Files beside it can be imported by it. Its code is run as it is, with all that it does.
     """
@@ -30,13 +30,25 @@ def own_policy(path: Path, class_name: str) -> type[Policy]:
             n for n, p in vars(module).items() if isinstance(p, type) and issubclass(p, Policy) and p is not Policy
         ]
         raise unknown_name("policy class", class_name, known, where=str(path))
-    if "name" not in vars(found):
-        found.name = class_name
-    for name, value in vars(found).items():
+    return found
+
+
+def fitting(policy: type[Policy], taken: Container[str], where: str = "") -> type[Policy]:
+    """Return a user's policy, with its class for a name if it has none of its own.
+
+    Raise FpstateError for an attribute of a wrong type, and for a name that is `taken`.
+    """
+    own = policy.__name__
+    if "name" not in vars(policy):
+        policy.name = own
+    for name, value in vars(policy).items():
         fits, called = _EXPECTED.get(name, (callable, "a function") if name.upper() in _EVENTS else (_anything, ""))
         if not fits(value):
-            raise FpstateError(f"'{name}' of '{class_name}' is {value!r}", expected=called, where=str(path))
-    return found
+            raise FpstateError(f"'{name}' of '{own}' is {value!r}", expected=called, where=where)
+    if policy.name in taken:
+        given = f"the policy '{own}' calls itself {policy.name!r}"
+        raise FpstateError(given, expected="a name of its own, not one of the package's", where=where)
+    return policy
 
 
 def _imported(path: Path) -> ModuleType:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from fpstate.costs import OPERATIONS, Profile
+from fpstate.errors import FpstateError
 from fpstate.policies.base import Policy, with_features
 from fpstate.replay.bound import bound
 from fpstate.replay.engine import Outcome, features_in, replay
@@ -29,6 +30,12 @@ IMAGE_BYTES = 528
 """Bytes of one FPSIMD image: V0-V31, FPSR, FPCR, padded (struct user_fpsimd_state)."""
 DEFAULT_VL = 64
 """Bytes of one Z register: Linux's default limit for tasks (/proc/sys/abi/sve_default_vector_length)."""
+
+
+def refuse_length(vl: int) -> None:
+    """Raise FpstateError for a vector length in bytes that no CPU has."""
+    if vl % 16 or not 16 <= vl <= 256:
+        raise FpstateError(f"a vector length of {vl} bytes is impossible", expected="a multiple of 16 from 16 to 256")
 
 
 def sve_bytes(vl: int) -> int:
@@ -107,15 +114,17 @@ class Compared:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All policies on one trace, with the clairvoyant bound."""
+    """All policies on one trace, with the clairvoyant bound; `trace` is what there is to say of it."""
 
     policies: list[Compared]
     bound_low: Figures
     bound_high: Figures
+    trace: dict[str, Any]
 
     def to_json(self) -> dict[str, Any]:
-        """Return `bound` and `policies`, as in docs/json.md."""
+        """Return `trace`, `bound` and `policies`, as in docs/json.md."""
         return {
+            "trace": self.trace,
             "bound": {"low": asdict(self.bound_low), "high": asdict(self.bound_high)},
             "policies": [asdict(p) for p in self.policies],
         }
@@ -298,7 +307,7 @@ def compare(
         about: dict[str, Any] = {"gives_up": policy.gives_up, "broken": wrong, "features": tuple(sorted(known))}
         compared.append(Compared(policy.name, at[0], at[1], **_ratios(at, (low, high), profile), **about))
         done()
-    return Comparison(placed(compared, profile), low, high)
+    return Comparison(placed(compared, profile), low, high, trace.about())
 
 
 def repriced(comparison: Comparison, profile: Profile) -> Comparison:
@@ -312,7 +321,7 @@ def repriced(comparison: Comparison, profile: Profile) -> Comparison:
     for p in comparison.policies:
         at = anew(p.low), anew(p.high)
         found.append(replace(p, low=at[0], high=at[1], place=None, undecided=(), **_ratios(at, (low, high), profile)))
-    return Comparison(placed(found, profile), low, high)
+    return Comparison(placed(found, profile), low, high, comparison.trace)
 
 
 def _ratios(at: Iterable[Figures], bounds: Iterable[Figures], profile: Profile) -> dict[str, Any]:

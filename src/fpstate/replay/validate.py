@@ -7,19 +7,24 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fpstate.errors import FpstateError
+from fpstate.notebook import frame, html_table
 from fpstate.policies.base import Policy, with_features
 from fpstate.replay.engine import features_in, replay
 from fpstate.rows.learn import Rows
+from fpstate.traces.holes import sentences
 from fpstate.traces.trace import Kind, Trace
 from fpstate.world.events import Event, Truth
 from fpstate.world.operations import SAVE
 from fpstate.world.wide import SAVE_SVE
+
+if TYPE_CHECKING:
+    import polars
 
 CHECKED = (
     Truth.HW_SAVE,
@@ -75,8 +80,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class Validation:
-    """How well a policy predicts a trace. Counts are by name of what was done."""
+    """How well a policy predicts a trace. Counts are by name of what was done.
 
+    `trace` is what there is to say of the trace itself.
+    """
+
+    trace: dict[str, Any]
+    policy: str
     predicted: dict[str, int]
     observed: dict[str, int]
     missed: dict[str, int]
@@ -94,11 +104,44 @@ class Validation:
         names = [t.name.lower() for t in CHECKED]
         sides = {"predicted": self.predicted, "observed": self.observed, "missed": self.missed, "extra": self.extra}
         return {
+            "trace": self.trace,
+            "policy": self.policy,
             "exact": self.exact,
             "excluded": self.excluded,
             "events": {n: {side: counts[n] for side, counts in sides.items()} for n in names},
             "first_difference": None if self.first is None else vars(self.first),
         }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return `event` and the four counts of each thing that was predicted or observed."""
+        every = self.to_json()["events"].items()
+        return [{"event": name, **counts} for name, counts in every if any(counts.values())]
+
+    def sentences(self) -> list[str]:
+        """Return what the figures leave out, and what the trace does not show."""
+        left_out = f"excluded: {self.excluded}, of tasks whose state was set before the trace began"
+        said = [left_out] if self.excluded else []
+        return said + [f"note: {s}" for s in (*sentences(self.trace["holes"]), *self.trace["unobserved"])]
+
+    def verdict(self) -> list[str]:
+        """Return the verdict as lines: exact, or the first difference."""
+        if self.first is None:
+            return ["exact: every one predicted, in order"]
+        sides = (("predicted: ", self.first.predicted), ("observed:  ", self.first.observed))
+        told = [f"  {name}{', '.join(deeds) or 'nothing'}" for name, deeds in sides]
+        return [f"differs; first on CPU {self.first.cpu}:", *told]
+
+    def to_polars(self) -> polars.DataFrame:
+        """Return a row for each thing predicted or observed, with the four counts; FpstateError without Polars."""
+        sides = ("predicted", "observed", "missed", "extra")
+        return frame(self.rows(), {"event": str, **dict.fromkeys(sides, int)})
+
+    def _repr_html_(self) -> str:
+        """Return the table of the command for a notebook."""
+        rows = [[row["event"], *(f"{n:,}" for n in list(row.values())[1:])] for row in self.rows()]
+        heads = ["what the kernel did", "predicted", "observed", "missed", "extra"]
+        title = f"{self.policy} against {self.trace['source']}"
+        return html_table(title, heads, rows, below=[*self.verdict(), *self.sentences()])
 
 
 def validate(trace: Trace, policy: type[Policy]) -> Validation:
@@ -120,7 +163,9 @@ def validate(trace: Trace, policy: type[Policy]) -> Validation:
     kept_o = [d for d in observed if d.at > known[d.who]]
     excluded = max(len(predicted) - len(kept_p), len(observed) - len(kept_o))
     missed, extra, first = differences(trace, kept_p, kept_o)
-    return Validation(_by_name(kept_p), _by_name(kept_o), _by_name(missed), _by_name(extra), excluded, first)
+    counts = {"predicted": kept_p, "observed": kept_o, "missed": missed, "extra": extra}
+    by_name = {side: _by_name(deeds) for side, deeds in counts.items()}
+    return Validation(trace.about(), policy.name, **by_name, excluded=excluded, first=first)
 
 
 def policy_of_kernel(trace: Trace) -> str:

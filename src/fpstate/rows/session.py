@@ -42,8 +42,11 @@ CPU_OPS = {"zero_sve": wide.ZERO_SVE, "drop_sve": wide.DROP_SVE, "force_fpexc": 
 OPS = PLAIN_OPS | SVE_OPS
 PARTS = {"zcr": ZCR, "za": ZA, "fpmr": FPMR, "upper": FPMR, "fpexc": FPEXC}
 MODE_FIELDS = ("sm", "za")
-GATES = ("guest_fp_trap", "guest_sve_trap", "user_fp_trap", "user_sme_trap")
-"""Traps that kernel code itself can run into. User SVE is enabled apart from the kernel's (CPACR_EL1.ZEN)."""
+GATES = ("guest_fp_trap", "guest_sve_trap", "user_fp_trap", "kernel_sme_trap")
+"""Traps that kernel code itself can run into: what it touches once they are lifted must come after an ISB. User mode's
+SVE and SME are enabled apart from the kernel's (EL0EN and EL1EN of CPACR_EL1.ZEN and SMEN), so theirs are not among
+them: fpsimd_bind_task_to_cpu enables both without an ISB, and the return to user mode synchronises. A policy whose
+kernel code runs with SMEN.EL1EN clear declares `kernel_sme_trap` for it."""
 TOUCHES_REGISTERS = (
     operations.SAVE,
     operations.LOAD,

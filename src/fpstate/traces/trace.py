@@ -98,6 +98,12 @@ class Trace:
     def __len__(self) -> int:
         return len(self.event)
 
+    def about(self) -> dict[str, Any]:
+        """Return what results say of the trace they are about: `trace` in docs/json.md."""
+        h = self.header
+        about = {"source": h.source, "events": len(self), "unobserved": h.unobserved}
+        return about | {"lost": h.lost, "holes": h.holes, "arch": h.arch}
+
     def shows_switching(self) -> bool:
         """Return whether a line, not a hole, shows a thread switch, a guest run or use of FP in the kernel."""
         shown = np.isin(self.event, _SWITCHING)
