@@ -68,6 +68,16 @@ def test_a_policy_that_corrupts_on_the_trace_is_a_finding(tmp_path: Path) -> Non
     assert "first at line" in text
 
 
+def test_of_one_policy_it_is_shown_whose_values_the_registers_hold() -> None:
+    """A line for each CPU, as long as each other, with no letter that is not explained."""
+    text = run("compare", "hotplug.vhe", "--policy", "linux-6.14")
+    lanes = [line.split()[1] for line in text.splitlines() if re.match(r"CPU\d+ ", line)]
+    assert [len(lane) for lane in lanes] == [75, 75]
+    said = " ".join(text.partition("registers: ")[2].split())
+    assert {part[0] for part in said.split(", ")} == set("".join(lanes))
+    assert "whose values" not in run("compare", "hotplug.vhe", "--policy", "linux-6.14,eager")
+
+
 def test_validate_is_exact_or_exits_with_1() -> None:
     """Exit code 0 and the word exact, or 1 and the first difference."""
     assert "exact" in run("validate", "mmio-int.vhe")

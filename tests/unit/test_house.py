@@ -20,7 +20,7 @@ BELOW = {  # what each room may import beside itself and what is used everywhere
     "check": {"world", "policies", "rows", "paths"},
     "search": {"world", "policies", "rows", "paths", "traces", "costs", "replay", "check"},
     "machine": {"world", "policies", "rows", "paths", "traces"},
-    "pictures": {"world", "costs", "traces", "replay", "check", "paths"},
+    "pictures": {"world", "policies", "costs", "traces", "replay", "check", "paths"},
     "lab": set(),
     "kernel": {"world", "policies", "rows", "lab"},
 }

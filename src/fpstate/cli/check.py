@@ -192,12 +192,14 @@ def _show(policy: str, result: Result) -> None:
 
 
 def show_path(title: str, steps: Sequence[Step], cpus: Sequence[int]) -> None:
-    """Print a path as a table."""
+    """Print a path: whose values the registers hold, and as a table."""
     from fpstate.cli.output import Column, say, show_table
+    from fpstate.cli.story import show_story
     from fpstate.paths.tell import table
 
     heads, rows = table(steps, cpus)
     say(title)
+    show_story({f"CPU{c}": [s.registers[c] for s in steps] for c in cpus}, [str(s.number) for s in steps], 3)
     show_table([Column(heads[0], number=True), *heads[1:]], rows)
 
 

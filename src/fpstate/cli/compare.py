@@ -6,40 +6,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fpstate.cli import complete
-from fpstate.cli.options import Costs, chosen, words
+from fpstate.cli.options import Costs, Policies, Traces, VectorLength, chosen, words
 
 if TYPE_CHECKING:
     from fpstate.costs import Profile
+    from fpstate.policies.base import Policy
     from fpstate.replay.compare import Comparison
+    from fpstate.traces.trace import Trace
 
 SPARE = ("range", "x bound")
 """Columns that are left out where room is short."""
 
 
 def command(
-    traces: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="TRACE",
-            help="Traces; a bundled one if none.",
-            autocompletion=complete.samples,
-            show_default=False,
-        ),
-    ] = None,
-    policy: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--policy",
-            "-p",
-            metavar="POLICY,...",
-            help="Policies by name, by the id of a bug, or as FILE.py:CLASS; all if none.",
-            autocompletion=complete.policies,
-            show_default=False,
-        ),
-    ] = None,
+    traces: Traces = None,
+    policy: Policies = None,
     costs: Costs = "altra-vhe",
-    vl: Annotated[int, typer.Option(metavar="BYTES", help="Bytes of one SVE register.", min=16, max=256)] = 64,
+    vl: VectorLength = 64,
     json: Annotated[bool, typer.Option("--json", help="Print JSON (schema fpstate.compare/1).")] = False,
 ) -> None:
     """Show what each way of switching FP state would have cost on a trace: saves, loads, traps, cycles.
@@ -47,7 +30,8 @@ def command(
     Where the trace does not show whether FP was used, figures are low-high: none of it happened, or all. kcycles has
     each operation at its point in the cost profile; range, and x bound, have all costs within their ranges. place is
     counted from the cheapest, first-last where the order hangs on costs within their ranges. (bound) is what no policy
-    can do less than, even with foresight. Policies that do the same share a row.
+    can do less than, even with foresight. Policies that do the same share a row. Of one policy alone, it is also shown
+    whose values each CPU's registers hold along the trace.
 
     Exit codes: 0 no policy corrupts registers on the trace, 1 one does, 2 bad input.
 
@@ -72,8 +56,10 @@ def command(
     if json:
         print_json("fpstate.compare/1", result.to_json())
     else:
-        for comparison in result.traces:
+        for trace, comparison in zip(read, result.traces, strict=True):
             show(comparison, profile, vl)
+            if len(asked) == 1:
+                _show_along(trace, asked[0])
     if result.broken:
         raise typer.Exit(1)
 
@@ -119,3 +105,17 @@ def _show_classes(comparison: Comparison, vl: int) -> None:
     narrow = [p.name for p in comparison.policies if not p.features]
     if narrow:
         say(f"note: FPSIMD registers only: {', '.join(narrow)}; an SVE use counts as one of V", "dim")
+
+
+def _show_along(trace: Trace, policy: type[Policy]) -> None:
+    """Show whose values each CPU's registers hold along the trace, under one policy."""
+    from fpstate.cli.output import console, say
+    from fpstate.cli.story import show_story
+    from fpstate.replay.timeline import longest, timeline, whose
+
+    line = timeline(trace, policy)
+    cpus = range(len(line.first))
+    parts = max(1, console().width - len(f"CPU{len(cpus)} "))
+    say(f"whose values the registers hold, {(trace.time[-1] - trace.time[0]) / parts / 1000:,.0f} us a column:")
+    lanes = {f"CPU{c}": [whose(trace, owner) for owner in longest(trace, line, c, parts)] for c in cpus}
+    show_story(lanes, [""] * parts, 1)

@@ -25,6 +25,27 @@ Named = Annotated[
 ]
 """The one policy of a command that takes it as an argument too."""
 
+Traces = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="TRACE", help="Traces; a bundled one if none.", autocompletion=complete.samples, show_default=False
+    ),
+]
+"""The traces of a command that takes any number."""
+
+Policies = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--policy",
+        "-p",
+        metavar="POLICY,...",
+        help="Policies by name, by the id of a bug, or as FILE.py:CLASS; all if none.",
+        autocompletion=complete.policies,
+        show_default=False,
+    ),
+]
+"""The policies of a command that takes any number."""
+
 OfKernel = Annotated[
     str | None,
     typer.Option(
@@ -42,6 +63,10 @@ Costs = Annotated[
     str, typer.Option(metavar="PROFILE", help="Cost profile by name, or a TOML file.", autocompletion=complete.profiles)
 ]
 """What each operation costs."""
+
+
+VectorLength = Annotated[int, typer.Option(metavar="BYTES", help="Bytes of one SVE register.", min=16, max=256)]
+"""How large SVE registers are."""
 
 
 def takes(options: type[Given]) -> Callable[[Callable[[Given], None]], Callable[..., None]]:

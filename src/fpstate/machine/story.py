@@ -114,4 +114,5 @@ def _step(teller: Teller, e: int, c: int, t: int, s: int) -> Step:
         [registers(teller, seen, d) for d in cpus],
         [" ".join(fields(teller, after, "Cpu", d)) if d == c else "" for d in cpus],
         changes(teller, before, after),
+        [teller.rows.where[r] for r in teller.used[-1]],
     )

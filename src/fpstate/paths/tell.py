@@ -45,6 +45,7 @@ class Step:
     registers: list[str]  # of each CPU: whose value
     cpus: list[str]  # of each CPU: its policy fields
     changed: list[str]  # fields of tasks and vCPUs that this step changed
+    decided: list[str]  # file and line, or function of a kernel, of each decision of the policy
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ def step(walk: Walk, i: int, choice: int) -> Step:
         ["down" if off else registers(walk, seen, c) for c, off in enumerate(down)],
         ["" if off else " ".join(fields(walk, after, "Cpu", c)) for c, off in enumerate(down)],
         changes(walk, before, after),
+        [walk.rows.where[r] for r in used],
     )
 
 

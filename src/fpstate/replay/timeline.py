@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,10 +42,10 @@ class Timeline:
 
 @dataclass(frozen=True)
 class Source:
-    """What all events of one name cost under a policy: how many there were, and what was carried out at them."""
+    """What some events cost under a policy: those of one name, or those that one task or vCPU took part in."""
 
-    event: str
-    times: int
+    name: str
+    times: int  # how many events
     saves: int
     loads: int
     traps: int
@@ -79,19 +80,43 @@ def stretches(trace: Trace, line: Timeline, cpu: int) -> Iterator[tuple[int, int
             yield int(owners[i]), int(times[i]), int(end)
 
 
+def longest(trace: Trace, line: Timeline, cpu: int, parts: int) -> list[int]:
+    """Return the owner number that the registers of a CPU held longest, for each of so many equal parts of a trace."""
+    held: list[dict[int, float]] = [{} for _ in range(parts)]
+    begin = int(trace.time[0])
+    part = max(1, int(trace.time[-1]) - begin) / parts
+    for owner, start, end in stretches(trace, line, cpu):
+        first, last = (start - begin) / part, (end - begin) / part
+        for i in range(min(parts - 1, int(first)), min(parts - 1, int(last)) + 1):
+            held[i][owner] = held[i].get(owner, 0) + min(last, i + 1) - max(first, i)
+    return [max(owners, key=lambda owner: (owners[owner], -owner)) for owners in held]
+
+
 def sources(trace: Trace, line: Timeline, *, vl: int = DEFAULT_VL) -> list[Source]:
     """Return where the operations come from, by the name of the event, that with most of them first."""
     kinds = trace.event[line.at].copy()
     for unsure, sure in MAYBE.items():
         kinds[kinds == unsure] = sure
+    return _grouped(line, kinds, lambda kind: Event(kind).name.lower(), vl)
+
+
+def by_context(trace: Trace, line: Timeline, *, vl: int = DEFAULT_VL) -> list[Source]:
+    """Return at whose events the operations were carried out: at those of a vCPU, and at the others of each thread."""
+    subject, second = trace.subject[line.at], trace.object[line.at]
+    of_vcpu = (second >= 0) & (trace.contexts.kind[second] == Kind.VCPU)
+    return _grouped(line, np.where(of_vcpu, second, subject), trace.contexts.label, vl)
+
+
+def _grouped(line: Timeline, group: NDArray[Any], name: Callable[[int], str], vl: int) -> list[Source]:
+    """Return what was carried out at the entries of each group that did anything, that with most of it first."""
     found = []
-    for kind in np.unique(kinds).tolist():
-        counts = line.done[kinds == kind].sum(axis=0, dtype=np.int64)
+    for number in np.unique(group).tolist():
+        counts = line.done[group == number].sum(axis=0, dtype=np.int64)
         if counts.any():
             saves, loads, traps = (int(counts[which].sum()) for which in (SAVES, LOADS, TRAPS))
-            name, times = Event(kind).name.lower(), int((kinds == kind).sum())
-            found.append(Source(name, times, saves, loads, traps, charges(counts, vl)))
-    return sorted(found, key=lambda s: (-(s.saves + s.loads + s.traps), s.event))
+            times = int((group == number).sum())
+            found.append(Source(name(number), times, saves, loads, traps, charges(counts, vl)))
+    return sorted(found, key=lambda s: (-(s.saves + s.loads + s.traps), s.name))
 
 
 def cycles(line: Timeline, profile: Profile, *, vl: int = DEFAULT_VL) -> NDArray[np.float64]:

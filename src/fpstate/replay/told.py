@@ -123,8 +123,13 @@ def corrupts(c: Comparison) -> list[str]:
 
 def notes(c: Comparison, profile: Profile) -> list[str]:
     """Return what the trace does not show, and which of the costs that were charged are weak."""
+    return [*c.trace["unobserved"], *weak_costs(c, profile)]
+
+
+def weak_costs(c: Comparison, profile: Profile) -> list[str]:
+    """Return a sentence for each cost that was charged and does not rest on fully read sources alone."""
     used = {op for p in c.policies for op, times in p.high.charged.items() if times}
-    return [*c.trace["unobserved"], *(s for s in profile.weak if s.partition(":")[0] in used)]
+    return [s for s in profile.weak if s.partition(":")[0] in used]
 
 
 def rows(c: Comparison, together: list[list[Compared]]) -> list[list[str]]:
