@@ -140,8 +140,10 @@ def test_a_return_without_the_reload_it_would_need_did_not_happen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kernel", "policy"), [("6.1.0-55-arm64", "linux-6.1.y"), ("6.12.9", "linux-6.14"), ("4.9.1", "trap-per-entry")]
-)
+    ("kernel", "policy"),
+    [("6.1.0-55-arm64", "linux-6.1.y"), ("6.12.94", "linux-6.12.y"), ("6.13.2", "linux-6.14"),
+     ("7.3.4", "linux-6.19"), ("4.9.1", "trap-per-entry")],
+)  # fmt: skip
 def test_a_recording_is_held_against_its_own_kernel(kernel: str, policy: str) -> None:
     trace = open_trace("contended.vhe")
     named = replace(trace, header=replace(trace.header, kernel=kernel))

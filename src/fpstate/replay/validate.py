@@ -35,6 +35,10 @@ CHECKED = (
 )
 BY_NAME = {t.name.lower(): t for t in CHECKED}
 KERNELS = (
+    ((6, 19), "linux-6.19"),
+    ((6, 16), "linux-6.16"),
+    ((6, 13), "linux-6.14"),
+    ((6, 12), "linux-6.12.y"),
     ((6, 8), "linux-6.14"),
     ((6, 2), "linux-6.6.y"),
     ((6, 1), "linux-6.1.y"),
