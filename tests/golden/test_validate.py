@@ -11,6 +11,7 @@ import pytest
 from fpstate.costs import load_profile
 from fpstate.errors import FpstateError
 from fpstate.policies.catalogue import find_policy, policies
+from fpstate.replay.auto import try_all
 from fpstate.replay.compare import compare
 from fpstate.replay.validate import around, policy_of_kernel, validate
 from fpstate.traces.samples import open_trace
@@ -123,6 +124,21 @@ def test_sve_is_predicted_exactly() -> None:
     assert result.predicted == result.observed
     assert not validate(trace, find_policy("linux-6.14")).exact
     assert not validate(trace, find_policy("linux-4.18")).exact
+
+
+def test_a_kernel_is_known_by_what_it_did() -> None:
+    """Three stable series and v6.14 do the same where nobody uses SVE; that of the version comes first."""
+    trace, told = open_trace("hvc-fp.vhe"), list[str]()
+    tried = try_all(replace(trace, header=replace(trace.header, kernel="6.6.90")), told.append)
+    exact = [each.policy.name for each in tried if each.result.exact]
+    assert exact == ["linux-6.6.y", "linux-6.14", "linux-6.1.y", "linux-6.12.y"]
+    wrong = [each.missed + each.extra for each in tried]
+    assert wrong == sorted(wrong)
+    assert wrong[4] > 0
+    assert sorted(each.policy.name for each in tried) == told
+    assert set(policies()) - set(told) == {
+        "defer-to-put", "first-class", "first-class-dirty", "mark-foreign", "save-on-entry",
+    }  # fmt: skip
 
 
 def test_a_return_without_the_reload_it_would_need_did_not_happen() -> None:
