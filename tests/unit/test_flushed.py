@@ -1,4 +1,4 @@
-"""The hosts of 6.12.y, v6.16 and v6.19: what each row that is new does, and that leaving it out is found."""
+"""The kernels of 6.12.y, v6.16, v6.19 and v7.2: what each row that is new does, and that leaving it out is found."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fpstate.check.diff import SAME, diff
 from fpstate.check.run import HOLDS, VIOLATED, check
 from fpstate.paths.scope import Scope
 from fpstate.policies.base import Policy, with_features
@@ -14,10 +15,11 @@ from fpstate.policies.bugs.arm64.ptrace_sve_dropped_by_syscall import HOST
 from fpstate.policies.catalogue import find_policy
 from fpstate.policies.host_flushed import FlushedHost, StoredHost
 from fpstate.policies.host_format import Form, FormHost
-from fpstate.policies.linux_6_16 import Linux616, Linux619
+from fpstate.policies.linux_6_14 import Owner
+from fpstate.policies.linux_6_16 import Linux72, Linux616, Linux619
 from fpstate.rows.decisions import Rule, decision_table
 
-FLUSHED = ("linux-6.12.y", "linux-6.16", "linux-6.19")
+FLUSHED = ("linux-6.12.y", "linux-6.16", "linux-6.19", "linux-7.2")
 
 
 def rows(name: str, event: str) -> list[Rule]:
@@ -101,6 +103,15 @@ class InImage(Linux616):
         task.fp_type = Form.FPSIMD
 
 
+class KeepsOwner(Linux72):
+    """Who owns the registers is not asked again before a guest runs, since nobody put it."""
+
+    name = "keeps-owner"
+
+    def guest_enter(self, cpu: Any, task: Any, vcpu: Any) -> None:
+        self.arm_guest_traps(cpu, vcpu, cpu.fp_owner is Owner.GUEST_OWNED)
+
+
 STREAMING = Scope(1, 1, 0, 0, ("base", "user_smstart", "interrupt", "signal"))
 
 
@@ -110,6 +121,7 @@ STREAMING = Scope(1, 1, 0, 0, ("base", "user_smstart", "interrupt", "signal"))
         (NoBuffer, [], Scope(1, 2, 0, 0, ("base", "neon")), "memory-safety"),
         (LeftBuffer, [], Scope(1, 1, 0, 0, ("base", "neon")), "trap-sanity"),
         (InImage, ["sme"], STREAMING, "integrity"),
+        (KeepsOwner, [], Scope(1, 1, 1, 0, ("base", "kvm", "neon")), "confidentiality"),
     ],
 )
 def test_what_is_left_out_is_found(policy: type[Policy], features: list[str], scope: Scope, broken: str) -> None:
@@ -118,3 +130,13 @@ def test_what_is_left_out_is_found(policy: type[Policy], features: list[str], sc
     assert (found.verdict, found.property) == (VIOLATED, broken)
     right = next(base for base in policy.__mro__[1:] if "name" in vars(base))
     assert check(with_features(right, features), scope).verdict == HOLDS
+
+
+def test_nested_switches_keep_the_registers_since_v7_2() -> None:
+    """Before, each is a put and a load; without them the two are the same."""
+    assert not [rule for rule in rows("linux-7.2", "nested_switch") if rule.then]
+    before = [rule.then for rule in rows("linux-6.19", "nested_switch")]
+    assert any("cpu.fp_owner := FREE" in then for then in before)
+    assert any(what.startswith("save") for then in before for what in then)
+    scope = Scope(1, 1, 1, 0, ("all", "-nested_switch"))
+    assert diff(find_policy("linux-6.19"), find_policy("linux-7.2"), scope).verdict == SAME

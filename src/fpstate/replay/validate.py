@@ -35,6 +35,7 @@ CHECKED = (
 )
 BY_NAME = {t.name.lower(): t for t in CHECKED}
 KERNELS = (
+    ((7, 2), "linux-7.2"),
     ((6, 19), "linux-6.19"),
     ((6, 16), "linux-6.16"),
     ((6, 13), "linux-6.14"),
