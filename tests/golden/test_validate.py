@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fpstate.costs import load_profile
 from fpstate.errors import FpstateError
 from fpstate.policies.catalogue import find_policy, policies
 from fpstate.replay.auto import try_all
 from fpstate.replay.compare import compare
-from fpstate.replay.validate import around, policy_of_kernel, validate
+from fpstate.replay.validate import Deed, _unequal, around, policy_of_kernel, validate
 from fpstate.traces.samples import open_trace
 from fpstate.traces.trace import Trace
 from fpstate.world.events import MAYBE, Event, Truth
@@ -124,6 +126,22 @@ def test_sve_is_predicted_exactly() -> None:
     assert result.predicted == result.observed
     assert not validate(trace, find_policy("linux-6.14")).exact
     assert not validate(trace, find_policy("linux-4.18")).exact
+
+
+@given(st.lists(st.integers(0, 2), max_size=700), st.data())
+@settings(max_examples=20, deadline=None)
+def test_without_what_is_unequal_two_sequences_are_equal(first: list[int], data: st.DataObject) -> None:
+    """Also where they are longer than what is aligned at a time; and nothing is unequal in equal ones."""
+    second = list(first)
+    for _ in range(data.draw(st.integers(0, 5))):
+        at = data.draw(st.integers(0, len(second)))
+        second[at : at + data.draw(st.integers(0, 300))] = data.draw(st.lists(st.integers(0, 2), max_size=3))
+    a, b = ([Deed(0, Truth.HW_SAVE, who, i) for i, who in enumerate(side)] for side in (first, second))
+    unequal = list(_unequal(a, b))
+    for i1, i2, j1, j2 in reversed(unequal):
+        del first[i1:i2], second[j1:j2]
+    assert first == second
+    assert bool(unequal) == ([d.who for d in a] != [d.who for d in b])
 
 
 def test_a_kernel_is_known_by_what_it_did() -> None:
