@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from fpstate.traces.samples import sample_path
 
 MAIN = [sys.executable, "-m", "fpstate"]
 
@@ -85,6 +88,21 @@ def test_validate_is_exact_or_exits_with_1() -> None:
     data = json.loads(run("validate", "mmio-int.vhe", "--json"))
     assert data["exact"] is True
     assert data["events"]["hw_save"] == {"predicted": 311, "observed": 311, "missed": 0, "extra": 0}
+
+
+def test_validate_tries_all_kernels_on_request(tmp_path: Path) -> None:
+    """Code 0 and who is exact, or 1 and the nearest; with --json all of them."""
+    data = json.loads(run("validate", "hvc-fp.vhe", "--policy", "auto", "--json"))
+    assert (data["schema"], data["exact"], data["policy"]) == ("fpstate.validate/1", True, data["tried"][0]["policy"])
+    assert {"policy", "kernels", "exact", "missed", "extra"} == set(data["tried"][0])
+    assert "linux-6.1.y" in [each["policy"] for each in data["tried"] if each["exact"]]
+    lines = gzip.decompress(sample_path("hvc-fp.vhe").read_bytes()).decode().splitlines(keepends=True)
+    last = max(i for i, line in enumerate(lines) if "task_fpsimd_load" in line)
+    less = tmp_path / "less.trace.txt"
+    less.write_text("".join(lines[:last] + lines[last + 1 :]))
+    text = run("validate", str(less), "-p", "auto", code=1)
+    assert "this kernel behaves as none of them; the nearest is linux-6." in " ".join(text.split())
+    assert "differs; first on CPU" in text
 
 
 def test_policies_lists_and_prints_a_decision_table() -> None:

@@ -77,6 +77,8 @@ def test_defaults_are_shown(command: str, option: str, default: str) -> None:
 def test_completion_knows_every_name_without_importing_anything() -> None:
     """Names are read from files; they are those that commands take."""
     assert set(complete.policies("")) == {*policies(), *bugs(), *(f"kernel:{name}" for name in SUITES)}
+    assert complete.of_kernels("au") == ["auto"]
+    assert set(complete.of_kernels("")) == {"auto", *complete.policies("")}
     assert complete.kernels("debian-6") == ["debian-6.1", "debian-6.12"]
     assert complete.samples("") == sample_names()
     assert complete.scenarios("") == sorted(scenario_names())

@@ -29,6 +29,7 @@ TABLE = {
     "mark-foreign": ("T Sh Lg Sg Lh", "", "Sg T Lg", "Sg T Lg", "Sg T Lg"),
     "linux-4.18": ("T Sh Lg Sg Lh", "", "Sg T Lg", "Sg T Lg", "Sg T Lg"),
     "linux-6.14": ("Sh T Lg Sg Lh", "Sh Lh", "Sg T Lg", "Sg T Lg", "Sg T Lg"),
+    "linux-6.19": ("Sh T Lg Sg Lh", "Sh Lh", "Sg T Lg", "Sg T Lg", "Sg T Lg"),
     "first-class": ("T Sh Lg Sg Lh", "", "Sg T Lg", "Sg", "Sg T Lg"),
 }
 BETWEEN = {"S3": tiny.PREEMPTED_BY_USER, "S4": tiny.PREEMPTED_BY_KTHREAD, "S5": tiny.SOFTIRQ_NEON}

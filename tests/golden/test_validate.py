@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fpstate.costs import load_profile
 from fpstate.errors import FpstateError
 from fpstate.policies.catalogue import find_policy, policies
+from fpstate.replay.auto import try_all
 from fpstate.replay.compare import compare
-from fpstate.replay.validate import around, policy_of_kernel, validate
+from fpstate.replay.validate import Deed, _unequal, around, policy_of_kernel, validate
 from fpstate.traces.samples import open_trace
 from fpstate.traces.trace import Trace
 from fpstate.world.events import MAYBE, Event, Truth
@@ -125,6 +128,37 @@ def test_sve_is_predicted_exactly() -> None:
     assert not validate(trace, find_policy("linux-4.18")).exact
 
 
+@given(st.lists(st.integers(0, 2), max_size=700), st.data())
+@settings(max_examples=20, deadline=None)
+def test_without_what_is_unequal_two_sequences_are_equal(first: list[int], data: st.DataObject) -> None:
+    """Also where they are longer than what is aligned at a time; and nothing is unequal in equal ones."""
+    second = list(first)
+    for _ in range(data.draw(st.integers(0, 5))):
+        at = data.draw(st.integers(0, len(second)))
+        second[at : at + data.draw(st.integers(0, 300))] = data.draw(st.lists(st.integers(0, 2), max_size=3))
+    a, b = ([Deed(0, Truth.HW_SAVE, who, i) for i, who in enumerate(side)] for side in (first, second))
+    unequal = list(_unequal(a, b))
+    for i1, i2, j1, j2 in reversed(unequal):
+        del first[i1:i2], second[j1:j2]
+    assert first == second
+    assert bool(unequal) == ([d.who for d in a] != [d.who for d in b])
+
+
+def test_a_kernel_is_known_by_what_it_did() -> None:
+    """Three stable series and v6.14 do the same where nobody uses SVE; that of the version comes first."""
+    trace, told = open_trace("hvc-fp.vhe"), list[str]()
+    tried = try_all(replace(trace, header=replace(trace.header, kernel="6.6.90")), told.append)
+    exact = [each.policy.name for each in tried if each.result.exact]
+    assert exact == ["linux-6.6.y", "linux-6.1.y", "linux-6.12.y", "linux-6.14"]
+    wrong = [each.missed + each.extra for each in tried]
+    assert wrong == sorted(wrong)
+    assert wrong[4] > 0
+    assert sorted(each.policy.name for each in tried) == told
+    assert set(policies()) - set(told) == {
+        "defer-to-put", "first-class", "first-class-dirty", "mark-foreign", "save-on-entry",
+    }  # fmt: skip
+
+
 def test_a_return_without_the_reload_it_would_need_did_not_happen() -> None:
     """It is inferred from silence; still a policy that forgets to mark foreign is caught."""
     trace = open_trace("sve.vhe")
@@ -140,8 +174,10 @@ def test_a_return_without_the_reload_it_would_need_did_not_happen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kernel", "policy"), [("6.1.0-55-arm64", "linux-6.1.y"), ("6.12.9", "linux-6.14"), ("4.9.1", "trap-per-entry")]
-)
+    ("kernel", "policy"),
+    [("6.1.0-55-arm64", "linux-6.1.y"), ("6.12.94", "linux-6.12.y"), ("6.13.2", "linux-6.14"),
+     ("7.3.4", "linux-7.2"), ("7.1", "linux-6.19"), ("4.9.1", "trap-per-entry")],
+)  # fmt: skip
 def test_a_recording_is_held_against_its_own_kernel(kernel: str, policy: str) -> None:
     trace = open_trace("contended.vhe")
     named = replace(trace, header=replace(trace.header, kernel=kernel))

@@ -78,6 +78,15 @@ def test_6_1_is_the_policy_of_its_stable_series() -> None:
         assert all(line.equal for line in found.lines)
 
 
+@pytest.mark.parametrize(("name", "policy"), [("debian-6.12", "linux-6.12.y"), ("debian-7.3", "linux-7.2")])
+def test_later_kernels_are_their_policies(name: str, policy: str) -> None:
+    """The same in every order of events; no row differs."""
+    for scope in (Scope(1, 2, 1), Scope(2, 1, 1)):
+        found = diff(find_policy(policy), kernel(name), scope)
+        assert found.verdict == "same"
+        assert all(line.equal for line in found.lines)
+
+
 def test_6_12_loads_a_section_anew_where_6_14_did_not() -> None:
     """One row differs: 6.12.118 forgets whose the registers are before it loads a section (01098d893fa8, v6.16)."""
     found = diff(find_policy("linux-6.14"), kernel("debian-6.12"), Scope(2, 1, 1))

@@ -19,7 +19,7 @@ from fpstate.policies.bugs.x86.reloaded_by_notifier_only import Fixed as Notifie
 from fpstate.policies.catalogue import find_policy
 from fpstate.policies.eager import Eager
 from fpstate.policies.host_deferred import DeferredHost
-from fpstate.policies.host_format import Form, FormatHost
+from fpstate.policies.host_format import Form, FormatHost, FormHost
 from fpstate.policies.host_lazy import LazyHost
 from fpstate.policies.host_preemptible import PreemptibleHost
 from fpstate.policies.linux_6_14 import Linux614
@@ -323,7 +323,7 @@ class ExecKeepsFpmr(FormatHost):
     name = "exec-keeps-fpmr"
 
     def exec(self, cpu: Any, task: Any) -> None:
-        super(FormatHost, self).exec(cpu, task)
+        super(FormHost, self).exec(cpu, task)
         task.fp_type = Form.FPSIMD
 
 

@@ -22,6 +22,11 @@ def policies(incomplete: str) -> list[str]:
     return [f"{before}{comma}{name}" for name in _beginning(last, names)]
 
 
+def of_kernels(incomplete: str) -> list[str]:
+    """Return the same for `validate`, where `auto` tries all that describe a kernel."""
+    return sorted([*_beginning(incomplete, ["auto"]), *policies(incomplete)])
+
+
 def kernels(incomplete: str) -> list[str]:
     """Return the names of Debian's kernels that begin like this."""
     return _beginning(incomplete, _declared([ROOT / "lab/apt.py"], _KERNEL))

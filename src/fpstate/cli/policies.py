@@ -44,10 +44,11 @@ def _all(json: bool) -> None:
         print_json("fpstate.policies/1", {"policies": known})
         return
     rows = [
-        [p["name"], p["title"], p["source"], ", ".join(p["gives_up"]) or "-", ", ".join(p["supports"]) or "-"]
+        [p["name"], p["kernels"] or "none", p["title"], p["source"], ", ".join(p["gives_up"]) or "-",
+         ", ".join(p["supports"]) or "-"]
         for p in known
-    ]
-    show_table(["policy", "what it does", "source", "gives up", "beside FPSIMD"], rows)
+    ]  # fmt: skip
+    show_table(["policy", "kernels", "what it does", "source", "gives up", "beside FPSIMD"], rows)
 
 
 def _one(name: str, json: bool) -> None:
@@ -62,6 +63,8 @@ def _one(name: str, json: bool) -> None:
         return
     p = about(policy)
     say(": ".join(filter(None, (p["name"], p["title"]))))
+    if p["kernels"]:
+        say(f"kernels: {p['kernels']}")
     if p["source"]:
         say(f"source: {p['source']}")
     say(f"gives up: {', '.join(p['gives_up']) or 'nothing'}")

@@ -139,6 +139,7 @@ GETREG: Final = int(Event.VCPU_GETREG)
 UNBIND: Final = int(Event.VCPU_UNBIND)
 GUEST_CONTROL: Final = int(Event.GUEST_CONTROL)
 IPI: Final = int(Event.IPI)
+NESTED_SWITCH: Final = int(Event.NESTED_SWITCH)
 
 WIDE_MOVES: Final = {
     F_SVE: (USER_SVE, INTERRUPT, VL_CHANGE, SIGRETURN_SVE, PTRACE_SVE, SMCCC, EFI, PTRACE_VL),
@@ -151,7 +152,7 @@ WIDE_MOVES: Final = {
 MOVES: Final = (
     SWITCH, RET, USER_FP, SYSCALL, RUN_ENTER, LOAD, ENTER, GUEST_FP, EXIT_GUEST, PUT, RUN_EXIT,
     NEON_BEGIN, NEON_END, SOFTIRQ, FORK, EXEC, EXIT, SIGNAL, SIGRETURN, PTRACE_WRITE, SETREG, RESET, FREE_VCPU,
-    DOWN, UP, PM_ENTER, RESUME, PTRACE_READ, GETREG, UNBIND, IPI,
+    DOWN, UP, PM_ENTER, RESUME, PTRACE_READ, GETREG, UNBIND, IPI, NESTED_SWITCH,
     *(kind for kinds in WIDE_MOVES.values() for kind in kinds),
 )  # fmt: skip
 """Kinds of moves: an event stands for itself; a softirq, a call to EFI and a PM event are done whole.
@@ -163,7 +164,9 @@ handle it."""
 PREEMPTIBLE: Final = sum(1 << e for e in world_events.PREEMPTIBLE)
 SOFTIRQ_ONLY: Final = sum(1 << e for e in world_events.SOFTIRQ_ONLY)
 
-OF_RUN: Final = sum(1 << e for e in (LOAD, ENTER, GUEST_FP, EXIT_GUEST, PUT, RUN_EXIT, GUEST_SVE, GUEST_CONTROL))
+OF_RUN: Final = sum(
+    1 << e for e in (LOAD, ENTER, GUEST_FP, EXIT_GUEST, PUT, RUN_EXIT, GUEST_SVE, GUEST_CONTROL, NESTED_SWITCH)
+)
 """Moves whose second participant is the vCPU that the thread has in KVM_RUN."""
 
 MOST_TRAPS: Final = 8  # of one use, one right after the other; there are three kinds of them
@@ -343,6 +346,7 @@ def add_kernel_moves(w: World, bounds: Bounds, moves: Ints, k: int, c: int) -> i
         k = add(moves, k, bounds, ENTER, c, 0)
         k = add(moves, k, bounds, PUT, c, 0)
         k = add(moves, k, bounds, GUEST_CONTROL, c, 0)
+        k = add(moves, k, bounds, NESTED_SWITCH, c, 0)
     elif mode == RUN_OUT or mode == RUN_OUT_NEON:
         k = add(moves, k, bounds, LOAD, c, 0)
     elif mode == RUN_OVER:

@@ -36,6 +36,7 @@ GROUPS: dict[str, tuple[int, ...]] = {
         order.EXIT_GUEST,
         order.PUT,
         order.RUN_EXIT,
+        order.NESTED_SWITCH,
     ),
     "vcpu_writes": (order.SETREG, order.RESET, order.FREE_VCPU, order.GETREG, order.UNBIND),
     "hotplug": (order.DOWN, order.UP),

@@ -81,6 +81,8 @@ class Policy:
     name: ClassVar[str]
     source: ClassVar[str] = ""
     """Where this way of switching is or was used: commit, patch, file, paper."""
+    kernels: ClassVar[str] = ""
+    """Which kernels decide so; empty for what no kernel does."""
     gives_up: ClassVar[tuple[str, ...]] = ()
     """Properties this policy does not have by design, such as "transient exposure" or "timing"."""
 
@@ -251,6 +253,13 @@ class Policy:
 
         def set_svcr(self, sm: bool, za: bool) -> None:
             """Write SVCR. Changing SM zeroes V, Z and FPMR, changing ZA zeroes ZA."""
+            _only_in_a_handler()
+
+        def smstop_sm(self, context: Context | None) -> None:
+            """Zero V and FPMR of the image in memory, as leaving streaming mode does in registers (task_smstop_sm).
+
+            For the task in its handler `signal`: the frame is built from the image as it is at this point.
+            """
             _only_in_a_handler()
 
         def smstop(self) -> None:

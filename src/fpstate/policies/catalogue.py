@@ -82,11 +82,12 @@ def find_policy(name: str) -> type[Policy]:
 
 
 def about(policy: type[Policy]) -> dict[str, Any]:
-    """Return what there is to say of a policy: `name`, `title` (first line of its docstring), `source`, `gives_up`."""
+    """Return what there is to say of a policy: the first line of its docstring as `title`, and what it declares."""
     doc = inspect.cleandoc(vars(policy).get("__doc__") or "").splitlines() or [""]
     return {
         "name": policy.name,
         "title": doc[0],
+        "kernels": vars(policy).get("kernels", ""),
         "source": policy.source,
         "gives_up": list(policy.gives_up),
         "supports": sorted(policy.supports),

@@ -7,9 +7,10 @@ from fpstate.policies.host_deferred import DeferredHost
 
 
 class Eager(DeferredHost):
-    """KVM/arm64 up to v4.2: four transfers an exit. The host layer never learns that a guest ran."""
+    """Four transfers an exit. The host layer never learns that a guest ran."""
 
     name = "eager"
+    kernels = "Linux v3.15 to v4.2"
     supports = frozenset({"aarch32", "nvhe", "barriers"})
     source = "arch/arm64/kvm/hyp.S before 33c76a0b8126 (v4.3)"
 

@@ -65,6 +65,10 @@ class DeferredHost(Policy):
         self.task_fpsimd_load(cpu, task)
         self.fpsimd_bind_task_to_cpu(cpu, task)
 
+    def fpsimd_update_current_state(self, cpu: Cpu, task: Task) -> None:
+        self.task_fpsimd_load(cpu, task)
+        self.fpsimd_bind_task_to_cpu(cpu, task)
+
     def sve_sync_to_fpsimd(self, cpu: Cpu, task: Task) -> None:
         if task.tif_sve:
             cpu.narrow(task)
@@ -124,16 +128,14 @@ class DeferredHost(Policy):
     def sigreturn(self, cpu: Cpu, task: Task) -> None:
         cpu.overwrite(task)
         task.tif_sve = False
-        self.task_fpsimd_load(cpu, task)  # fpsimd_update_current_state
-        self.fpsimd_bind_task_to_cpu(cpu, task)
+        self.fpsimd_update_current_state(cpu, task)
 
     def sigreturn_sve(self, cpu: Cpu, task: Task) -> None:
         cpu.alloc_sve(task)
         cpu.overwrite_sve(task)
         cpu.overwrite(task)
         task.tif_sve = True
-        self.task_fpsimd_load(cpu, task)
-        self.fpsimd_bind_task_to_cpu(cpu, task)
+        self.fpsimd_update_current_state(cpu, task)
 
     def ptrace_write(self, cpu: Cpu, task: Task, tracee: Task) -> None:
         self.sve_sync_to_fpsimd(cpu, tracee)

@@ -30,8 +30,8 @@ class Saves(Enum):
     SVE = 2
 
 
-class FormatHost(InPlaceHost):
-    """v6.2 to v6.7. `in_syscall` stands for in_syscall(current_pt_regs())."""
+class FormHost(InPlaceHost):
+    """What v6.2 and all later ones do; how they know that a system call lets SVE go is left to `note_syscall`."""
 
     supports = frozenset({"sve", "sme", "fpmr", "nvhe"})
 
@@ -40,7 +40,6 @@ class FormatHost(InPlaceHost):
 
     class Task(DeferredHost.Task):
         fp_type: Form = when("sve", Form.FPSIMD)
-        in_syscall: bool = when("sve", True)
         tif_sme: bool = when("sme", False)  # TIF_SME: SME is enabled
         svcr_sm: bool = when("sme", False)  # thread.svcr
         svcr_za: bool = when("sme", False)
@@ -54,8 +53,8 @@ class FormatHost(InPlaceHost):
         """Save to whatever `last_state` names, in the form that `to_save` says."""
         if self.fpmr:
             cpu.save_part("fpmr", cpu.last_state)
-        whole = task.tif_sve and not task.in_syscall if cpu.to_save is Saves.CURRENT else cpu.to_save is Saves.SVE
-        if self.sme and cpu.to_save is Saves.CURRENT:
+        whole = self.saves_current(cpu, task) if cpu.to_save is Saves.CURRENT else cpu.to_save is Saves.SVE
+        if self.sme and cpu.last_state is task:
             task.svcr_sm, task.svcr_za = cpu.sm, cpu.za
             if cpu.za:
                 cpu.save_part("za", task)
@@ -66,6 +65,13 @@ class FormatHost(InPlaceHost):
             cpu.save(cpu.last_state)
         if cpu.last_state is task:
             task.fp_type = Form.SVE if whole else Form.FPSIMD
+
+    def saves_current(self, cpu: Cpu, task: Task) -> bool:
+        """Tell whether SVE state of the current task is live that no system call lets go."""
+        return task.tif_sve
+
+    def note_syscall(self, cpu: Cpu, task: Task, inside: bool) -> None:
+        """Note that `task` is in a system call, or no longer."""
 
     def fpsimd_flush_cpu_state(self, cpu: Cpu, task: Task) -> None:
         if self.sme:
@@ -111,17 +117,17 @@ class FormatHost(InPlaceHost):
 
     def syscall(self, cpu: Cpu, task: Task) -> None:
         if self.sve:
-            task.in_syscall = True
             if cpu.sm:  # fp_user_discard
                 cpu.set_svcr(False, cpu.za)
             if task.tif_sve:
                 cpu.zero_sve()
+            self.note_syscall(cpu, task, inside=True)
 
     def ret_to_user(self, cpu: Cpu, task: Task) -> None:
         if task.foreign:
             self.fpsimd_restore_current_state(cpu, task)
         if self.sve:
-            task.in_syscall = False
+            self.note_syscall(cpu, task, inside=False)
 
     @kernel_function
     def do_sve_acc(self, cpu: Cpu, task: Task) -> None:
@@ -143,8 +149,6 @@ class FormatHost(InPlaceHost):
     def fork(self, cpu: DeferredHost.Cpu, task: Task, child: Task) -> None:
         super().fork(cpu, task, child)
         child.fp_type = Form.FPSIMD
-        if self.sve:
-            child.in_syscall = True
         child.svcr_sm = child.svcr_za = child.tif_sme = False
 
     def exec(self, cpu: Cpu, task: Task) -> None:
@@ -174,13 +178,13 @@ class FormatHost(InPlaceHost):
             cpu.smstop()
 
     def sigreturn(self, cpu: Cpu, task: Task) -> None:
-        self.forget(task)
+        self.forget(cpu, task)
         task.fp_type = Form.FPSIMD
         self.overwrite_fpmr(cpu, task)
         super().sigreturn(cpu, task)
 
     def sigreturn_sve(self, cpu: Cpu, task: Task) -> None:
-        self.forget(task)
+        self.forget(cpu, task)
         task.fp_type = Form.SVE
         self.overwrite_fpmr(cpu, task)
         super().sigreturn_sve(cpu, task)
@@ -189,16 +193,14 @@ class FormatHost(InPlaceHost):
         cpu.alloc_sve(task, flush=False)
         cpu.alloc_za(task)
         cpu.overwrite_part("za", task)
-        self.forget(task)
+        self.forget(cpu, task)
         task.tif_sme = task.svcr_za = True
         task.fp_type = Form.FPSIMD
         self.overwrite_fpmr(cpu, task)
         super().sigreturn(cpu, task)
 
-    def forget(self, task: Task) -> None:
+    def forget(self, cpu: Cpu, task: Task) -> None:
         task.svcr_sm = task.svcr_za = False
-        if self.sve:
-            task.in_syscall = False  # forget_syscall
 
     def overwrite_fpmr(self, cpu: Cpu, task: Task) -> None:
         if self.fpmr:
@@ -237,3 +239,21 @@ class FormatHost(InPlaceHost):
         task.fp_type = Form.FPSIMD
         if task.tif_sme:  # "Ensure SME storage is allocated after SVE VL changes"
             cpu.alloc_sve(task)
+
+
+class FormatHost(FormHost):
+    """v6.2 to v6.15. `in_syscall` stands for in_syscall(current_pt_regs()), which a child has from its parent."""
+
+    class Task(FormHost.Task):
+        in_syscall: bool = when("sve", True)
+
+    def saves_current(self, cpu: FormHost.Cpu, task: Task) -> bool:
+        return task.tif_sve and not task.in_syscall
+
+    def note_syscall(self, cpu: FormHost.Cpu, task: Task, inside: bool) -> None:
+        task.in_syscall = inside
+
+    def forget(self, cpu: FormHost.Cpu, task: Task) -> None:
+        super().forget(cpu, task)
+        if self.sve:
+            task.in_syscall = False  # forget_syscall

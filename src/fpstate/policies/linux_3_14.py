@@ -9,6 +9,7 @@ class Linux314(Policy):
     """Each thread switch saves and loads; each guest entry and exit saves and loads. No flags, no traps."""
 
     name = "linux-3.14"
+    kernels = "Linux up to v3.14"
     source = "arch/arm64/kernel/process.c, kvm/hyp.S up to v3.14; before 005f78cd8849"
 
     class Task(Policy.Task):

@@ -8,12 +8,13 @@ from fpstate.policies.trap_per_entry import TrapPerEntry
 
 
 class Linux415(TrapPerEntry):
-    """v4.15 to v4.17. Swapping 128-bit registers destroys what is above: a CPU whose record names SVE state forgets it.
+    """Swapping 128-bit registers destroys what is above: a CPU whose record names SVE state forgets it.
 
     Who is current is not marked foreign: its V comes back by the swap, and its system call has discarded the rest.
     """
 
     name = "linux-4.15"
+    kernels = "Linux v4.15 to v4.17"
     source = "17eed27b02da (kvm_fpsimd_flush_cpu_state, v4.15)"
     supports = frozenset({"sve", "aarch32", "nvhe", "barriers"})
 

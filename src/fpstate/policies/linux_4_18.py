@@ -7,12 +7,13 @@ from fpstate.policies.host_deferred import BindableHost, DeferredHost, InPlaceHo
 
 
 class Linux418(BindableHost):
-    """v4.18 to v5.1. After an exit the registers stay the guest's, bound to the vCPU, until put or kernel NEON.
+    """After an exit the registers stay the guest's, bound to the vCPU, until put or kernel NEON.
 
     `foreign` of the thread that runs the vCPU means "not valid for whatever last_state says" while it is loaded.
     """
 
     name = "linux-4.18"
+    kernels = "Linux v4.18 to v5.1"
     source = 'e6b673b741ea "KVM: arm64: Optimise FPSIMD handling to reduce guest/host thrashing" (v4.18)'
     gives_up = ("transient exposure", "timing")
     supports = frozenset({"sve", "aarch32", "nvhe", "barriers"})
@@ -79,9 +80,10 @@ class Linux418(BindableHost):
 
 
 class Linux52(Linux418):
-    """v5.2 to v5.12. Guests may have SVE, on VHE only; FPEXC is forced only while the guest's registers are away."""
+    """Guests may have SVE, on VHE only; FPEXC is forced only while the guest's registers are away."""
 
     name = "linux-5.2"
+    kernels = "Linux v5.2 to v5.12"
     source = '73433762fcae "KVM: arm64/sve: Context switch the SVE registers" (v5.2)'
     supports = frozenset({"sve", "guest-sve", "aarch32", "nvhe", "barriers"})
 
@@ -103,9 +105,10 @@ class Linux52(Linux418):
 
 
 class Linux513(InPlaceHost, Linux52):
-    """v5.13 to v5.16. SVE guests on nVHE: the host runs at EL1 with the guest's length in force until vcpu_put."""
+    """SVE guests on nVHE: the host runs at EL1 with the guest's length in force until vcpu_put."""
 
     name = "linux-5.13"
+    kernels = "Linux v5.13 to v5.16"
     source = "0a9a98fda3a2, 83857371d4cb, 8c8010d69c13 (v5.13)"
 
     def leave_guest_length(self, cpu: DeferredHost.Cpu, vcpu: Linux418.Vcpu) -> None:
@@ -120,12 +123,13 @@ class Linux513(InPlaceHost, Linux52):
 
 
 class Linux517(Linux513):
-    """v5.17 and v5.18. KVM_RUN is a system call, so the host is taken to have no SVE state; EL2 gets a copy of F.
+    """KVM_RUN is a system call, so the host is taken to have no SVE state; EL2 gets a copy of F.
 
     The note on CPACR_EL1.ZEN is cleared at each load (d52d165d67c5, v5.19 and stable).
     """
 
     name = "linux-5.17"
+    kernels = "Linux v5.17 and v5.18"
     source = "8383741ab2e7, af9a0e21d817, bee14bca735a (v5.17)"
 
     @kernel_function

@@ -1,4 +1,4 @@
-"""linux-6.14, linux-6.6.y and linux-6.1.y: all host state is saved and marked foreign when a vCPU is loaded."""
+"""linux-6.14 and the stable series that took it over: host state is saved and marked foreign when a vCPU is loaded."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from enum import Enum
 
 from fpstate.policies.base import Policy, kernel_function, when
 from fpstate.policies.host_deferred import BindableHost, DeferredHost, InPlaceHost
-from fpstate.policies.host_format import FormatHost, Saves
+from fpstate.policies.host_flushed import FlushedHost
+from fpstate.policies.host_format import FormatHost, FormHost, Saves
 from fpstate.policies.host_preemptible import PreemptibleHost
 
 
@@ -61,9 +62,10 @@ class SaveAtLoad(BindableHost):
 
 
 class Linux614(PreemptibleHost, SaveAtLoad):
-    """v6.14, and the stable kernels that took it (5.15 to 6.13): host state is never left to the hypervisor to save."""
+    """Host state is never left to the hypervisor to save. The stable kernels of 5.15 to 6.13 took it over."""
 
     name = "linux-6.14"
+    kernels = "Linux v6.14 and v6.15"
     source = 'fbc7e61195e2 "KVM: arm64: Unconditionally save+flush host FPSIMD/SVE/SME state" (v6.14)'
     supports = frozenset({"sve", "guest-sve", "sme", "fpmr", "aarch32", "nvhe", "barriers"})
 
@@ -71,10 +73,26 @@ class Linux614(PreemptibleHost, SaveAtLoad):
         pass
 
 
+class Linux612y(FlushedHost, SaveAtLoad):
+    """The same on a host that clears its record before it loads a section.
+
+    They have no SME: ARM64_SME depends on BROKEN there.
+    """
+
+    name = "linux-6.12.y"
+    kernels = "Linux 6.12.34 and later"
+    source = "fbc7e61195e2 as of stable 6.12.21, with 01098d893fa8 and 398edaa12f9c as of 6.12.34"
+    supports = frozenset({"sve", "guest-sve", "fpmr", "aarch32", "nvhe", "barriers"})
+
+    class Cpu(SaveAtLoad.Cpu, FormHost.Cpu):
+        pass
+
+
 class Linux66y(FormatHost, SaveAtLoad):
-    """The stable kernels 6.6.85 and later: the same on the host layer of v6.2, where kernel NEON is not preempted."""
+    """The same on the host layer of v6.2, where kernel NEON is not preempted."""
 
     name = "linux-6.6.y"
+    kernels = "Linux 6.6.85 and later"
     source = "fbc7e61195e2 as of stable 6.6.85"
     supports = frozenset({"sve", "guest-sve", "sme", "aarch32", "nvhe", "barriers"})
 
@@ -83,9 +101,10 @@ class Linux66y(FormatHost, SaveAtLoad):
 
 
 class Linux61y(SaveAtLoad, InPlaceHost):
-    """The stable kernels 6.1.131 and later: the same on the host layer of v6.1, where system calls drop SVE."""
+    """The same on the host layer of v6.1, where system calls drop SVE."""
 
     name = "linux-6.1.y"
+    kernels = "Linux 6.1.131 and later"
     source = "fbc7e61195e2 as of stable 6.1.131, with deeb8f9a80fd and 62021cc36add"
     supports = frozenset({"sve", "guest-sve", "aarch32", "nvhe", "barriers"})
 

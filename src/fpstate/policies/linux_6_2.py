@@ -18,12 +18,13 @@ class FpState(Enum):
 
 
 class Linux62(FormatHost):
-    """v6.2 to v6.7. With f8077b0d5923 (v5.19): FREE, HOST_OWNED, GUEST_OWNED; 93ae6b01bafe: fpsimd_kvm_prepare.
+    """With f8077b0d5923 (v5.19): FREE, HOST_OWNED, GUEST_OWNED; 93ae6b01bafe: fpsimd_kvm_prepare.
 
     In load, TIF_SVE is cleared while CPACR_EL1.ZEN stays as it was: what CVE-2025-22013 is about.
     """
 
     name = "linux-6.2"
+    kernels = "Linux v6.2 to v6.7"
     source = "f8077b0d5923 (v5.19), 93ae6b01bafe (v6.2)"
     gives_up = ("transient exposure", "timing")
     supports = frozenset({"sve", "guest-sve", "sme", "aarch32", "nvhe", "barriers"})
@@ -94,7 +95,8 @@ class Linux62(FormatHost):
 
 
 class Linux68(PreemptibleHost, Linux62):
-    """v6.8 to v6.13: the same with preemptible kernel-mode NEON."""
+    """The same with preemptible kernel-mode NEON."""
 
     name = "linux-6.8"
+    kernels = "Linux v6.8 to v6.13"
     source = "aefbab8e77eb (v6.8) under the KVM of v6.2"

@@ -117,9 +117,10 @@ class RiscvVectorHost(Policy):
 
 
 class RiscvKvm68(RiscvVectorHost):
-    """Linux v6.8 to 2026: the guest is loaded at vcpu_load; kernel code that uses vector after that destroys it."""
+    """The guest is loaded at vcpu_load; kernel code that uses vector after that destroys it."""
 
     name = "riscv-kvm-6.8"
+    kernels = "Linux on RISC-V, v6.8 to 2026"
     source = "arch/riscv/kvm/vcpu_vector.c and kernel/kernel_mode_vector.c, v6.8, before b5060a4aa33d"
 
     def run_enter(self, cpu: Policy.Cpu, task: RiscvVectorHost.Task, vcpu: Policy.Vcpu) -> None:
@@ -141,9 +142,10 @@ class RiscvKvm68(RiscvVectorHost):
 
 
 class RiscvKvm(RiscvKvm68):
-    """Linux on RISC-V since b5060a4aa33d (2026): loaded at entry, and saved by kernel code that uses vector."""
+    """Loaded at entry, and saved by kernel code that uses vector."""
 
     name = "riscv-kvm"
+    kernels = "Linux on RISC-V since b5060a4aa33d (2026)"
     source = "arch/riscv/kvm/vcpu_vector.c and kernel/kernel_mode_vector.c, b5060a4aa33d"
 
     class Cpu(Policy.Cpu):

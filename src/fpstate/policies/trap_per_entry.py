@@ -7,9 +7,10 @@ from fpstate.policies.host_deferred import DeferredHost
 
 
 class TrapPerEntry(DeferredHost):
-    """KVM/arm64 v4.3 to v4.17. The armed trap is the only state: still armed at exit means nothing to swap back."""
+    """The armed trap is the only state: still armed at exit means nothing to swap back."""
 
     name = "trap-per-entry"
+    kernels = "Linux v4.3 to v4.17"
     source = "33c76a0b8126 (v4.3), c13d1683df16 (in C); until e6b673b741ea (v4.18)"
     gives_up = ("transient exposure", "timing")
     supports = frozenset({"aarch32", "nvhe", "barriers"})

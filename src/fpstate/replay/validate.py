@@ -40,6 +40,11 @@ CHECKED = (
 )
 BY_NAME = {t.name.lower(): t for t in CHECKED}
 KERNELS = (
+    ((7, 2), "linux-7.2"),
+    ((6, 19), "linux-6.19"),
+    ((6, 16), "linux-6.16"),
+    ((6, 13), "linux-6.14"),
+    ((6, 12), "linux-6.12.y"),
     ((6, 8), "linux-6.14"),
     ((6, 2), "linux-6.6.y"),
     ((6, 1), "linux-6.1.y"),
@@ -50,6 +55,8 @@ KERNELS = (
     ((4, 15), "linux-4.15"),
 )
 """From which kernel version on a policy holds, latest first."""
+WINDOW = 256
+"""How many deeds of a stretch are aligned at a time."""
 MAKES_KNOWN = (Event.RET_TO_USER, Event.SIGRETURN, Event.EXEC, Event.VCPU_LOAD)
 """After these, whether a task's registers are live no longer depends on what was before the trace."""
 
@@ -263,12 +270,22 @@ def _stretch_pairs(starts: NDArray[np.int64], p: list[Deed], o: list[Deed]) -> I
 
 
 def _unequal(a: list[Deed], b: list[Deed]) -> Iterator[tuple[int, int, int, int]]:
+    """Yield the parts of two sequences that are not equal: from and to in `a`, from and to in `b`.
+
+    What is left of each without them is equal. They are aligned window by window, so that time grows with length alone.
+    """
     sa, sb = [d.same() for d in a], [d.same() for d in b]
-    if sa == sb:
-        return
-    for tag, i1, i2, j1, j2 in difflib.SequenceMatcher(None, sa, sb, autojunk=False).get_opcodes():
-        if tag != "equal":
-            yield i1, i2, j1, j2
+    i = j = 0
+    while sa[i:] != sb[j:]:
+        while sa[i : i + 1] == sb[j : j + 1]:  # a window that begins where they part is aligned best
+            i, j = i + 1, j + 1
+        matcher = difflib.SequenceMatcher(None, sa[i : i + WINDOW], sb[j : j + WINDOW], autojunk=False)
+        codes = matcher.get_opcodes()
+        if i + WINDOW < len(sa) or j + WINDOW < len(sb):  # what is near the end may be aligned otherwise with more
+            near = [max(code[1:5:2] if code[0] == "equal" else code[2:5:2]) > WINDOW // 2 for code in codes[1:]]
+            codes = codes[: 1 + [*near, True].index(True)]
+        yield from ((i + i1, i + i2, j + j1, j + j2) for tag, i1, i2, j1, j2 in codes if tag != "equal")
+        i, j = i + codes[-1][2], j + codes[-1][4]
 
 
 def _names(trace: Trace, deeds: list[Deed]) -> list[str]:

@@ -35,6 +35,7 @@ SVE_OPS = {
     "frame_sve": wide.FRAME_SVE,
     "free_za": wide.FREE_ZA,
     "fetch_sve": wide.FETCH_SVE,
+    "smstop_sm": wide.SMSTOP_SM,
 }
 PART_OPS = {"save_part": wide.SAVE_CLASS, "load_part": wide.LOAD_CLASS, "overwrite_part": wide.OVERWRITE_CLASS}
 ALLOC_OPS = {"alloc_sve": wide.ALLOC_SVE, "alloc_za": wide.ALLOC_ZA}
@@ -397,12 +398,13 @@ class Session:
         """Keep an operation the handler asks for."""
         if len(self.decision.ops) == table.MAX_OPS:
             raise Refused(f"asks for more than {table.MAX_OPS} operations at one point")
-        of_features = wide.SAVE_SVE <= op < wide.WARN or op == wide.FETCH_SVE
+        of_features = wide.SAVE_SVE <= op < wide.WARN or op in (wide.FETCH_SVE, wide.SMSTOP_SM)
         if of_features and not self.catalogue.features:
             raise Refused(
                 f"asks for {OP_NAMES[op]} in a world that has FPSIMD registers only; test for the feature first"
             )
-        if self.event == Event.SIGNAL and (op, target) == (operations.CLEAR, table.TASK) and not self.framed:
+        begins = op in (operations.CLEAR, wide.SMSTOP_SM) and target == table.TASK
+        if self.event == Event.SIGNAL and begins and not self.framed:
             self.framed = True  # the frame is what the image holds now; the handler begins with the initial state
             self.decision.ops.append((operations.BUILD_FRAME, table.TASK, 0))
         if op in TOUCHES_REGISTERS and any(self.read("cpu", trap) for trap in self.catalogue.kernel_traps):

@@ -71,9 +71,10 @@ class Event(IntEnum):
     VCPU_UNBIND = 55  # task takes a vCPU from the thread that has it in KVM_RUN, which is not in the guest
     GUEST_CONTROL = 56  # between guest runs, kernel code does for a guest what it asked of its FP control register
     IPI = 57  # another CPU interrupts kernel code on this one
+    NESTED_SWITCH = 58  # a guest hypervisor and its own guest take turns on a vCPU, which its thread puts and loads
 
 
-N_EVENTS = 58
+N_EVENTS = 59
 
 MAYBE = {
     Event.RET_TO_USER_MAYBE: Event.RET_TO_USER,
@@ -130,6 +131,7 @@ PARTICIPANTS: dict[Event, tuple[str, ...]] = {
     Event.VCPU_UNBIND: ("task", "vcpu"),
     Event.GUEST_CONTROL: ("task", "vcpu"),
     Event.IPI: ("task",),
+    Event.NESTED_SWITCH: ("task", "vcpu"),
 }
 """Events a policy may handle, and who takes part beside the CPU."""
 
@@ -159,15 +161,18 @@ PREEMPTIBLE: frozenset[Event] = frozenset(
 SOFTIRQ_ONLY: frozenset[Event] = frozenset(
     (
         Event.VCPU_LOAD, Event.VCPU_PUT, Event.KERNEL_NEON_BEGIN, Event.KERNEL_NEON_END, Event.RUN_ENTER,
-        Event.GUEST_ENTER, Event.GUEST_EXIT, Event.GUEST_FP_TRAP, Event.GUEST_SVE_TRAP,
+        Event.GUEST_ENTER, Event.GUEST_EXIT, Event.GUEST_FP_TRAP, Event.GUEST_SVE_TRAP, Event.NESTED_SWITCH,
     )
 )  # fmt: skip
 """The same by softirqs alone. In all other handlers nothing may come between, so a point in them is refused."""
 
 
 IF_HANDLED: frozenset[Event] = frozenset(
-    (Event.PTRACE_READ, Event.PTRACE_VL, Event.VCPU_GETREG, Event.VCPU_UNBIND, Event.GUEST_CONTROL, Event.IPI)
-)
+    (
+        Event.PTRACE_READ, Event.PTRACE_VL, Event.VCPU_GETREG, Event.VCPU_UNBIND, Event.GUEST_CONTROL, Event.IPI,
+        Event.NESTED_SWITCH,
+    )
+)  # fmt: skip
 """Events that not every system has: they happen under a policy that handles them, or if they are asked for by name."""
 
 

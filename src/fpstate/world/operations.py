@@ -50,7 +50,7 @@ EDIT: Final = 5  # the same for a change of part of it: the image must be up to 
 OOPS: Final = 6  # kernel code followed a pointer to nobody; with a target: if that is kernel-mode state, as for one
 # whose kernel-mode state has not all that the code looks for
 FETCH: Final = 7  # interrupt the CPU the target names: it saves the target if its record names it, and forgets it
-# 8 to 28, 32, and BUILD_FRAME: world.wide
+# 8 to 28, 32, 33, and BUILD_FRAME: world.wide
 BEHIND_TRAP: Final = 29  # kernel code touches the registers behind a trap that stops it, too
 BUILD_FRAME: Final = 30  # the signal frame is built, and the handler begins with the initial state
 NEW_PLACE: Final = 31  # the image is at another place from now on, which holds rubbish

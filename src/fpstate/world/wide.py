@@ -129,6 +129,7 @@ DROP_SVE: Final = 26  # firmware is told that no SVE state is live
 WARN: Final = 27  # the kernel finds its own state impossible
 KEEP: Final = 1
 FETCH_SVE: Final = 32  # FETCH, and what is saved is the SVE form
+SMSTOP_SM: Final = 33  # in memory: V and FPMR become zeros
 UNSYNCHRONISED: Final = 28  # a trap was lifted without ISB, and the registers behind it are touched
 
 _SYSCALL: Final = int(Event.SYSCALL)
@@ -382,6 +383,11 @@ def carry_out(w: World, code: int, c: int, t: int, s: int, report: Report) -> in
         return verdict
     if op == FETCH_SVE:
         return fetch_sve(w, x, c, report)
+    if op == SMSTOP_SM:
+        w.context[x, IMAGE] = ZEROS
+        if w.features & F_FPMR:
+            w.context[x, IMAGE + FPMR] = ZEROS
+        return OK
     if op == SAVE_CLASS or op == LOAD_CLASS or op == OVERWRITE_CLASS:
         verdict = OK
         if owner:

@@ -15,7 +15,7 @@ class Faulty(FormatHost):
     def sigreturn_za(self, cpu: FormatHost.Cpu, task: FormatHost.Task) -> None:
         cpu.alloc_za(task)
         cpu.overwrite_part("za", task)
-        self.forget(task)
+        self.forget(cpu, task)
         task.tif_sme = task.svcr_za = True
         task.fp_type = Form.FPSIMD
         DeferredHost.sigreturn(self, cpu, task)
