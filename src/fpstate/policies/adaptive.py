@@ -26,7 +26,7 @@ class Adaptive(FirstClass):
     name = "adaptive"
     source = "this project; `load_fp` is the word of arch/powerpc (restore_math), where it counts uses by tasks"
     supports = frozenset({"sve", "guest-sve", "aarch32", "nvhe", "barriers"})
-    first: ClassVar[int] = 8
+    first: ClassVar[int] = 3
     """`load_fp` after a trap that no probe has asked for."""
     most: ClassVar[int] = MOST
     """`load_fp` after a probe that found a use."""
