@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from fpstate.policies.base import Policy, kernel_function
 from fpstate.policies.host_format import FormatHost
 
@@ -16,7 +18,7 @@ class FirstClass(FormatHost):
 
     name = "first-class"
     source = "review of [PATCH v3 09/41], Dave Martin, 22 January 2018; no kernel does all of it"
-    gives_up = ("transient exposure", "timing")
+    gives_up: ClassVar[tuple[str, ...]] = ("transient exposure", "timing")
     supports = frozenset({"sve", "guest-sve", "sme", "fpmr", "aarch32", "nvhe", "barriers"})
 
     class Cpu(FormatHost.Cpu):

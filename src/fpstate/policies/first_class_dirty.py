@@ -50,7 +50,7 @@ class FirstClassDirty(FirstClass):
             cpu.last_state = None
             cpu.unsaved = False
         else:
-            cpu.fetch(x)
+            self.fetch(cpu, x, wide=False)
 
     @kernel_function
     def fpsimd_save_and_flush_cpu_state(self, cpu: Cpu, task: Task) -> None:

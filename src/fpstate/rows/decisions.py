@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fpstate.errors import FpstateError
 from fpstate.policies.base import Policy
@@ -38,11 +38,21 @@ class Rule:
 
 
 def decision_table(policy: type[Policy]) -> list[Rule]:
-    """Return all rules of a policy, in a fixed order. Only fields that the handler reads make conditions."""
+    """Return all rules of a policy, in a fixed order. Only fields that the handler reads make conditions.
+
+    Values of a counter that are next to each other and lead to the same make one rule.
+    """
     rows = Rows(policy)
     handled = [event for event in PARTICIPANTS if rows.handler(event) is not None]
     kernel = any(_names_kernel_state(rows, d) for event in handled for _, d in _paths(rows, event, kernel=True))
-    return [_rule(rows, event, path, d) for event in handled for path, d in _paths(rows, event, kernel=kernel)]
+    rules = []
+    for event in handled:
+        cases = [Case(event, path, decision) for path, decision in _paths(rows, event, kernel=kernel)]
+        counters = {(role, f): None for case in cases for role, f, _ in case.path if f.counts}
+        for role, f in counters:
+            cases = _together(cases, role, f)
+        rules += [_rule(rows, case) for case in cases]
+    return rules
 
 
 def in_rows(rules: Iterable[Rule]) -> list[list[str]]:
@@ -58,10 +68,67 @@ def rule_of_row(rows: Rows, r: int) -> Rule:
     """Return a row that was learned as a line of the table; only what its handler has read makes conditions."""
     e, key = rows.names[r]
     event, _ = rows.chain(e, key)
-    return _rule(rows, event, rows.read_of(e, key), rows.decide(e, key)[0])
+    return _rule(rows, Case(event, rows.read_of(e, key), rows.decide(e, key)[0]))
 
 
 Path = list[tuple[str, Field, int]]  # role, field and code of each first read, in the order of reading
+
+
+@dataclass(frozen=True)
+class Case:
+    """A path through a handler and its decision; with counters in ranges, the code on the path is the lowest one."""
+
+    event: Event
+    path: Path
+    decision: Decision | None
+    highest: tuple[tuple[str, str, int], ...] = ()  # role, field and highest code of each counter in a range
+    steps: tuple[tuple[str, str, int], ...] = ()  # of these, how much is added to each that is written
+
+
+def _together(cases: list[Case], role: str, counter: Field) -> list[Case]:
+    """Make one case of those that differ only in a counter whose values follow each other, first of equal steps."""
+    for steps in (True, False):
+        last: dict[object, tuple[int, int]] = {}  # the highest code so far, and where the case is, by all else
+        made: list[Case] = []
+        for case in cases:
+            codes = [code for r, f, code in case.path if (r, f) == (role, counter)]
+            if not codes or (role, counter.name) in {h[:2] for h in case.highest}:
+                made.append(case)
+                continue
+            key, step = _all_else(case, role, counter, steps), _step(case, role, counter)
+            highest, at = last.get(key, (NOBODY - 2, 0))
+            if highest + 1 == codes[0]:
+                others = tuple(h for h in made[at].highest if h[:2] != (role, counter.name))
+                noted = ((role, counter.name, step),) if steps and step is not None else ()
+                kept = tuple(s for s in made[at].steps if s[:2] != (role, counter.name))
+                made[at] = replace(made[at], highest=(*others, (role, counter.name, codes[0])), steps=(*kept, *noted))
+            else:
+                at = len(made)
+                made.append(case)
+            last[key] = codes[0], at
+        cases = made
+    return cases
+
+
+def _step(case: Case, role: str, counter: Field) -> int | None:
+    """Return what a case adds to a counter that it reads, None if it does not write it."""
+    if case.decision is None or (role, counter.name) not in case.decision.writes:
+        return None
+    read = next(code for r, f, code in case.path if (r, f) == (role, counter))
+    return case.decision.writes[role, counter.name] - read
+
+
+def _all_else(case: Case, role: str, counter: Field, steps: bool) -> object:
+    """Return all that makes two cases differ beside the code of a counter, by steps or by what it becomes."""
+    path = tuple((r, f.name, code) for r, f, code in case.path if (r, f) != (role, counter))
+    if case.decision is None:
+        return path, case.highest
+    writes = dict(case.decision.writes)
+    written = writes.pop((role, counter.name), None)
+    stepped = {s[:2] for s in case.steps}
+    writes = {at: code for at, code in writes.items() if at not in stepped}
+    becomes = _step(case, role, counter) if steps else written
+    return path, case.highest, case.steps, tuple(case.decision.ops), tuple(sorted(writes.items())), becomes
 
 
 def all_decisions(rows: Rows) -> Iterator[Decision]:
@@ -132,13 +199,18 @@ def _word(event: Event, role: str) -> str:
     return dict(zip(ROLES, ("cpu", *PARTICIPANTS[event]), strict=False))[role]
 
 
-def _rule(rows: Rows, event: Event, path: Path, decision: Decision | None) -> Rule:
-    when = tuple(f"{_word(event, role)}.{f.name} = {_value(event, f, code)}" for role, f, code in path)
-    then = ("not decided by what is in view",) if decision is None else tuple(_actions(rows, event, decision))
-    return Rule(event.name.lower(), when, then)
+def _rule(rows: Rows, case: Case) -> Rule:
+    event, highest = case.event, {(role, name): code for role, name, code in case.highest}
+    when = []
+    for role, f, code in case.path:
+        upper = f" to {_value(event, f, highest[role, f.name])}" if (role, f.name) in highest else ""
+        when.append(f"{_word(event, role)}.{f.name} = {_value(event, f, code)}{upper}")
+    then = tuple(_actions(rows, case, case.decision)) if case.decision else ("not decided by what is in view",)
+    return Rule(event.name.lower(), tuple(when), then)
 
 
-def _actions(rows: Rows, event: Event, decision: Decision) -> Iterator[str]:
+def _actions(rows: Rows, case: Case, decision: Decision) -> Iterator[str]:
+    event, steps = case.event, {(role, name): step for role, name, step in case.steps}
     second = PARTICIPANTS[event][-1] if PARTICIPANTS[event] else ""
     names = {TASK: "task", SECOND_ONE: second, ITS_STASH: "host copy"}
     names |= {TASK_KERNEL: "task.kernel", SECOND_KERNEL: f"{second}.kernel"}
@@ -151,6 +223,8 @@ def _actions(rows: Rows, event: Event, decision: Decision) -> Iterator[str]:
     for (role, name), code in decision.writes.items():
         f = rows.fields.of(role, vcpu)[name]
         value = _copied(rows, event, code) if f.pointer == "cpu" and code >= POINTER_COPY else _value(event, f, code)
+        if (role, name) in steps:
+            value = f"{abs(steps[role, name])} {'less' if steps[role, name] < 0 else 'more'}"
         yield f"{_word(event, role)}.{name} := {value}"
 
 

@@ -29,6 +29,11 @@ class Field:
     pointer: str = ""  # "", "context" or "cpu"
     start: int = 0
 
+    @property
+    def counts(self) -> bool:
+        """Whether it is a counter: its values follow each other."""
+        return len(self.values) > 2 and all(type(value) is int for value in self.values)
+
 
 def declared(owner: type, kind: str, features: frozenset[str]) -> tuple[list[Field], dict[str, Any]]:
     """Return the fields of a policy's nested class (`kind`: "Cpu", "Task", "Vcpu"), base classes first.

@@ -46,7 +46,7 @@ from fpstate.world.table import (
 
 MAX_VIEW_BITS = 38
 DIRECT_BITS = 20  # wider views are looked up by pages, made as they come up
-MAX_POINTS = 60
+MAX_POINTS = 500
 HANDLER_SECONDS = 5  # a handler takes microseconds
 ASKED_AGAIN = 4  # how often a handler is asked again, to see that it does not depend on chance
 Choose = Callable[[str, Field], int]

@@ -18,8 +18,8 @@ from fpstate.rows.handlers import EVENTS
 
 TASKS = ("task", "next", "child", "tracee")
 CONTEXTS = (*TASKS, "vcpu")
-CPU_WORDS = ("save", "load", "save_sve", "load_sve", "set_vl", "widen", "narrow", "overwrite", "frame_sve", "alloc_sve")
-"""What a CPU can be asked to do with a context."""
+CPU_WORDS = ("save", "load", "save_sve", "load_sve", "set_vl", "widen", "narrow", "frame_sve")
+"""What a CPU can be asked to do with a context. To overwrite its state would mend a fault by giving it another."""
 CPU_ALONE = ("isb", "zero_sve", "smstop", "drop_sve")
 
 

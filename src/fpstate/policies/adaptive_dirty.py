@@ -1,0 +1,71 @@
+"""adaptive-dirty: the same, and where contexts keep coming back to their registers, nobody is saved when he leaves."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from fpstate.policies.adaptive import Adaptive
+from fpstate.policies.base import bounded
+from fpstate.policies.first_class import FirstClass
+from fpstate.policies.first_class_dirty import FirstClassDirty
+
+MOST = 7
+
+
+class AdaptiveDirty(Adaptive, FirstClassDirty):  # type: ignore[misc]  # both narrow the type of `task`
+    """A CPU saves who leaves it, until `settled` of them came back to untouched registers and nobody from elsewhere.
+
+    From then on it leaves them dirty. Whoever comes from another CPU interrupts that one if it has left him dirty, and
+    the CPU he comes to begins anew.
+    """
+
+    name = "adaptive-dirty"
+    source = "this project"
+    settled: ClassVar[int] = MOST
+    """Saves in vain before a CPU leaves contexts dirty. One interrupt costs as much as some 36 of them."""
+
+    class Cpu(FirstClass.Cpu):
+        stays: int = bounded(0, MOST)  # returns to untouched registers, while nobody has come from another CPU
+
+    class Task(Adaptive.Task):
+        dirty: bool = False  # left unsaved, and not fetched since
+
+    class Vcpu(Adaptive.Vcpu):
+        dirty: bool = False
+
+    def elsewhere(self, cpu: Cpu, x: Task | Vcpu) -> bool:
+        return x.fpsimd_cpu is not None and x.fpsimd_cpu is not cpu
+
+    def arrive(self, cpu: Cpu, x: Task | Vcpu) -> None:
+        if self.elsewhere(cpu, x):
+            cpu.stays = 0
+        elif cpu.stays < self.settled and self.resident(cpu, x):
+            cpu.stays += 1
+
+    def leave(self, cpu: Cpu, task: Task, x: Task | Vcpu) -> None:
+        x.dirty = cpu.stays == self.settled
+        if not x.dirty:
+            self.give_up(cpu, task)
+
+    def fetch(self, cpu: Cpu, x: Task | Vcpu, wide: bool) -> None:
+        if x.dirty and self.elsewhere(cpu, x):
+            super().fetch(cpu, x, wide)
+        if self.elsewhere(cpu, x):
+            x.fpsimd_cpu = None
+            x.dirty = False
+
+    # Events.
+
+    def thread_switch(self, cpu: Cpu, task: Task, next: Task) -> None:
+        self.arrive(cpu, next)
+        if not task.foreign:
+            self.leave(cpu, task, task)
+        super().thread_switch(cpu, task, next)
+
+    def vcpu_load(self, cpu: Cpu, task: Task, vcpu: Vcpu) -> None:
+        self.arrive(cpu, vcpu)
+
+    def vcpu_put(self, cpu: Cpu, task: Task, vcpu: Vcpu) -> None:
+        if self.resident(cpu, vcpu):
+            self.leave(cpu, task, vcpu)
+        super().vcpu_put(cpu, task, vcpu)
