@@ -216,7 +216,7 @@ def test_too_many_points_are_refused() -> None:
 
     class Endless(Plain):
         def ret_to_user(self, cpu: Policy.Cpu, task: Plain.Task) -> Iterator[None]:
-            for _ in range(100):
+            for _ in range(600):
                 task.flag = not task.flag
                 yield
 

@@ -48,11 +48,8 @@ def declared(owner: type, kind: str, features: frozenset[str]) -> tuple[list[Fie
         for name, note in inspect.get_annotations(cls).items():
             if name == "kernel" or name in fields or name in absent:
                 continue
-            called = f"{cls.__qualname__}.{name}"
-            where = _defined(cls, name)
             if not hasattr(owner, name):
-                given = f"field '{called}' has no starting value"
-                raise FpstateError(given, expected=f"{name}: {note} = ...", where=where)
+                raise _refused(cls, name, "has no starting value", f"{name}: {note} = ...")
             start = getattr(owner, name)
             if isinstance(start, When):
                 if start.feature not in features:
@@ -63,12 +60,11 @@ def declared(owner: type, kind: str, features: frozenset[str]) -> tuple[list[Fie
                 pointer = "cpu" if "Cpu" in str(note) else "context"
                 if (pointer == "context") != (kind == "Cpu") or slots == 2:
                     expected = "at most two pointers, to contexts on a Cpu, to CPUs on a Task or Vcpu"
-                    given = f"field '{called}' is not a pointer this place can hold"
-                    raise FpstateError(given, expected=expected, where=where)
+                    raise _refused(cls, name, "is not a pointer this place can hold", expected)
                 fields[name] = Field(name, (), slots, 3 if pointer == "context" else 2, pointer)
                 slots += 1
                 continue
-            values = _values(start, called, where)
+            values = _values(start, cls, name)
             bits = (len(values) - 1).bit_length()
             reserved = RESERVED.get(name) if kind == "Cpu" else None
             at = shift if reserved is None else reserved
@@ -80,8 +76,12 @@ def declared(owner: type, kind: str, features: frozenset[str]) -> tuple[list[Fie
 def _refuse_untyped(cls: type) -> None:
     for name, value in vars(cls).items():
         if not (name.startswith("_") or callable(value) or name in inspect.get_annotations(cls)) and cls is not object:
-            given = f"field '{cls.__qualname__}.{name}' has no type"
-            raise FpstateError(given, expected=f"{name}: {type(value).__name__} = ...", where=_defined(cls, name))
+            raise _refused(cls, name, "has no type", f"{name}: {type(value).__name__} = ...")
+
+
+def _refused(cls: type, name: str, what: str, expected: str) -> FpstateError:
+    """Return the error for a declaration that cannot be; where it stands is looked for only now, since that is slow."""
+    return FpstateError(f"field '{cls.__qualname__}.{name}' {what}", expected=expected, where=_defined(cls, name))
 
 
 def _defined(cls: type, name: str) -> str:
@@ -95,18 +95,16 @@ def _defined(cls: type, name: str) -> str:
     return f"{file}:{next(declares, first)}"
 
 
-def _values(start: object, called: str, where: str) -> tuple[Any, ...]:
+def _values(start: object, cls: type, name: str) -> tuple[Any, ...]:
     if isinstance(start, bool):
         return (False, True)
     if isinstance(start, Enum):
         return tuple(type(start))
     if isinstance(start, Bounded):
         if not (start.low <= start <= start.high < start.low + 256):
-            expected = "at most 256 values, start within"
-            raise FpstateError(f"field '{called}' has an impossible range", expected=expected, where=where)
+            raise _refused(cls, name, "has an impossible range", "at most 256 values, start within")
         return tuple(range(start.low, start.high + 1))
-    expected = "a bool, an Enum member, bounded(), or None"
-    raise FpstateError(f"field '{called}' starts as {start!r}", expected=expected, where=where)
+    raise _refused(cls, name, f"starts as {start!r}", "a bool, an Enum member, bounded(), or None")
 
 
 def width(fields: list[Field]) -> int:
