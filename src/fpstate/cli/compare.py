@@ -52,7 +52,8 @@ def command(
     Where the trace does not show whether FP was used, figures are low-high: none of it happened, or all. kcycles has
     each operation at its point in the cost profile; range, and x bound, have all costs within their ranges. place is
     counted from the cheapest, first-last where the order hangs on costs within their ranges. (bound) is what no policy
-    can do less than, even with foresight. Policies that do the same share a row.
+    can do less than, even with foresight; (no foresight) the least of who treats all entries of a context alike, by a
+    trap or a load in advance. Policies that do the same share a row.
 
     Exit codes: 0 no policy corrupts registers on the trace, 1 one does, 2 bad input.
 
@@ -78,8 +79,9 @@ def command(
     with steps("comparing", len(read) * len(asked)) as done:
         results += [(trace, compare(trace, asked, profile, done, vl=vl)) for trace in read]
     if json:
-        every = {"costs": profile.name, "traces": [_trace_json(t, c) for t, c in results]}
-        print_json("fpstate.compare/1", every | _flat(results))
+        each = [_trace_json(t, c, profile) for t, c in results]
+        first = each[0] if len(each) == 1 else {}  # at the top level too: most comparisons are of one trace
+        print_json("fpstate.compare/1", {"costs": profile.name, "traces": each, **first})
     else:
         for trace, comparison in results:
             show(trace, comparison, profile, vl)
@@ -98,21 +100,17 @@ def _refuse_idle(trace: Trace) -> None:
         )
 
 
-def _trace_json(trace: Trace, comparison: Comparison) -> dict[str, object]:
+def _trace_json(trace: Trace, comparison: Comparison, profile: Profile) -> dict[str, object]:
     header = trace.header
     about = {"source": header.source, "events": len(trace), "unobserved": header.unobserved}
     about |= {"lost": header.lost, "holes": header.holes, "arch": header.arch}
-    return {"trace": about, **comparison.to_json()}
-
-
-def _flat(results: list[tuple[Trace, Comparison]]) -> dict[str, object]:
-    """Return the first trace's result at the top level too: most comparisons are of one trace."""
-    return _trace_json(*results[0]) if len(results) == 1 else {}
+    return {"trace": about, **comparison.to_json(profile)}
 
 
 def show(trace: Trace, comparison: Comparison, profile: Profile, vl: int) -> None:
     """Print the comparison; what bears on the order of policies comes before their table."""
     from fpstate.cli.output import Column, say, show_table
+    from fpstate.replay.compare import ratios_of
     from fpstate.traces.holes import sentences
 
     say(f"{trace.header.source}: {len(trace):,} events, costs {profile.name}")
@@ -130,8 +128,14 @@ def show(trace: Trace, comparison: Comparison, profile: Profile, vl: int) -> Non
     low, high = comparison.bound_low, comparison.bound_high
     rows = [["-", "(bound)", *_counts((low.saves, high.saves), (low.loads, high.loads), (0, 0)), *_kcycles(low, high)]]
     rows[0].append("1")
+    least = comparison.no_foresight(profile)
+    a, b = least
+    traps = (a.traps, b.traps)
+    rows.append(["-", "(no foresight)", *_counts((a.saves, b.saves), (a.loads, b.loads), traps), *_kcycles(a, b)])
+    worth = ratios_of(least, (low, high), profile)["ratio_range"]
+    rows[1].append(span(*worth) if worth else "-")
     rows += [[_place(same[0]), names_of(same), *_row(same[0])] for same in together]
-    red = {i: "red" for i, same in enumerate(together, 1) if same[0].broken}
+    red = {i: "red" for i, same in enumerate(together, 2) if same[0].broken}
     show_table([Column("place", number=True), "policy", *figures, *spare], rows, styles=red)
     for p in comparison.policies:
         if p.broken:
