@@ -91,7 +91,7 @@ def best(paid: set[tuple[int, int]]) -> set[tuple[int, int]]:
 
 def traced(happenings: list[Happening]) -> Trace:
     """Return the same as a trace; what happens to a vCPU, or is done by a debugger, has an object."""
-    of_object = (E.GUEST_FP, E.PTRACE_WRITE, E.VCPU_SETREG, E.VCPU_RESET)
+    of_object = (E.GUEST_FP, E.GUEST_ENTER, E.PTRACE_WRITE, E.VCPU_SETREG, E.VCPU_RESET)
     made = trace([(e, VMM, x) if e in of_object else (e, x) for e, _, x in happenings])
     return replace(made, cpu=np.array([c for _, c, _ in happenings], np.uint16))
 

@@ -30,8 +30,9 @@ def command(
     Where the trace does not show whether FP was used, figures are low-high: none of it happened, or all. kcycles has
     each operation at its point in the cost profile; range, and x bound, have all costs within their ranges. place is
     counted from the cheapest, first-last where the order hangs on costs within their ranges. (bound) is what no policy
-    can do less than, even with foresight. Policies that do the same share a row. Of one policy alone, it is also shown
-    whose values each CPU's registers hold along the trace.
+    can do less than, even with foresight; (no foresight) the least of who treats all entries of a context alike, by a
+    trap or a load in advance. Policies that do the same share a row. Of one policy alone, it is also shown whose values
+    each CPU's registers hold along the trace.
 
     Exit codes: 0 no policy corrupts registers on the trace, 1 one does, 2 bad input.
 
@@ -75,8 +76,8 @@ def show(comparison: Comparison, profile: Profile, vl: int) -> None:
         say(sentence, "dim" if sentence.startswith("note: ") else "")
     together = alike(comparison.policies)
     columns = [name if name == "policy" else Column(name, number=True, spare=name in SPARE) for name in HEADS]
-    red = {i: "red" for i, same in enumerate(together, 1) if same[0].broken}
-    show_table(columns, rows(comparison, together), styles=red)
+    red = {i: "red" for i, same in enumerate(together, 2) if same[0].broken}
+    show_table(columns, rows(comparison, together, profile), styles=red)
     for sentence in corrupts(comparison):
         say(sentence)
     _show_classes(comparison, vl)

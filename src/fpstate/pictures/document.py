@@ -111,7 +111,7 @@ def _compared(comparison: Comparison, profile: Profile) -> dict[str, Any]:
     notes += [f"Note: {BY_BYTES}."] if any(p.features for p in comparison.policies) else []
     notes += weak_costs(comparison, profile)
     rows = [{"label": names_of(same), "policies": [p.name for p in same]} for same in together]
-    found = comparison.to_json()
+    found = comparison.to_json(profile)
     return {"bound": found["bound"], "policies": found["policies"], "rows": rows, "notes": notes}
 
 

@@ -19,6 +19,7 @@ from fpstate.errors import FpstateError
 from fpstate.policies.base import Policy, with_features
 from fpstate.replay.bound import bound
 from fpstate.replay.engine import Outcome, features_in, replay
+from fpstate.replay.foresight import Either, either_way
 from fpstate.rows.learn import Rows
 from fpstate.traces.trace import Trace
 from fpstate.world import operations as did
@@ -114,18 +115,31 @@ class Compared:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All policies on one trace, with the clairvoyant bound; `trace` is what there is to say of it."""
+    """All policies on one trace, with the clairvoyant bound and what foresight is worth (replay/foresight.py).
+
+    `trace` is what there is to say of it.
+    """
 
     policies: list[Compared]
     bound_low: Figures
     bound_high: Figures
     trace: dict[str, Any]
+    either_low: tuple[Either, ...] = ()
+    either_high: tuple[Either, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """Return `trace`, `bound` and `policies`, as in docs/json.md."""
+    def no_foresight(self, profile: Profile) -> tuple[Figures, Figures]:
+        """Return the least, low and high, of who treats a context's entries alike, by a profile's points."""
+        pairs = ((self.bound_low, self.either_low), (self.bound_high, self.either_high))
+        low, high = (_no_foresight(least, either, profile) for least, either in pairs)
+        return low, high
+
+    def to_json(self, profile: Profile) -> dict[str, Any]:
+        """Return `trace`, `bound`, `no_foresight` and `policies`, as in docs/json.md."""
+        low, high = self.no_foresight(profile)
         return {
             "trace": self.trace,
             "bound": {"low": asdict(self.bound_low), "high": asdict(self.bound_high)},
+            "no_foresight": {"low": asdict(low), "high": asdict(high)},
             "policies": [asdict(p) for p in self.policies],
         }
 
@@ -187,6 +201,21 @@ def bound_figures(trace: Trace, profile: Profile, *, maybe: bool) -> Figures:
     charged = dict.fromkeys(OPERATIONS, 0.0) | {"save": saves, "load": loads}
     size = (saves + loads) * IMAGE_BYTES
     return Figures(saves=saves, loads=loads, bytes=size, **nothing, **_priced(charged, profile))
+
+
+def _no_foresight(least: Figures, either: Iterable[Either], profile: Profile) -> Figures:
+    """Return the bound with the less of two things for each context: its traps, or its loads in vain."""
+    costs, charged = profile.operations, dict(least.charged)
+    for way in either:
+        trap, vain = "guest_trap" if way.vcpu else "user_trap", way.ahead - way.trapped
+        if vain * costs["load"].cycles <= way.trapped * costs[trap].cycles:
+            charged["load"] += vain
+        else:
+            charged[trap] += way.trapped
+    loads, user, guest = (int(charged[op]) for op in ("load", "user_trap", "guest_trap"))
+    size = (least.saves + loads) * IMAGE_BYTES
+    traps: dict[str, Any] = {"traps": user + guest, "traps_user": user, "traps_guest": guest}
+    return replace(least, loads=loads, bytes=size, **traps, **_priced(charged, profile))
 
 
 def _priced(charged: dict[str, float], profile: Profile) -> dict[str, Any]:
@@ -305,9 +334,10 @@ def compare(
         at = [figures(o, profile, vl) for o in outcomes]
         wrong = broken(trace, outcomes[1]) or broken(trace, outcomes[0])
         about: dict[str, Any] = {"gives_up": policy.gives_up, "broken": wrong, "features": tuple(sorted(known))}
-        compared.append(Compared(policy.name, at[0], at[1], **_ratios(at, (low, high), profile), **about))
+        compared.append(Compared(policy.name, at[0], at[1], **ratios_of(at, (low, high), profile), **about))
         done()
-    return Comparison(placed(compared, profile), low, high, trace.about())
+    either = (tuple(either_way(trace, maybe=m)) for m in (False, True))
+    return Comparison(placed(compared, profile), low, high, trace.about(), *either)
 
 
 def repriced(comparison: Comparison, profile: Profile) -> Comparison:
@@ -320,11 +350,11 @@ def repriced(comparison: Comparison, profile: Profile) -> Comparison:
     found = []
     for p in comparison.policies:
         at = anew(p.low), anew(p.high)
-        found.append(replace(p, low=at[0], high=at[1], place=None, undecided=(), **_ratios(at, (low, high), profile)))
-    return Comparison(placed(found, profile), low, high, comparison.trace)
+        found.append(replace(p, low=at[0], high=at[1], place=None, undecided=(), **ratios_of(at, (low, high), profile)))
+    return replace(comparison, policies=placed(found, profile), bound_low=low, bound_high=high)
 
 
-def _ratios(at: Iterable[Figures], bounds: Iterable[Figures], profile: Profile) -> dict[str, Any]:
+def ratios_of(at: Iterable[Figures], bounds: Iterable[Figures], profile: Profile) -> dict[str, Any]:
     """Return the ratios of `Compared` for figures low and high."""
     pairs = list(zip(at, bounds, strict=True))
     low, high = (f.cycles / b.cycles if b.cycles else None for f, b in pairs)

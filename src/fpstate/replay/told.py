@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fpstate.costs import Profile
 from fpstate.notebook import frame, html_table
 from fpstate.policies.base import Policy
-from fpstate.replay.compare import DEFAULT_VL, Broken, Compared, Comparison, Figures, compare
+from fpstate.replay.compare import DEFAULT_VL, Broken, Compared, Comparison, Figures, compare, ratios_of
 from fpstate.replay.fold import BY_BYTES, alike, left_open, names_of
 from fpstate.traces.holes import sentences
 from fpstate.traces.trace import Trace
@@ -37,7 +37,7 @@ class Comparisons:
 
     def to_json(self) -> dict[str, Any]:
         """Return what `fpstate compare --json` prints, less the name of the schema."""
-        each = [c.to_json() for c in self.traces]
+        each = [c.to_json(self.profile) for c in self.traces]
         return {"costs": self.profile.name, "traces": each, **(each[0] if len(each) == 1 else {})}
 
     def to_polars(self) -> polars.DataFrame:
@@ -85,11 +85,11 @@ def _sides_of(p: Compared) -> tuple[tuple[str, Figures], tuple[str, Figures]]:
 
 def _html(c: Comparison, profile: Profile) -> str:
     together = alike(c.policies)
-    styles = {i: "color:#c00000" for i, same in enumerate(together, 1) if same[0].broken}
+    styles = {i: "color:#c00000" for i, same in enumerate(together, 2) if same[0].broken}
     return html_table(
         title(c, profile),
         list(HEADS),
-        rows(c, together),
+        rows(c, together, profile),
         styles=styles,
         above=above(c, profile),
         below=[*corrupts(c), *(f"note: {sentence}" for sentence in notes(c, profile))],
@@ -132,12 +132,19 @@ def weak_costs(c: Comparison, profile: Profile) -> list[str]:
     return [s for s in profile.weak if s.partition(":")[0] in used]
 
 
-def rows(c: Comparison, together: list[list[Compared]]) -> list[list[str]]:
-    """Return the rows of the table, under HEADS: the bound, then policies from the cheapest, equal ones `together`."""
+def rows(c: Comparison, together: list[list[Compared]], profile: Profile) -> list[list[str]]:
+    """Return the rows of the table, under HEADS: two bounds, then policies from the cheapest, equal ones `together`.
+
+    The bounds are what no policy can do less than, and the least of who has no foresight.
+    """
     low, high = c.bound_low, c.bound_high
     counted = counts((low.saves, high.saves), (low.loads, high.loads), (0, 0))
     bound = ["-", "(bound)", *counted, *_kcycles(low, high), "1"]
-    return [bound, *([_place(same[0]), names_of(same), *_row(same[0])] for same in together)]
+    a, b = c.no_foresight(profile)
+    worth = ratios_of((a, b), (low, high), profile)["ratio_range"]
+    counted = counts((a.saves, b.saves), (a.loads, b.loads), (a.traps, b.traps))
+    least = ["-", "(no foresight)", *counted, *_kcycles(a, b), span(*worth) if worth else "-"]
+    return [bound, least, *([_place(same[0]), names_of(same), *_row(same[0])] for same in together)]
 
 
 def _row(p: Compared) -> list[str]:
