@@ -48,7 +48,7 @@ def fill(judge: Judge, *, keep: int, most: int, told: Told = lambda *_: None) ->
     """Return the `keep` cheapest ways to fill in the holes of the judge's policy; look at no more than `most`.
 
     The first that holds is improved by one hole at a time; then all the others come, as far as they are not ruled out.
-    Of ways that cost the same, as they never differ on the recordings, one is kept. Raise FpstateError if the policy
+    Of ways that cost the same on each recording, the first is kept. Raise FpstateError if the policy
     has no holes.
     """
     holes = holes_of(judge.policy)
@@ -84,7 +84,7 @@ class _Filling:
         self.told(number, len(best), "replaying")
         judgement = self.judge.judge(values, limit, lambda what: self.told(number, len(best), what))
         self.search.outcomes[judgement.outcome] += 1
-        if judgement.outcome == GOOD:
+        if judgement.outcome == GOOD and all(judgement.ratios != each.ratios for each in best):
             best.append(Filled(dict(values), judgement.ratios, judgement.cost))
             best.sort(key=lambda each: each.cost)
             del best[self.keep :]

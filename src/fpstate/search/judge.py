@@ -88,21 +88,22 @@ class Judge:
         try:
             for number in range(len(self.measure.traces)):
                 ratio = self.measure.ratio(policy, number)
-                if ratio is None:
-                    return Judgement(WRONG, tuple(asked.asked))
+                if ratio is None:  # a shortest path asks for fewer holes than a whole recording
+                    return self._checked(values) or Judgement(WRONG, tuple(asked.asked))
                 ratios.append(ratio)
                 rest = len(self.measure.traces) - len(ratios)
                 if sum(ratios) + rest >= limit * len(self.measure.traces):  # no ratio is below 1
                     return Judgement(TOO_DEAR, tuple(asked.asked))
             hangs_on = tuple(asked.asked)
             tell("checking")
-            for scope, features in self.worlds:
-                wrong = self._wrong(values, scope, features)
-                if wrong is not None:
-                    return wrong
+            return self._checked(values) or Judgement(GOOD, hangs_on, tuple(ratios))
         except FpstateError:
             return Judgement(REFUSED, tuple(asked.asked) if not ratios else tuple(values))
-        return Judgement(GOOD, hangs_on, tuple(ratios))
+
+    def _checked(self, values: Mapping[str, Any]) -> Judgement | None:
+        """Return what is wrong with a way in the first world in which something is, None if it holds in all."""
+        found = (self._wrong(values, scope, features) for scope, features in self.worlds)
+        return next((wrong for wrong in found if wrong is not None), None)
 
     def _wrong(self, values: Mapping[str, Any], scope: Scope, features: tuple[str, ...]) -> Judgement | None:
         """Return what is wrong with a way in one scope, None if it holds there."""
