@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 
+from drawing import drawn, picture
+
 import fpstate.policies.bugs
 from fpstate.check.gallery import left_out
 from fpstate.check.run import check
@@ -54,8 +56,8 @@ BUGS = (
 )
 
 
-def write(folder: Path, *, paths: bool) -> None:
-    """Write all pages; without `paths`, those of bugs have no path, which takes a search for each."""
+def write(folder: Path, *, searched: bool) -> None:
+    """Write all pages; without `searched`, those of bugs have no path and those of policies no drawing."""
     shutil.rmtree(folder, ignore_errors=True)
     made = {
         "policies": policies_page(),
@@ -63,8 +65,8 @@ def write(folder: Path, *, paths: bool) -> None:
         "interface": interface_page(),
         "notebook": notebook_page(),
     }
-    made |= {f"policy-{name}": policy_page(policy) for name, policy in policies().items()}
-    made |= {f"bugs-{system}": system_page(system, of, paths=paths) for system, of in by_system().items()}
+    made |= {f"policy-{name}": policy_page(policy, searched=searched) for name, policy in policies().items()}
+    made |= {f"bugs-{system}": system_page(system, of, searched=searched) for system, of in by_system().items()}
     folder.mkdir()
     for name, text in made.items():
         (folder / f"{name}.md").write_text(text.rstrip() + "\n")
@@ -100,9 +102,7 @@ def policies_page() -> str:
     """Return the page that lists the policies."""
     known = [about(p) for p in policies().values()]
     rows = [f"| [{p['name']}](policy-{p['name']}.md) | {plain(p['title'])} | {plain(p['source'])} |" for p in known]
-    about_them = (
-        "How kernels and hypervisors decide, and what was proposed. Each page has the code and the decision table."
-    )
+    about_them = "How kernels and hypervisors decide, and what was proposed; each drawn, as decisions, and as code."
     contents = _contents(f"policy-{p['name']}" for p in known)
     return "\n".join(
         [
@@ -119,8 +119,8 @@ def policies_page() -> str:
     )
 
 
-def policy_page(policy: type[Policy]) -> str:
-    """Return the page of a policy: what it is, its source, its code, its decision table."""
+def policy_page(policy: type[Policy], *, searched: bool) -> str:
+    """Return the page of a policy: what it is, its source, its states, its decision table, its code."""
     p = about(policy)
     beyond = ", ".join(f"`{feature}`" for feature in p["supports"]) or "nothing"
     rules = in_rows(decision_table(policy))
@@ -132,10 +132,13 @@ def policy_page(policy: type[Policy]) -> str:
 
 | | |
 |---|---|
+| kernels | {plain(p["kernels"] or "none")} |
 | source | {plain(p["source"])} |
 | gives up | {plain(", ".join(p["gives_up"]) or "nothing")} |
 | beside FPSIMD | {beyond} |
 | try it | `fpstate check {p["name"]}`, `fpstate compare -p {p["name"]}` |
+
+{_states(policy) if searched else ""}
 
 ## Decisions
 
@@ -149,6 +152,24 @@ For each event, what the handler reads, and what is then done (`fpstate policies
 
 {code_of(policy.__module__)}
 """
+
+
+def _states(policy: type[Policy]) -> str:
+    """Return the drawing of a policy, with its legend."""
+    svg, legend = picture(drawn(policy))
+    return f"""## States
+
+One CPU, one task and, where there are guests, one vCPU, with FPSIMD alone, in all orders of system calls, guest runs
+and kernel NEON. Where an arrow has a number, registers are moved or change hands.
+
+{_raw(svg)}
+
+{rows_as_table(("", "from and to", "what happens"), legend)}
+"""
+
+
+def _raw(html: str) -> str:
+    return f"```{{raw}} html\n{html}\n```"
 
 
 def by_system() -> dict[str, list[Bug]]:
@@ -181,12 +202,12 @@ def anchor(bug: Bug) -> str:
     return f"bug-{bug.id.lower()}"
 
 
-def system_page(system: str, of: list[Bug], *, paths: bool) -> str:
+def system_page(system: str, of: list[Bug], *, searched: bool) -> str:
     """Return the page of the bugs of one system."""
-    return "\n\n".join([f"# Bugs: {plain(title_of(system))}", *(bug_section(bug, paths=paths) for bug in of)])
+    return "\n\n".join([f"# Bugs: {plain(title_of(system))}", *(bug_section(bug, searched=searched) for bug in of)])
 
 
-def bug_section(bug: Bug, *, paths: bool) -> str:
+def bug_section(bug: Bug, *, searched: bool) -> str:
     """Return what there is to say of a bug: its story, the shortest path that shows it, both sides, the fix."""
     module = import_module(bug.faulty.__module__)
     story = (module.__doc__ or "").partition(":")[2].strip()
@@ -206,7 +227,7 @@ def bug_section(bug: Bug, *, paths: bool) -> str:
 | fixed by | {plain(bug.fix)} |
 | try it | `fpstate bugs {bug.id}`, `fpstate check {bug.id}` |
 
-{path_of(bug, scope) if paths else ""}
+{path_of(bug, scope) if searched else ""}
 
 <details><summary>Both sides in code: src/{module.__name__.replace(".", "/")}.py</summary>
 

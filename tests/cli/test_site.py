@@ -8,12 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import typer
 
 from fpstate.cli.main import app
-from fpstate.policies.catalogue import bugs, policies
+from fpstate.policies.catalogue import bugs, find_policy, policies
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "tests/README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -27,9 +28,9 @@ def build(source: Path, *options: str, to: Path) -> subprocess.CompletedProcess[
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     """Every page is in the contents, every link leads to a page or a heading; each policy and bug has its place.
 
-    As text and without the paths of bugs, which takes a third of the time; `make test-long` builds it whole.
+    As text and without what takes searches, in a third of the time; `make test-long` builds it whole.
     """
-    done = build(ROOT / "docs", "-b", "text", "-D", "bug_paths=0", to=tmp_path)
+    done = build(ROOT / "docs", "-b", "text", "-D", "searched=0", to=tmp_path)
     assert done.returncode == 0, done.stderr
     for name in policies():
         assert "Decisions" in (tmp_path / f"generated/policy-{name}.txt").read_text()
@@ -49,8 +50,23 @@ def test_the_page_of_a_bug_has_its_path(tmp_path: Path) -> None:
     assert 'id="bug-a3"' in page
     assert "The shortest path: 7 steps" in page
     assert "decided at step 7, fpstate/policies/host_deferred.py:33" in page
+    assert (tmp_path / "generated/policy-linux-6.14.html").read_text().count('<svg class="states"') == 1
     paths = sum(file.read_text().count("The shortest path: ") for file in (tmp_path / "generated").glob("bugs-*.html"))
     assert paths == len(bugs())
+
+
+@pytest.mark.parametrize(("policy", "traps"), [("linux-6.14", True), ("riscv-kvm", False)])
+def test_a_policy_is_drawn(policy: str, traps: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each number on an arrow is in the legend, with the work done there; where nothing traps, no trap is drawn."""
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    from drawing import drawn, picture  # type: ignore[import-not-found]
+
+    svg, legend = picture(drawn(find_policy(policy)))
+    numbers = re.findall(r"<circle[^>]*/><text[^>]*>(\d+)</text>", svg)
+    assert numbers == [number for number, _, _ in legend]
+    assert ElementTree.fromstring(svg).tag == "svg"
+    assert any("load the vCPU" in events for _, _, events in legend)
+    assert ("trap armed" in svg) == traps
 
 
 def test_a_link_that_leads_nowhere_is_an_error(tmp_path: Path) -> None:

@@ -1,0 +1,220 @@
+"""A policy drawn: who runs on a CPU and whose values its registers hold, and the events that lead from one to the next.
+
+All orders of events of one task and one vCPU on one CPU are walked on the policy's own rows; worlds that look alike at
+that distance are one state of the drawing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from html import escape
+
+from fpstate.paths.order import GUEST, RUN, RUN_NEON, RUN_OUT, RUN_OUT_NEON, USER, kind_of
+from fpstate.paths.scope import KIND_NAMES, Scope
+from fpstate.paths.walk import Walker
+from fpstate.policies.base import Policy
+from fpstate.rows.handlers import EVENTS
+from fpstate.rows.learn import Rows
+from fpstate.world.operations import N_LOAD_HOST, N_LOAD_KERNEL, N_SAVE_HOST, N_SAVE_KERNEL
+from fpstate.world.state import (
+    CURRENT,
+    FRAME,
+    GUEST_FP_TRAP,
+    IMAGE,
+    KERNEL_IMAGE,
+    KERNEL_LATEST,
+    LATEST,
+    MODE,
+    POINT,
+    POINTER,
+    REGISTERS,
+    RUNS,
+    SECOND,
+    SOFTIRQS,
+    STASH,
+    USER_FP_TRAP,
+    WORD,
+    V,
+    World,
+    context_of,
+    is_latest,
+    owner_of,
+)
+
+ROWS = ("user mode, trap armed", "user mode", "kernel", "KVM_RUN", "guest, trap armed", "guest")
+"""Who runs: the lines of the drawing. The idle thread is in the kernel."""
+COLUMNS = ("the task's", "the vCPU's", "the kernel's", "nobody's")
+"""Whose values the registers hold: its columns."""
+COLOURS = ("#1f5fce", "#a8590f", "#7440b8", "#5f646c")
+WHOSE = ("the task", "the vCPU", "the kernel's")
+MOST = 20_000
+"""No policy of the package comes near so many worlds."""
+
+Node = tuple[int, int]  # row and column
+
+
+@dataclass
+class Drawing:
+    """The states that come up, and which event leads from one to another with what work; `then` is in order."""
+
+    nodes: set[Node] = field(default_factory=set)
+    then: dict[tuple[Node, Node], dict[str, None]] = field(default_factory=dict)
+
+
+def drawn(policy: type[Policy]) -> Drawing:
+    """Return the drawing of a policy with FPSIMD alone."""
+    guests = Rows(policy).handler(EVENTS["guest_enter"]) is not None
+    walker = Walker(Rows(policy), Scope(1, 1, int(guests), 0, ("base", *(["kvm"] if guests else []), "neon")))
+    drawing, first = Drawing(), walker.world
+    for x in range(1, len(first.context) - 1):
+        first.context[x, IMAGE] = first.context[x, LATEST]  # each has used FP before
+    known, waiting = {_likeness(first)}, [first]
+    while waiting and len(known) < MOST:
+        world = waiting.pop(0)
+        for event, work, after in _steps(walker, world):
+            edge = (_node(world), _node(after))
+            drawing.nodes |= set(edge)
+            if edge[0] != edge[1] or work:
+                drawing.then.setdefault(edge, {})[f"{event}: {work}" if work else event] = None
+            if _likeness(after) not in known:
+                known.add(_likeness(after))
+                waiting.append(after)
+    return drawing
+
+
+def _steps(walker: Walker, world: World) -> Iterator[tuple[str, str, World]]:
+    """Yield each event that may happen, the work done at it, and the world after; none where something goes wrong."""
+    walker.worlds = [world]
+    for move in walker.enabled():
+        walker.worlds = [world]
+        before = walker.report.counts.copy()
+        after, verdict, _ = walker.attempt(move)
+        if not verdict:
+            yield KIND_NAMES[kind_of(move)], _work(walker.report.counts - before), after
+
+
+def _work(done: object) -> str:
+    parts = [
+        f"{what} {WHOSE[i]}"
+        for what, first, last in (("save", N_SAVE_HOST, N_SAVE_KERNEL), ("load", N_LOAD_HOST, N_LOAD_KERNEL))
+        for i in range(last - first + 1)
+        if done[first + i]  # type: ignore[index]
+    ]
+    return ", ".join(parts)
+
+
+def _node(w: World) -> Node:
+    thread, word = int(w.cpu[0, CURRENT]), int(w.cpu[0, WORD])
+    mode = int(w.context[thread, MODE])
+    row = 2
+    if mode == USER:
+        row = 0 if word & USER_FP_TRAP else 1
+    elif mode == GUEST:
+        row = 4 if word & GUEST_FP_TRAP else 5
+    elif mode in (RUN, RUN_OUT, RUN_NEON, RUN_OUT_NEON):
+        row = 3
+    owner = owner_of(int(w.cpu[0, REGISTERS]))
+    if owner == 0:
+        return row, 3
+    return row, 2 if owner == SOFTIRQS or owner & 1 else 0 if context_of(owner) == 1 else 1
+
+
+def _likeness(w: World) -> tuple[object, ...]:
+    """Return what two worlds must share to be one: all but the versions of values, of which only the latest counts."""
+    of_cpu = (int(w.cpu[0, i]) for i in (WORD, POINTER, POINTER + 1, CURRENT))
+    held = [owner_of(int(w.cpu[0, place])) for place in (REGISTERS, STASH)]
+    contexts = range(len(w.context) - 1)
+    of_context = [int(w.context[x, i]) for x in contexts for i in (WORD, POINTER, POINTER + 1, MODE, RUNS, FRAME)]
+    at = [int(w.context[x, i]) for x in contexts for i in (POINT, SECOND)]
+    fresh = [is_latest(w, V, x, w.cpu[0, place]) for x in contexts for place in (REGISTERS, STASH)]
+    fresh += [is_latest(w, V, x, w.context[x, IMAGE]) for x in contexts]
+    kernel = [w.context[x, KERNEL_IMAGE] == w.context[x, KERNEL_LATEST] for x in contexts]
+    versions = [int(w.context[x, LATEST]) > 1 << 33 for x in contexts]
+    return (*of_cpu, *held, *of_context, *at, *map(bool, fresh), *map(bool, kernel), *versions)
+
+
+# As a picture.
+
+WIDE, HIGH, LEFT, TOP = 190, 74, 170, 46
+BOX = (120, 34)
+
+
+def picture(drawing: Drawing) -> tuple[str, list[tuple[str, str, str]]]:
+    """Return the drawing as SVG, and its legend: number, from what to what, and the events with the work done there.
+
+    Arrows on which registers are moved, or change hands, have a number; the others are thin.
+    """
+    rows = sorted({row for row, _ in drawing.nodes})
+    columns = sorted({column for _, column in drawing.nodes})
+    place = {(r, c): (LEFT + columns.index(c) * WIDE + BOX[0] / 2, TOP + rows.index(r) * HIGH + BOX[1] / 2)
+             for r, c in drawing.nodes}  # fmt: skip
+    parts, legend = [], []
+    for (a, b), events in drawing.then.items():
+        works = [event for event in events if ": " in event]
+        if not works and a[1] == b[1]:
+            parts.append(_arrow(place[a], place[b], "thin", ""))
+            continue
+        number = str(len(legend) + 1)
+        parts.append(_arrow(place[a], place[b], "work", number))
+        legend.append((number, f"{_called(a)} → {_called(b)}", "; ".join(works or events)))
+    boxes = [_box(node, place[node]) for node in sorted(drawing.nodes)]
+    heads = [_text(LEFT + i * WIDE + BOX[0] / 2, 22, COLUMNS[c], "middle") for i, c in enumerate(columns)]
+    names = [_text(LEFT - 22, TOP + i * HIGH + BOX[1] / 2 + 4, ROWS[r], "end") for i, r in enumerate(rows)]
+    size = LEFT + len(columns) * WIDE, TOP + len(rows) * HIGH
+    label = "Who runs, whose values the registers hold, and what leads from one to the next; the legend has it in words"
+    svg = (
+        f'<svg class="states" viewBox="0 0 {size[0]} {size[1]}" role="img" aria-label="{label}">'
+        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
+        '<path d="M0 0L8 4L0 8z" fill="currentColor"/></marker></defs>'
+        f"{''.join([*heads, *names, *parts, *boxes])}</svg>"
+    )
+    return svg, legend
+
+
+def _called(node: Node) -> str:
+    return f"{ROWS[node[0]]}, {COLUMNS[node[1]]}"
+
+
+def _text(x: float, y: float, text: str, anchor: str) -> str:
+    return f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}">{escape(text)}</text>'
+
+
+def _box(node: Node, at: tuple[float, float]) -> str:
+    x, y = at[0] - BOX[0] / 2, at[1] - BOX[1] / 2
+    size = f'x="{x:.0f}" y="{y:.0f}" width="{BOX[0]}" height="{BOX[1]}" rx="6"'
+    text = _text(at[0], at[1] + 4, COLUMNS[node[1]], "middle")
+    return f'<g class="state" fill="{COLOURS[node[1]]}"><rect {size}/>{text}</g>'
+
+
+def _arrow(a: tuple[float, float], b: tuple[float, float], kind: str, number: str) -> str:
+    """Return an arrow bent to its right, so that the one back does not lie on it; from a box to itself, a loop."""
+    if a == b:
+        x, y = a[0] + BOX[0] / 2, a[1]
+        path, middle = (
+            f"M{x:.0f} {y - 8:.0f}C{x + 34:.0f} {y - 22:.0f} {x + 34:.0f} {y + 22:.0f} {x:.0f} {y + 8:.0f}",
+            (x + 26, y),
+        )
+    else:
+        dx, dy = b[0] - a[0], b[1] - a[1]
+        long = (dx * dx + dy * dy) ** 0.5
+        bend = 14 + 0.10 * long
+        nx, ny = -dy / long * bend, dx / long * bend
+        mx, my = (a[0] + b[0]) / 2 + nx, (a[1] + b[1]) / 2 + ny
+        start, end = _edge(a, (mx, my)), _edge(b, (mx, my))
+        path = f"M{start[0]:.0f} {start[1]:.0f}Q{mx:.0f} {my:.0f} {end[0]:.0f} {end[1]:.0f}"
+        middle = ((start[0] + 2 * mx + end[0]) / 4, (start[1] + 2 * my + end[1]) / 4)
+    line = f'<path class="{kind}" d="{path}" marker-end="url(#tip)"/>'
+    if not number:
+        return line
+    mark = f'<circle cx="{middle[0]:.0f}" cy="{middle[1]:.0f}" r="10"/>' + _text(
+        middle[0], middle[1] + 4, number, "middle"
+    )
+    return f'{line}<g class="number">{mark}</g>'
+
+
+def _edge(centre: tuple[float, float], towards: tuple[float, float]) -> tuple[float, float]:
+    """Return where the line from a box's centre towards a point leaves the box."""
+    dx, dy = towards[0] - centre[0], towards[1] - centre[1]
+    part = min(BOX[0] / 2 / abs(dx) if dx else 9e9, BOX[1] / 2 / abs(dy) if dy else 9e9, 1)
+    return centre[0] + dx * part, centre[1] + dy * part
