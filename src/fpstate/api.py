@@ -82,7 +82,7 @@ def check(
 
     Raise FpstateError for what cannot be used.
     """
-    from fpstate.check.run import answer
+    from fpstate.check.answer import answer
     from fpstate.named import policy_of, words
     from fpstate.paths.asked import ScopeGiven, asked_of
 

@@ -8,6 +8,7 @@ from types import ModuleType
 import pytest
 from typer.testing import CliRunner
 
+from fpstate.check import gallery
 from fpstate.check.gallery import left_out, show
 from fpstate.check.run import HOLDS, VIOLATED, replay_path
 from fpstate.cli.main import app
@@ -86,5 +87,5 @@ def test_a_bug_that_is_not_as_it_must_be_is_a_finding(monkeypatch: pytest.Monkey
     worse = {"not caught": replace(bug, faulty=bug.fixed), "late": late, "not fixed": replace(bug, fixed=bug.faulty)}
     for made in worse.values():
         assert not show(made).ok
-    monkeypatch.setattr("fpstate.check.gallery.bugs", lambda: {"A1": late})
+    monkeypatch.setattr(gallery, "bugs", lambda: {"A1": late})
     assert CliRunner().invoke(app, ["bugs", "A1"]).exit_code == 1

@@ -155,7 +155,8 @@ def test_a_kernel_is_known_by_what_it_did() -> None:
     assert wrong[4] > 0
     assert sorted(each.policy.name for each in tried) == told
     assert set(policies()) - set(told) == {
-        "defer-to-put", "first-class", "first-class-dirty", "mark-foreign", "save-on-entry",
+        "adaptive", "adaptive-dirty", "adaptive-wiped", "defer-to-put", "first-class", "first-class-dirty",
+        "mark-foreign", "save-on-entry",
     }  # fmt: skip
 
 

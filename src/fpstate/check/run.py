@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -14,7 +14,6 @@ from fpstate.check.search import Found, Progress, Search
 from fpstate.errors import FpstateError
 from fpstate.notebook import frame, html_table
 from fpstate.paths import order
-from fpstate.paths.asked import Asked
 from fpstate.paths.blame import shortened
 from fpstate.paths.properties import DEFAULT, FALSE_NATIVE, USER_SVE_TRAP_WRONG, bits_of, first_name
 from fpstate.paths.scope import KIND_NAMES, Scope, build, named_kinds
@@ -102,26 +101,6 @@ class Result:
         above = [f"path {self.path.code}"] if self.path else []
         wrong = [self.path.wrong, f"decided at {shortened(self.path.blame)}"] if self.path and self.path.wrong else []
         return html_table(self.title(), heads, rows, above=above, below=[*wrong, self.told(), *self.caveats()])
-
-
-def answer(
-    asked: Asked,
-    *,
-    path: str | None = None,
-    max_states: int = MAX_STATES,
-    cores: int = 2,
-    fold: bool = True,
-    progress: Progress = lambda *_: None,
-) -> Result:
-    """Search as `check` does for what is asked, or follow the path with the code `path`."""
-    policy, scope, properties = asked.policy, asked.scope, asked.properties
-    if path is not None:
-        result = replay_path(policy, scope, path, properties=properties)
-    else:
-        result = check(
-            policy, scope, properties=properties, max_states=max_states, cores=cores, fold=fold, progress=progress
-        )
-    return replace(result, default=asked.default)
 
 
 def check(

@@ -97,7 +97,7 @@ def command(given: Given) -> None:
 
     Example: fpstate check defer-to-put
     """
-    from fpstate.check.run import answer
+    from fpstate.check.answer import answer
     from fpstate.cli.output import print_json
     from fpstate.cli.progress import compiling, search
     from fpstate.paths.asked import asked_of
@@ -209,8 +209,10 @@ def _show_path(policy: str, path: Path, result: Result) -> None:
 
     show_path(f"path {path.code}", path.steps, range(result.scope.cpus))
     if path.wrong:
-        say(f"{path.wrong}\ndecided at {shortened(path.blame)}")
-        if path.code:
+        say(path.wrong)
+        if path.blame:
+            say(f"decided at {shortened(path.blame)}")
+        if path.blame and path.code:
             again = f"again: fpstate check {shlex.quote(policy)} {_options(result)} --path {path.code}"
             say(again, whole=True)
 

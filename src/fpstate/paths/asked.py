@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
-from fpstate.paths.properties import DEFAULT
-from fpstate.paths.scope import Scope, policy_scope
+from fpstate.paths.properties import DEFAULT, TIMING
+from fpstate.paths.scope import Scope, policy_scope, scope_of_pairs
 from fpstate.policies.base import Policy, with_features
 from fpstate.policies.catalogue import find_bug
 
@@ -40,12 +40,14 @@ def asked_of(
     """Return what is asked of `policy`, which was named `name`; FpstateError if it cannot be.
 
     If `name` is the id of a bug, the default scope is that where its fault shows, and its property is among those asked
-    for. Without `properties` these are all end-to-end ones.
+    for. Without `properties` these are all end-to-end ones. Pairs of worlds have a smaller default scope.
     """
     bug = find_bug(name) if name else None
     policy = with_features(policy, features) if features else policy
     default = Scope(bug.cpus, bug.tasks, bug.vcpus, bug.kthreads, bug.events) if bug else policy_scope(policy)
     wanted = tuple(properties) or DEFAULT
+    if TIMING in wanted:
+        default = scope_of_pairs(default)
     if bug and not properties and bug.property not in DEFAULT:
         wanted = (*DEFAULT, bug.property)
     said = {field: value for field, value in given.items() if value is not None}

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from fpstate.errors import unknown_name
+from fpstate.errors import FpstateError, unknown_name
 from fpstate.jit import inline
 from fpstate.paths.order import GUEST, KERNEL, RUN, RUN_OUT, USER, Bounds
 from fpstate.world import verdicts
@@ -53,6 +53,8 @@ MODE_BITS: Final = 1024
 USER_SVE_TRAP_WRONG: Final = 2048
 KERNEL_TRAP: Final = 4096
 DOWN_MODE: Final = 8192
+OF_PAIRS: Final = 0  # of pairs of worlds: no bit, no state and no move breaks it (check.timing)
+TIMING: Final = "timing"
 OF_STATES: Final = LOST_UPDATE | STALE_PAIR | DANGLING | EXPOSURE | FALSE_NATIVE | USER_SVE_TRAP_WRONG
 
 
@@ -83,6 +85,7 @@ PROPERTIES = {
         Property("user-sve-trap", USER_SVE_TRAP_WRONG, "user mode's SVE trap is not as TIF_SVE says", False),
         Property("down-mode", DOWN_MODE, "a CPU goes down in streaming mode, or with ZA enabled", False),
         Property("transient-exposure", EXPOSURE, "another's values lie behind nothing but a trap", False),
+        Property(TIMING, OF_PAIRS, "a context can tell by a clock whether another has used FP", False),
     )
 }
 """All of them. The last ones are about states between reads: to break one is not yet to corrupt or leak."""
@@ -91,11 +94,13 @@ DEFAULT = tuple(p.name for p in PROPERTIES.values() if p.end_to_end)
 
 
 def bits_of(names: Iterable[str]) -> int:
-    """Return the bits of properties by name; FpstateError for an unknown one."""
+    """Return the bits of properties by name; FpstateError for an unknown one, or one of pairs of worlds."""
     bits = 0
     for name in names:
         if name not in PROPERTIES:
             raise unknown_name("property", name, PROPERTIES)
+        if PROPERTIES[name].bit == OF_PAIRS:
+            raise FpstateError(f"'{name}' is about pairs of worlds", expected="properties of one world; it goes alone")
         bits |= PROPERTIES[name].bit
     return bits
 

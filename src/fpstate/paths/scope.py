@@ -237,3 +237,9 @@ def policy_scope(policy: type[Policy]) -> Scope:
     if not vcpus:
         return Scope(vcpus=0)
     return Scope(vcpus=1 if policy.preemptible_neon else 2)
+
+
+def scope_of_pairs(default: Scope) -> Scope:
+    """Return the default scope of what is searched for in pairs of worlds: one CPU, and no more than two contexts."""
+    events = ("base", "kvm", "neon") if default.vcpus else ("base", "neon")
+    return Scope(1, 1 if default.vcpus else 2, min(default.vcpus, 1), 0, events)

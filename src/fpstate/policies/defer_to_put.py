@@ -15,7 +15,7 @@ class DeferToPut(DeferredHost):
 
     name = "defer-to-put"
     source = "Christoffer Dall, [PATCH v3 09/41], 12 January 2018"
-    gives_up = ("transient exposure", "timing")
+    gives_up = ("transient exposure",)
 
     supports = frozenset({"aarch32", "nvhe", "barriers"})
 

@@ -21,7 +21,7 @@ class Owner(Enum):
 class SaveAtLoad(BindableHost):
     """The KVM half: host state is never left to the hypervisor to save; lengths are switched at entry and exit."""
 
-    gives_up = ("transient exposure", "timing")
+    gives_up = ("transient exposure",)
 
     class Cpu(DeferredHost.Cpu):
         fp_owner: Owner = Owner.FREE

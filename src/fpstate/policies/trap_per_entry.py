@@ -12,7 +12,7 @@ class TrapPerEntry(DeferredHost):
     name = "trap-per-entry"
     kernels = "Linux v4.3 to v4.17"
     source = "33c76a0b8126 (v4.3), c13d1683df16 (in C); until e6b673b741ea (v4.18)"
-    gives_up = ("transient exposure", "timing")
+    gives_up = ("transient exposure",)
     supports = frozenset({"aarch32", "nvhe", "barriers"})
 
     def guest_enter(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Policy.Vcpu) -> None:
