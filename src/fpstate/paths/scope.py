@@ -240,6 +240,6 @@ def policy_scope(policy: type[Policy]) -> Scope:
 
 
 def scope_of_pairs(default: Scope) -> Scope:
-    """Return the default scope of what is searched for in pairs of worlds: one CPU, and no more than two contexts."""
-    events = ("base", "kvm", "neon") if default.vcpus else ("base", "neon")
-    return Scope(1, 1 if default.vcpus else 2, min(default.vcpus, 1), 0, events)
+    """Return the default scope of what is searched for in pairs of worlds: one CPU, two tasks, at most one vCPU."""
+    vcpus = min(default.vcpus, 1)
+    return Scope(1, 2, vcpus, 0, ("base", "kvm") if vcpus else ("base",))

@@ -10,7 +10,6 @@ class MarkForeign(SaveOnEntry):
     """Dave Martin's first suggestion, read lazily: a guest that never uses FP costs nothing at all."""
 
     name = "mark-foreign"
-    gives_up = ("transient exposure", "timing")
     source = "review of [PATCH v3 09/41], Dave Martin, 22 January 2018 (lazy reading); v4.18 took it up"
 
     class Vcpu(SaveOnEntry.Vcpu):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from fpstate.policies.base import Policy
 from fpstate.policies.host_format import FormatHost
 
@@ -17,7 +15,7 @@ class SaveOnEntry(FormatHost):
 
     name = "save-on-entry"
     source = "review of [PATCH v3 09/41], Dave Martin, 22 January 2018 (eager reading); v6.14 does it at vcpu_load"
-    gives_up: ClassVar[tuple[str, ...]] = ("transient exposure",)
+    gives_up = ("transient exposure", "timing")
 
     supports = frozenset({"sve", "guest-sve", "sme", "fpmr", "aarch32", "nvhe", "barriers"})
 
