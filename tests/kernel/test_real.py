@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from fpstate.check.diff import diff
 from fpstate.check.run import HOLDS, VIOLATED, check
 from fpstate.cli.check import _as_pytest
+from fpstate.cli.main import app
 from fpstate.errors import FpstateError
 from fpstate.kernel.named import named_kernel
 from fpstate.kernel.stage import Stage
@@ -163,6 +166,19 @@ def test_what_is_no_kernel_is_one_sentence(given: str, said: str) -> None:
     assert done.returncode == 2
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_the_page_shows_what_diff_prints() -> None:
+    """docs/kernel.md names the version that its figures are of; Debian may have another by now."""
+    page = (Path(__file__).parents[2] / "docs/kernel.md").read_text()
+    told = re.search(r"`fpstate (diff [^`]+)` on Debian's ([\d.]+):\n\n((?:    .*\n)+)", page)
+    assert told
+    if f"{told[2]}" not in kernel("debian-6.12").source:
+        pytest.skip(f"the page is of {told[2]}, this is {kernel('debian-6.12').source}")
+    done = CliRunner().invoke(app, told[1].split(), env={"COLUMNS": "80"})
+    assert done.exit_code == 1
+    shown = [line.strip() for line in told[3].splitlines()]
+    assert [line.strip() for line in done.stdout.splitlines()[: len(shown)]] == shown
 
 
 def test_diff_as_json() -> None:
