@@ -64,6 +64,10 @@ class Entities:
         self._per_cpu_size = max((offset + size for _, offset, size, _ in btf.per_cpu), default=0)
         self._make()
         self.cpu = self._per_cpu()
+        pending = btf.variable("irq_stat")  # irq_cpustat_t, which begins with __softirq_pending
+        if pending is not None:
+            processor.write(self.cpu + pending[0], 0, 4)  # no handler serves what the boot has left to softirqs
+            processor.keep()
 
     def stack(self, task: str) -> int:
         """Return the upper end of what a task's kernel stack has free."""

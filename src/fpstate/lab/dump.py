@@ -87,10 +87,10 @@ def _boot(kernel: Kernel, machine: Machine, folder: Path) -> None:
         ) as process:
             try:
                 _wait(process, folder / "console", kernel)
-                control = _Control(sockets / "qmp")
-                control.ask("stop")
-                control.ask("pmemsave", val=RAM_AT, size=RAM_SIZE, filename=str(folder / "ram"))
-                found = registers(sockets / "gdb")
+                with _Control(sockets / "qmp") as control:
+                    control.ask("stop")
+                    control.ask("pmemsave", val=RAM_AT, size=RAM_SIZE, filename=str(folder / "ram"))
+                    found = registers(sockets / "gdb")
             finally:
                 process.kill()
     (folder / "Image").unlink()
@@ -125,6 +125,13 @@ class _Control:
         self._file = self._socket.makefile("rw")
         self._file.readline()
         self.ask("qmp_capabilities")
+
+    def __enter__(self) -> _Control:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._socket.close()
 
     def ask(self, command: str, **arguments: Any) -> None:
         self._file.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")

@@ -18,6 +18,13 @@ class _Stub:
         self._socket.connect(str(path))
         self._file = self._socket.makefile("rwb")
 
+    def __enter__(self) -> _Stub:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._socket.close()
+
     def ask(self, text: str) -> bytes:
         data = text.encode()
         self._file.write(b"$%s#%02x" % (data, sum(data) & 255))
@@ -44,15 +51,15 @@ class _Stub:
 
 def registers(path: Path) -> dict[str, int]:
     """Return all registers that the stub at a socket knows, by name in capitals."""
-    stub = _Stub(path)
-    stub.ask("qSupported:xmlRegisters=aarch64")
     number, found = 0, {}
-    for part in re.findall(r'href="([^"]+)"', stub.document("target.xml")):
-        for described in re.findall(r"<reg ([^>]*)>", stub.document(part)):
-            about = dict(re.findall(r'(\w+)="([^"]*)"', described))
-            number = int(about.get("regnum", number))
-            answer = stub.ask(f"p{number:x}")
-            if answer[:1] != b"E" and answer:
-                found[about["name"].upper()] = int.from_bytes(bytes.fromhex(answer.decode()), "little")
-            number += 1
+    with _Stub(path) as stub:
+        stub.ask("qSupported:xmlRegisters=aarch64")
+        for part in re.findall(r'href="([^"]+)"', stub.document("target.xml")):
+            for described in re.findall(r"<reg ([^>]*)>", stub.document(part)):
+                about = dict(re.findall(r'(\w+)="([^"]*)"', described))
+                number = int(about.get("regnum", number))
+                answer = stub.ask(f"p{number:x}")
+                if answer[:1] != b"E" and answer:
+                    found[about["name"].upper()] = int.from_bytes(bytes.fromhex(answer.decode()), "little")
+                number += 1
     return found
