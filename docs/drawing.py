@@ -6,7 +6,7 @@ that distance are one state of the drawing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from html import escape
 
@@ -149,25 +149,29 @@ def picture(drawing: Drawing) -> tuple[str, list[tuple[str, str, str]]]:
     columns = sorted({column for _, column in drawing.nodes})
     place = {(r, c): (LEFT + columns.index(c) * WIDE + BOX[0] / 2, TOP + rows.index(r) * HIGH + BOX[1] / 2)
              for r, c in drawing.nodes}  # fmt: skip
-    parts, legend = [], []
+    parts, legend, marks = [], [], list[tuple[float, float]]()
     for (a, b), events in drawing.then.items():
         works = [event for event in events if ": " in event]
         if not works and a[1] == b[1]:
-            parts.append(_arrow(place[a], place[b], "thin", ""))
+            parts.append(_arrow(_curve(place[a], place[b]), "thin"))
             continue
         number = str(len(legend) + 1)
-        parts.append(_arrow(place[a], place[b], "work", number))
+        curve = _curve(place[a], place[b])
+        marks.append(_free(curve, place.values(), marks))
+        parts.append(_arrow(curve, "work"))
         legend.append((number, f"{_called(a)} → {_called(b)}", "; ".join(works or events)))
     boxes = [_box(node, place[node]) for node in sorted(drawing.nodes)]
     heads = [_text(LEFT + i * WIDE + BOX[0] / 2, 22, COLUMNS[c], "middle") for i, c in enumerate(columns)]
     names = [_text(LEFT - 22, TOP + i * HIGH + BOX[1] / 2 + 4, ROWS[r], "end") for i, r in enumerate(rows)]
+    [_number(at, n) for n, at in enumerate(marks, 1)]
+    numbers = [_number(at, n) for n, at in enumerate(marks, 1)]
     size = LEFT + len(columns) * WIDE, TOP + len(rows) * HIGH
     label = "Who runs, whose values the registers hold, and what leads from one to the next; the legend has it in words"
     svg = (
         f'<svg class="states" viewBox="0 0 {size[0]} {size[1]}" role="img" aria-label="{label}">'
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
         '<path d="M0 0L8 4L0 8z" fill="currentColor"/></marker></defs>'
-        f"{''.join([*heads, *names, *parts, *boxes])}</svg>"
+        f"{''.join([*heads, *names, *parts, *boxes, *numbers])}</svg>"
     )
     return svg, legend
 
@@ -187,30 +191,50 @@ def _box(node: Node, at: tuple[float, float]) -> str:
     return f'<g class="state" fill="{COLOURS[node[1]]}"><rect {size}/>{text}</g>'
 
 
-def _arrow(a: tuple[float, float], b: tuple[float, float], kind: str, number: str) -> str:
-    """Return an arrow bent to its right, so that the one back does not lie on it; from a box to itself, a loop."""
+Point = tuple[float, float]
+Curve = tuple[Point, Point, Point, Point]  # a cubic one, by its ends and the points between that bend it
+
+
+def _curve(a: Point, b: Point) -> Curve:
+    """Return the way of an arrow, bent to its right, so that the one back does not lie on it; or a loop."""
     if a == b:
         x, y = a[0] + BOX[0] / 2, a[1]
-        path, middle = (
-            f"M{x:.0f} {y - 8:.0f}C{x + 34:.0f} {y - 22:.0f} {x + 34:.0f} {y + 22:.0f} {x:.0f} {y + 8:.0f}",
-            (x + 26, y),
-        )
-    else:
-        dx, dy = b[0] - a[0], b[1] - a[1]
-        long = (dx * dx + dy * dy) ** 0.5
-        bend = 14 + 0.10 * long
-        nx, ny = -dy / long * bend, dx / long * bend
-        mx, my = (a[0] + b[0]) / 2 + nx, (a[1] + b[1]) / 2 + ny
-        start, end = _edge(a, (mx, my)), _edge(b, (mx, my))
-        path = f"M{start[0]:.0f} {start[1]:.0f}Q{mx:.0f} {my:.0f} {end[0]:.0f} {end[1]:.0f}"
-        middle = ((start[0] + 2 * mx + end[0]) / 4, (start[1] + 2 * my + end[1]) / 4)
-    line = f'<path class="{kind}" d="{path}" marker-end="url(#tip)"/>'
-    if not number:
-        return line
-    mark = f'<circle cx="{middle[0]:.0f}" cy="{middle[1]:.0f}" r="10"/>' + _text(
-        middle[0], middle[1] + 4, number, "middle"
-    )
-    return f'{line}<g class="number">{mark}</g>'
+        return (x, y - 8), (x + 34, y - 22), (x + 34, y + 22), (x, y + 8)
+    dx, dy = b[0] - a[0], b[1] - a[1]
+    long = (dx * dx + dy * dy) ** 0.5
+    bend = 14 + 0.10 * long
+    middle = (a[0] + b[0]) / 2 - dy / long * bend, (a[1] + b[1]) / 2 + dx / long * bend
+    start, end = _edge(a, middle), _edge(b, middle)
+    first, second = (tuple((p[i] + 2 * middle[i]) / 3 for i in (0, 1)) for p in (start, end))
+    return start, (first[0], first[1]), (second[0], second[1]), end
+
+
+def _at(curve: Curve, t: float) -> Point:
+    weights = (1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t * t * (1 - t), t**3
+    x, y = (sum(w * p[i] for w, p in zip(weights, curve, strict=True)) for i in (0, 1))
+    return x, y
+
+
+def _free(curve: Curve, boxes: Iterable[Point], marks: list[Point]) -> Point:
+    """Return a place on an arrow for its number, beside all boxes and the numbers so far if there is one."""
+
+    def crowded(at: Point) -> int:
+        hidden = sum(abs(at[0] - x) < BOX[0] / 2 + 10 and abs(at[1] - y) < BOX[1] / 2 + 10 for x, y in boxes)
+        return 10 * hidden + sum(abs(at[0] - x) < 21 and abs(at[1] - y) < 21 for x, y in marks)
+
+    every = sorted((i / 40 for i in range(1, 40)), key=lambda t: abs(t - 0.5))
+    boxes = list(boxes)
+    return min((_at(curve, t) for t in every), key=crowded)
+
+
+def _number(at: Point, number: int) -> str:
+    mark = f'<circle cx="{at[0]:.0f}" cy="{at[1]:.0f}" r="10"/>'
+    return f'<g class="number">{mark}{_text(at[0], at[1] + 4, str(number), "middle")}</g>'
+
+
+def _arrow(curve: Curve, kind: str) -> str:
+    places = [f"{x:.0f} {y:.0f}" for x, y in curve]
+    return f'<path class="{kind}" d="M{places[0]}C{" ".join(places[1:])}" marker-end="url(#tip)"/>'
 
 
 def _edge(centre: tuple[float, float], towards: tuple[float, float]) -> tuple[float, float]:

@@ -169,7 +169,7 @@ and kernel NEON. Where an arrow has a number, registers are moved or change hand
 
 
 def _raw(html: str) -> str:
-    return f"```{{raw}} html\n{html}\n```"
+    return f"```{{raw}} html\n<div class='wide'>{html}</div>\n```"
 
 
 def by_system() -> dict[str, list[Bug]]:

@@ -25,6 +25,8 @@ def words(given: str | Iterable[str] | None) -> list[str]:
         path, _, last = text.rpartition(":")
         names = [text] if "," not in last and Path(path).is_file() else text.split(",")
         found += [name.strip() for name in names if name.strip()]
+    if not found and given:
+        raise FpstateError(f"{given!r} names nothing", expected="a name, or nothing at all")
     return found
 
 

@@ -49,6 +49,6 @@ def frame(rows: Sequence[Mapping[str, Any]], types: Mapping[str, Any] | None = N
     try:
         import polars
     except ImportError as error:
-        hint = "pip install 'fpstate[polars]'"
+        hint = "pip install polars"
         raise FpstateError("Polars is not installed", expected="Polars, for a data frame", hint=hint) from error
     return polars.DataFrame([dict(row) for row in rows], schema=types, infer_schema_length=None)

@@ -32,6 +32,9 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     """
     done = build(ROOT / "docs", "-b", "text", "-D", "searched=0", to=tmp_path)
     assert done.returncode == 0, done.stderr
+    for page in (ROOT / "docs").glob("*.md"):
+        heading = page.read_text().partition("# ")[2].partition("\n")[0].replace("`", "")
+        assert heading in (tmp_path / f"{page.stem}.txt").read_text().replace('"', ""), page
     for name in policies():
         assert "Decisions" in (tmp_path / f"generated/policy-{name}.txt").read_text()
     listed = (tmp_path / "generated/bugs.txt").read_text()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import replace
+from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +19,7 @@ from fpstate.policies.catalogue import find_policy, policies
 from fpstate.replay.auto import try_all
 from fpstate.replay.compare import compare
 from fpstate.replay.validate import Deed, _unequal, around, policy_of_kernel, validate
+from fpstate.traces.read import read_trace
 from fpstate.traces.samples import open_trace
 from fpstate.traces.trace import Trace
 from fpstate.world.events import MAYBE, Event, Truth
@@ -102,7 +106,7 @@ def test_one_line_too_few_or_too_many_is_found(truth: Truth) -> None:
     assert dict(result.extra) == {truth.name.lower(): 1}
     assert not any(result.missed.values())
     trace.event[:] = kept
-    trace.event[np.flatnonzero(trace.event == Event.SYSCALL)[-1]] = truth
+    trace.event[np.flatnonzero(trace.event == Event.SYSCALL)[-20]] = truth  # well before the end
     result = validate(trace, find_policy("linux-6.14"))
     assert sum(result.missed.values()) == 1
 
@@ -183,3 +187,17 @@ def test_a_recording_is_held_against_its_own_kernel(kernel: str, policy: str) ->
     trace = open_trace("contended.vhe")
     named = replace(trace, header=replace(trace.header, kernel=kernel))
     assert policy_of_kernel(named) == policy
+
+
+@pytest.mark.parametrize("percent", [40, 70])
+@pytest.mark.parametrize("name", ["hotplug.vhe", "kneon.vhe"])
+def test_a_recording_that_stops_is_no_difference(name: str, percent: int, tmp_path: Path) -> None:
+    """Cut anywhere, it ends in the middle of what some event did."""
+    with gzip.open(resources.files("fpstate.traces") / f"samples/{name}.trace.txt.gz", "rt") as whole:  # type: ignore[call-overload]
+        lines = whole.read().splitlines(keepends=True)
+    path = tmp_path / "cut.txt"
+    path.write_text("".join(lines[: len(lines) * percent // 100]))
+    trace = read_trace(path)
+    found = validate(trace, find_policy(policy_of_kernel(trace)))
+    assert found.exact
+    assert found.excluded < 20

@@ -216,7 +216,7 @@ def test_results_are_data_frames() -> None:
 def test_without_polars_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     """What to install."""
     monkeypatch.setitem(sys.modules, "polars", None)
-    with pytest.raises(fpstate.FpstateError, match=r"pip install 'fpstate\[polars\]'"):
+    with pytest.raises(fpstate.FpstateError, match=r"pip install polars"):
         fpstate.validate("mmio-int.vhe").to_polars()
 
 

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from fpstate.check.run import HOLDS, INCOMPLETE, MAX_STATES, VIOLATED, Result, search_for
+from fpstate.check.run import HOLDS, INCOMPLETE, MAX_STATES, NOT_REACHED, VIOLATED, Result, search_for
 from fpstate.paths.order import ENTER, EXIT_GUEST, GUEST_FP, MOST_TRAPS, RET, SYSCALL, USER_FP, cpu_of, kind_of
 from fpstate.paths.properties import TIMING
 from fpstate.paths.scope import KIND_NAMES, Scope, names_of
@@ -81,6 +81,8 @@ def timing(policy: type[Policy], scope: Scope, *, max_pairs: int = MAX_PAIRS) ->
         complete = complete and len(known) < max_pairs
         depth = max(depth, len(_steps_to(known, next(reversed(known)))))
     had, verdict = tuple(sorted(policy.features)), HOLDS if complete else INCOMPLETE
+    if complete and not worlds.shows_anything():
+        verdict = NOT_REACHED
     seconds = time.perf_counter() - began
     return Result(policy.name, verdict, "", scope, pairs, worlds.moves, depth, seconds, features=had)
 
@@ -132,7 +134,7 @@ class _Worlds:
     """All worlds of a scope that have come up, numbered, and what may happen in each."""
 
     def __init__(self, policy: type[Policy], scope: Scope) -> None:
-        self.policy, self.scope, self.moves = policy, scope, 0
+        self.policy, self.scope, self.moves, self.wrong = policy, scope, 0, False
         self.walker = Walker(Rows(policy, interruptible=True), scope)
         self._search = search_for(self.walker.rows, scope, 0, fold=False, cores=1, zeros=True)
         self._search.run(MAX_STATES)  # from then on it has a packed form for each world
@@ -145,6 +147,15 @@ class _Worlds:
         if number not in self._moves:
             self._moves[number] = dict(self._steps(self._worlds[number]))
         return self._moves[number]
+
+    def shows_anything(self) -> bool:
+        """Tell whether one context has used FP, and another could have looked at a clock; nothing must go wrong."""
+        every = [move for moves in self._moves.values() for move in moves.values()]
+        users = {move.thread for move in every if move.kind == USER_FP}
+        users |= {move.vcpu for move in every if move.kind == GUEST_FP}
+        seen = {move.thread for move in every if move.kind in OF_TASK}
+        seen |= {move.vcpu for move in every if move.kind in OF_VCPU}
+        return not self.wrong and any(user != x for user in users for x in seen)
 
     def whole_use(self, use: _Move) -> tuple[int, tuple[int, ...]]:
         """Return the world after a use that may trap: back in user mode, having used; and the moves to there."""
@@ -168,6 +179,7 @@ class _Worlds:
             before = self.walker.report.counts.copy()
             after, verdict, _ = self.walker.attempt(move)
             self.moves += 1
+            self.wrong = self.wrong or bool(verdict)
             if not verdict:
                 trapped = kind_of(move) in (USER_FP, GUEST_FP) and self.walker.report.asked[A_USED] > 0
                 work = (*_work(self.walker.report.counts - before), *([("trap", 1)] if trapped else []))

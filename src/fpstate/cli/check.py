@@ -11,6 +11,7 @@ import typer
 
 from fpstate.cli import complete
 from fpstate.cli.options import Named, chosen, one_policy, refuse, takes, words
+from fpstate.errors import FpstateError
 
 if TYPE_CHECKING:
     from fpstate.check.run import Result
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from fpstate.paths.asked import ScopeGiven
     from fpstate.paths.tell import Path, Step
 
+TIMING = "timing"
 EXIT_CODES = {"holds": 0, "violated": 1, "not reached": 3, "incomplete": 3}
 
 
@@ -131,6 +133,8 @@ def _refuse_combinations(given: Given) -> None:
         refuse(given, "with --path, which searches nothing", "max_states", "cores", "fold")
     if given.pytest:
         refuse(given, "with --pytest", "json")
+    if given.pytest and TIMING in words(given.properties):
+        raise FpstateError(f"a path of '{TIMING}' is of two worlds, and no test follows it", expected="no --pytest")
 
 
 def scope_given(given: Given | RunGiven) -> ScopeGiven:

@@ -9,6 +9,7 @@ import typer
 
 from fpstate.cli import complete
 from fpstate.cli.options import Costs, OfKernel, chosen
+from fpstate.errors import FpstateError
 
 
 def command(
@@ -31,7 +32,7 @@ def command(
     Per CPU whose values its registers hold, with marks for saves, loads and traps; per task and vCPU which CPU holds
     its values; the cycles so far. What the trace does not show is taken to have happened.
 
-    Exit codes: 0 good, 2 bad input.
+    Exit codes: 0 good, 1 the policy corrupts registers on the trace (the file is written), 2 bad input.
 
     Example: fpstate export contended.vhe -p linux-6.14 -o contended.pftrace
     """
@@ -52,6 +53,10 @@ def command(
     new = compiling("the importer", "the replay")
     with stage(f"compiling {new}, and reading" if new else "reading") as tell:
         read = open_trace(trace)
+        read.refuse_idle()
+        if asked is None and read.header.arch not in ("", "arm64"):
+            given = f"the recording is of {read.header.arch}, and the policies of kernels are of arm64"
+            raise FpstateError(given, expected="-p with the policy to show", where=read.header.source)
         tell("replaying")
         line = timeline(read, asked or find_policy(policy_of_kernel(read)))
         tell("writing")
@@ -60,7 +65,12 @@ def command(
     sums = {"saves": whole.saves, "loads": whole.loads, "traps": whole.traps}
     if json:
         about = {"output": str(output), "source": read.header.source, "policy": line.policy, "costs": profile.name}
-        print_json("fpstate.export/1", about | {"events": len(line.at), **sums, "cycles": whole.cycles})
+        found = {"events": len(line.at), **sums, "cycles": whole.cycles, "corrupts": bool(line.outcome.wrong)}
+        print_json("fpstate.export/1", about | found)
     else:
         done = ", ".join(f"{n:,} {name}" for name, n in sums.items())
         say(f"{output}: {line.policy} on {read.header.source}, {len(line.at):,} events, {done}")
+        if line.outcome.wrong:
+            say(f"{line.policy} corrupts registers on this trace", "red")
+    if line.outcome.wrong:
+        raise typer.Exit(1)

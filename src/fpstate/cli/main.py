@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -91,6 +92,8 @@ def main() -> None:
     """
     if sys.stdout is None:
         sys.exit(BAD_INPUT)  # nowhere to write to, not even about that
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the output's encoding lacks is escaped
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # as an exception: what is half-written is removed
     try:
         app()

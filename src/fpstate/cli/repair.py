@@ -94,5 +94,7 @@ def _show(given: Given, result: Repair) -> None:
         say("\n".join(each.edit.difference()), whole=True)
     if result.repairs:
         say(f"\n{result.tried:,} edits tried; with each of these {len(result.repairs)} it holds there", "bold green")
+    elif result.complete:
+        say(f"{result.tried:,} edits tried, which are all; none makes it hold", "bold red")
     else:
-        say(f"{result.tried:,} edits tried; none makes it hold", "bold red" if result.complete else "bold yellow")
+        say(f"the bound of {given.max_edits:,} edits was reached, and none makes it hold; raise --max-edits", "yellow")

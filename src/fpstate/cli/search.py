@@ -10,6 +10,7 @@ import typer
 
 from fpstate.cli import complete
 from fpstate.cli.options import Costs, chosen, takes, words
+from fpstate.errors import FpstateError
 
 if TYPE_CHECKING:
     from fpstate.paths.scope import Scope
@@ -75,6 +76,7 @@ def command(given: Given) -> None:
     from fpstate.cli.output import print_json
     from fpstate.cli.progress import stage
     from fpstate.costs import load_profile
+    from fpstate.policies.base import with_features
     from fpstate.search.fill import fill
     from fpstate.search.judge import Judge, measure
     from fpstate.traces.samples import open_trace
@@ -82,6 +84,8 @@ def command(given: Given) -> None:
     policy, profile = chosen(given.policy), load_profile(given.costs)
     trained = measure([open_trace(name) for name in words(given.traces) or DEFAULT_TRACES], profile)
     held_back = measure([open_trace(name) for name in words(given.held_back)], profile)
+    for feature in words(given.features):
+        with_features(policy, (feature,))
     scope = _scope(given)
     worlds = [(scope, ()), *((scope, (feature,)) for feature in words(given.features))]
     with stage("compiling, and replaying") as tell:
@@ -103,13 +107,14 @@ def _scope(given: Given) -> Scope:
 
 
 def _write(given: Given, found: Search) -> None:
-    from fpstate.files import refuse_input, write_whole
+    from fpstate.files import write_whole
     from fpstate.search.written import written
 
     assert given.output
     file = given.policy.rpartition(":")[0]
-    refuse_input(given.output, file)
     above = f"Made by fpstate search from {Path(file).name}: {found.best[0].cost:.2f} times the fewest transfers."
+    if given.output.exists() and given.output.samefile(file):
+        raise FpstateError(f"'{given.output}' is the skeleton itself", expected="another name for what is written")
     text = written(chosen(given.policy), found.best[0].values, [above])
     write_whole(given.output, text.encode(), begins=b"# Made by fpstate search")
 

@@ -48,7 +48,9 @@ def show_story(lanes: Mapping[str, Sequence[str]], heads: Sequence[str], wide: i
             if out.no_color or not out.color_system:
                 line.rstrip()
             out.print(line)
-    meant = [f"{letter} {holder}" for holder, letter in letters.items() if letter != holder]
+    meant = [f"{letter} {holder}" for holder, letter in letters.items() if letter not in (holder, "?")]
+    others = sum(letter == "?" for letter in letters.values())
+    meant += [f"? {others} others"] if others else []
     meant += ["' not the latest"] if any(NOT_LATEST.search(h) for lane in lanes.values() for h in lane) else []
     if meant:
         say(f"registers: {', '.join(meant)}", "dim")

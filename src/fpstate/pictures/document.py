@@ -30,7 +30,7 @@ from fpstate.replay.timeline import (
     timeline,
     whose,
 )
-from fpstate.replay.told import weak_costs
+from fpstate.replay.told import other_machine, weak_costs
 from fpstate.replay.validate import policy_of_kernel
 from fpstate.traces.describe import describe
 from fpstate.traces.holes import HOLES
@@ -100,6 +100,7 @@ def _about(trace: Trace) -> dict[str, Any]:
     found = describe(trace)
     wanted = ("source", "format", "kernel", "mode", "clock", "arch", "cpus", "duration_ns", "lines", "rows", "kinds")
     kept = {name: found[name] for name in (*wanted, "observed", "unobserved", "lost", "missing")}
+    kept["unobserved"] = [*other_machine(found["arch"]), *kept["unobserved"]]
     holes = [{**hole, "meaning": HOLES[hole["kind"]]} for hole in found["holes"]]
     return {**kept, "holes": holes, "begins_ns": int(trace.time[0]) if len(trace) else 0}
 

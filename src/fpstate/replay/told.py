@@ -103,17 +103,21 @@ def title(c: Comparison, profile: Profile) -> str:
 
 def above(c: Comparison, profile: Profile) -> list[str]:
     """Return the sentences that bear on the order of policies: whose trace it is, its holes, what costs leave open."""
-    arch = c.trace["arch"]
-    other = (
-        f"The trace is of {arch}, the policies are of arm64: the table shows what these would do with its events, not "
-        "what its kernel did."
-    )
-    said = [other] if arch not in ("", "arm64") else []
+    said = other_machine(c.trace["arch"])
     said += sentences(c.trace["holes"])
     said += left_open(c, profile, alike(c.policies))
     if any(p.features for p in c.policies) and len(c.policies) > 1:
         said.append(f"note: {BY_BYTES}")
     return said
+
+
+def other_machine(arch: str) -> list[str]:
+    """Return the sentence that is due where a trace is not of the machine that the policies are of."""
+    told = (
+        f"The trace is of {arch}, the policies are of arm64: the table shows what these would do with its events, not "
+        "what its kernel did."
+    )
+    return [told] if arch not in ("", "arm64") else []
 
 
 def corrupts(c: Comparison) -> list[str]:

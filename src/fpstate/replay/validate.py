@@ -126,7 +126,9 @@ class Validation:
 
     def sentences(self) -> list[str]:
         """Return what the figures leave out, and what the trace does not show."""
-        left_out = f"excluded: {self.excluded}, of tasks whose state was set before the trace began"
+        left_out = (
+            f"excluded: {self.excluded}, of tasks whose state was set before the trace began, or of what it ends in"
+        )
         said = [left_out] if self.excluded else []
         return said + [f"note: {s}" for s in (*sentences(self.trace["holes"]), *self.trace["unobserved"])]
 
@@ -170,6 +172,13 @@ def validate(trace: Trace, policy: type[Policy]) -> Validation:
     kept_o = [d for d in observed if d.at > known[d.who]]
     excluded = max(len(predicted) - len(kept_p), len(observed) - len(kept_o))
     missed, extra, first = differences(trace, kept_p, kept_o)
+    if first is not None:
+        events, deeds = last_rows(trace)
+        too_soon = {d for d in missed if d.at > events[d.cpu]}
+        too_soon |= {d for d in extra if d.at >= events[d.cpu] or d.at > deeds[d.cpu]}
+        excluded += len(too_soon)
+        kept_p, kept_o = ([d for d in kept if d not in too_soon] for kept in (kept_p, kept_o))
+        missed, extra, first = differences(trace, kept_p, kept_o)
     counts = {"predicted": kept_p, "observed": kept_o, "missed": missed, "extra": extra}
     by_name = {side: _by_name(deeds) for side, deeds in counts.items()}
     return Validation(trace.about(), policy.name, **by_name, excluded=excluded, first=first)
@@ -199,6 +208,19 @@ def known_from(trace: Trace) -> NDArray[np.int64]:
     who, first = np.unique(trace.subject[rows], return_index=True)
     known[who] = np.minimum(known[who], rows[first])
     return known
+
+
+def last_rows(trace: Trace) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return, for each CPU, the rows of the last event and of the last deed on it (-1: none).
+
+    What the kernel did after the last event belongs to one that is cut off, and what is predicted behind the last deed
+    may have been cut off.
+    """
+    is_deed = trace.event >= Truth.HW_SAVE
+    ends = np.full((2, trace.header.cpus), -1, np.int64)
+    for last, at in zip(ends, (np.flatnonzero(~is_deed), np.flatnonzero(is_deed)), strict=True):
+        np.maximum.at(last, trace.cpu[at].astype(np.int64), at)
+    return ends[0], ends[1]
 
 
 def predictions(trace: Trace, rows: Rows, used: NDArray[np.int32]) -> Iterator[Deed]:

@@ -54,7 +54,7 @@ def fill(judge: Judge, *, keep: int, most: int, told: Told = lambda *_: None) ->
     holes = holes_of(judge.policy)
     if not holes:
         given = f"policy '{judge.policy.name}' has no holes"
-        raise FpstateError(given, expected="`NAME = hole(CHOICE, CHOICE, ...)` in its class", hint="docs/search.md")
+        raise FpstateError(given, expected="`NAME = hole(CHOICE, CHOICE, ...)` in its class", hint="docs/finding.md")
     return _Filling(judge, {name: holes[name].choices for name in _order(judge, list(holes))}, keep, most, told).run()
 
 
