@@ -163,7 +163,6 @@ def picture(drawing: Drawing) -> tuple[str, list[tuple[str, str, str]]]:
     boxes = [_box(node, place[node]) for node in sorted(drawing.nodes)]
     heads = [_text(LEFT + i * WIDE + BOX[0] / 2, 22, COLUMNS[c], "middle") for i, c in enumerate(columns)]
     names = [_text(LEFT - 22, TOP + i * HIGH + BOX[1] / 2 + 4, ROWS[r], "end") for i, r in enumerate(rows)]
-    [_number(at, n) for n, at in enumerate(marks, 1)]
     numbers = [_number(at, n) for n, at in enumerate(marks, 1)]
     size = LEFT + len(columns) * WIDE, TOP + len(rows) * HIGH
     label = "Who runs, whose values the registers hold, and what leads from one to the next; the legend has it in words"
