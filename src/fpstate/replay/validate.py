@@ -173,9 +173,8 @@ def validate(trace: Trace, policy: type[Policy]) -> Validation:
     excluded = max(len(predicted) - len(kept_p), len(observed) - len(kept_o))
     missed, extra, first = differences(trace, kept_p, kept_o)
     if first is not None:
-        events, deeds = last_rows(trace)
-        too_soon = {d for d in missed if d.at > events[d.cpu]}
-        too_soon |= {d for d in extra if d.at >= events[d.cpu] or d.at > deeds[d.cpu]}
+        ends = last_events(trace)
+        too_soon = {d for d in missed if d.at > ends[d.cpu]} | {d for d in extra if d.at >= ends[d.cpu]}
         excluded += len(too_soon)
         kept_p, kept_o = ([d for d in kept if d not in too_soon] for kept in (kept_p, kept_o))
         missed, extra, first = differences(trace, kept_p, kept_o)
@@ -210,17 +209,12 @@ def known_from(trace: Trace) -> NDArray[np.int64]:
     return known
 
 
-def last_rows(trace: Trace) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return, for each CPU, the rows of the last event and of the last deed on it (-1: none).
-
-    What the kernel did after the last event belongs to one that is cut off, and what is predicted behind the last deed
-    may have been cut off.
-    """
-    is_deed = trace.event >= Truth.HW_SAVE
-    ends = np.full((2, trace.header.cpus), -1, np.int64)
-    for last, at in zip(ends, (np.flatnonzero(~is_deed), np.flatnonzero(is_deed)), strict=True):
-        np.maximum.at(last, trace.cpu[at].astype(np.int64), at)
-    return ends[0], ends[1]
+def last_events(trace: Trace) -> NDArray[np.int64]:
+    """Return, for each CPU, the row of the last event on it (-1: none): what is done there is cut off, or may be."""
+    ends = np.full(trace.header.cpus, -1, np.int64)
+    at = np.flatnonzero(trace.event < Truth.HW_SAVE)
+    np.maximum.at(ends, trace.cpu[at].astype(np.int64), at)
+    return ends
 
 
 def predictions(trace: Trace, rows: Rows, used: NDArray[np.int32]) -> Iterator[Deed]:
