@@ -6,39 +6,30 @@ that distance are one state of the drawing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-from fpstate.paths.order import GUEST, RUN, RUN_NEON, RUN_OUT, RUN_OUT_NEON, USER, kind_of
+from fpstate.check.worlds import Worlds
+from fpstate.paths.order import GUEST, RUN, RUN_NEON, RUN_OUT, RUN_OUT_NEON, USER
 from fpstate.paths.scope import KIND_NAMES, Scope
-from fpstate.paths.walk import Walker
 from fpstate.policies.base import Policy
 from fpstate.rows.handlers import EVENTS
 from fpstate.rows.learn import Rows
 from fpstate.world.operations import N_LOAD_HOST, N_LOAD_KERNEL, N_SAVE_HOST, N_SAVE_KERNEL
 from fpstate.world.state import (
     CURRENT,
-    FRAME,
     GUEST_FP_TRAP,
     IMAGE,
-    KERNEL_IMAGE,
-    KERNEL_LATEST,
     LATEST,
     MODE,
-    POINT,
-    POINTER,
     REGISTERS,
-    RUNS,
-    SECOND,
     SOFTIRQS,
-    STASH,
     USER_FP_TRAP,
     WORD,
-    V,
     World,
     context_of,
-    is_latest,
+    copy_of,
     owner_of,
 )
 
@@ -47,9 +38,9 @@ ROWS = ("user mode, trap armed", "user mode", "kernel", "KVM_RUN", "guest, trap 
 COLUMNS = ("the task's", "the vCPU's", "the kernel's", "nobody's")
 """Whose values the registers hold: its columns."""
 COLOURS = ("#1f5fce", "#a8590f", "#7440b8", "#5f646c")
-WHOSE = ("the task", "the vCPU", "the kernel's")
 MOST = 20_000
-"""No policy of the package comes near so many worlds."""
+"""Worlds looked at, breadth first. Of the package's policies only adaptive-dirty has more, by its counters."""
+WHOSE = ("the task", "the vCPU", "the kernel's")
 
 Node = tuple[int, int]  # row and column
 
@@ -65,41 +56,32 @@ class Drawing:
 def drawn(policy: type[Policy]) -> Drawing:
     """Return the drawing of a policy with FPSIMD alone."""
     guests = Rows(policy).handler(EVENTS["guest_enter"]) is not None
-    walker = Walker(Rows(policy), Scope(1, 1, int(guests), 0, ("base", *(["kvm"] if guests else []), "neon")))
-    drawing, first = Drawing(), walker.world
+    scope = Scope(1, 1, int(guests), 0, ("base", *(["kvm"] if guests else []), "neon"))
+    worlds, drawing = Worlds(Rows(policy), scope), Drawing()
+    first = copy_of(worlds[0])
     for x in range(1, len(first.context) - 1):
         first.context[x, IMAGE] = first.context[x, LATEST]  # each has used FP before
-    known, waiting = {_likeness(first)}, [first]
-    while waiting and len(known) < MOST:
-        world = waiting.pop(0)
-        for event, work, after in _steps(walker, world):
-            edge = (_node(world), _node(after))
+    waiting = [worlds.number(first)]
+    known = set(waiting)
+    for number in waiting:
+        for move in worlds.moves_of(number).values():
+            event, work = KIND_NAMES[move.kind], _work(move.done)
+            edge = (_node(worlds[number]), _node(worlds[move.after]))
             drawing.nodes |= set(edge)
             if edge[0] != edge[1] or work:
                 drawing.then.setdefault(edge, {})[f"{event}: {work}" if work else event] = None
-            if _likeness(after) not in known:
-                known.add(_likeness(after))
-                waiting.append(after)
+            if move.after not in known and len(known) < MOST:
+                known.add(move.after)
+                waiting.append(move.after)
     return drawing
 
 
-def _steps(walker: Walker, world: World) -> Iterator[tuple[str, str, World]]:
-    """Yield each event that may happen, the work done at it, and the world after; none where something goes wrong."""
-    walker.worlds = [world]
-    for move in walker.enabled():
-        walker.worlds = [world]
-        before = walker.report.counts.copy()
-        after, verdict, _ = walker.attempt(move)
-        if not verdict:
-            yield KIND_NAMES[kind_of(move)], _work(walker.report.counts - before), after
-
-
-def _work(done: object) -> str:
+def _work(done: Sequence[int]) -> str:
     parts = [
         f"{what} {WHOSE[i]}"
         for what, first, last in (("save", N_SAVE_HOST, N_SAVE_KERNEL), ("load", N_LOAD_HOST, N_LOAD_KERNEL))
         for i in range(last - first + 1)
-        if done[first + i]  # type: ignore[index]
+        if done[first + i]
     ]
     return ", ".join(parts)
 
@@ -118,20 +100,6 @@ def _node(w: World) -> Node:
     if owner == 0:
         return row, 3
     return row, 2 if owner == SOFTIRQS or owner & 1 else 0 if context_of(owner) == 1 else 1
-
-
-def _likeness(w: World) -> tuple[object, ...]:
-    """Return what two worlds must share to be one: all but the versions of values, of which only the latest counts."""
-    of_cpu = (int(w.cpu[0, i]) for i in (WORD, POINTER, POINTER + 1, CURRENT))
-    held = [owner_of(int(w.cpu[0, place])) for place in (REGISTERS, STASH)]
-    contexts = range(len(w.context) - 1)
-    of_context = [int(w.context[x, i]) for x in contexts for i in (WORD, POINTER, POINTER + 1, MODE, RUNS, FRAME)]
-    at = [int(w.context[x, i]) for x in contexts for i in (POINT, SECOND)]
-    fresh = [is_latest(w, V, x, w.cpu[0, place]) for x in contexts for place in (REGISTERS, STASH)]
-    fresh += [is_latest(w, V, x, w.context[x, IMAGE]) for x in contexts]
-    kernel = [w.context[x, KERNEL_IMAGE] == w.context[x, KERNEL_LATEST] for x in contexts]
-    versions = [int(w.context[x, LATEST]) > 1 << 33 for x in contexts]
-    return (*of_cpu, *held, *of_context, *at, *map(bool, fresh), *map(bool, kernel), *versions)
 
 
 # As a picture.

@@ -22,15 +22,7 @@ from fpstate.policies.base import Policy
 from fpstate.rows.learn import Rows
 from fpstate.rows.session import OP_NAMES
 from fpstate.world.events import PARTICIPANTS, Event
-from fpstate.world.operations import (
-    N_CLEAR,
-    N_IPI,
-    N_LOAD_HOST,
-    N_LOAD_SVE,
-    N_PARTS,
-    N_SAVE_HOST,
-    N_SAVE_SVE,
-)
+from fpstate.world.operations import WORK, kinds_of_work
 from fpstate.world.state import Ints
 from fpstate.world.table import R_CPU, R_OPS, R_POINTERS, R_SECOND, R_TASK
 
@@ -47,14 +39,6 @@ class Mutant:
     reason: str = ""
 
 
-WORK = {
-    "saves": (*range(N_SAVE_HOST, N_LOAD_HOST), N_SAVE_SVE, N_SAVE_SVE + 1),
-    "loads": (*range(N_LOAD_HOST, N_CLEAR), N_LOAD_SVE, N_LOAD_SVE + 1),
-    "clears": (N_CLEAR,),
-    "moves of single classes": tuple(range(N_PARTS, N_IPI)),
-    "interrupts": (N_IPI,),
-}
-"""Kinds of operations, and where they are counted."""
 MAX_STATES = 5_000_000  # of a search
 
 
@@ -159,6 +143,7 @@ def work_of(compared: Comparison) -> str:
     parts = []
     for name, numbers in WORK.items():
         more, fewer = (sum(counts[i] for i in numbers) for counts in (compared.more, compared.fewer))
-        parts += [f"{name} {'more and fewer' if more and fewer else 'more' if more else 'fewer'}"] * bool(more or fewer)
+        which = "more and fewer" if more and fewer else "more" if more else "fewer"
+        parts += [f"{kinds_of_work(name)} {which}"] * bool(more or fewer)
     parts += ["traps on other uses"] * bool(compared.traps)
     return ", ".join(parts) or "the same operations on other places"

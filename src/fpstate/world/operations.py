@@ -73,6 +73,21 @@ N_PARTS: Final = 16  # + class: saves and loads of ZCR, ZA, FPMR, FPEXC
 N_IPI: Final = 22  # interrupts sent to other CPUs
 N_COUNTS: Final = 23
 
+WORK: Final = {
+    "save": (*range(N_SAVE_HOST, N_LOAD_HOST), N_SAVE_SVE, N_SAVE_SVE + 1),
+    "load": (*range(N_LOAD_HOST, N_CLEAR), N_LOAD_SVE, N_LOAD_SVE + 1),
+    "clear": (N_CLEAR,),
+    "move of single classes": tuple(range(N_PARTS, N_IPI)),
+    "interrupt": (N_IPI,),
+}
+"""Kinds of work, and where they are counted; traps are none."""
+
+
+def kinds_of_work(work: str) -> str:
+    """Return a kind of work in the plural."""
+    what, _, of = work.partition(" of ")
+    return f"{what}s of {of}" if of else f"{what}s"
+
 
 @inline
 def whose(w: World, owner: int) -> int:
