@@ -20,7 +20,7 @@ import fpstate.policies.bugs
 from fpstate.check.gallery import left_out
 from fpstate.check.run import check
 from fpstate.notebook import html_table
-from fpstate.paths.blame import shortened
+from fpstate.paths.blame import ending
 from fpstate.paths.scope import Scope
 from fpstate.paths.tell import table
 from fpstate.policies.base import Policy, with_features
@@ -245,7 +245,7 @@ def path_of(bug: Bug, scope: Scope) -> str:
     result = check(with_features(bug.faulty, bug.features), scope, properties=(bug.property,))
     assert result.path, bug.id
     heads, rows = table(result.path.steps, range(scope.cpus))
-    below = [result.path.wrong, f"decided at {shortened(result.path.blame)}"]
+    below = ending(result.path.wrong, result.path.blame)
     return html_table(f"The shortest path: {len(rows)} steps", heads, rows, below=below)
 
 

@@ -34,19 +34,24 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 def write_whole(path: Path, content: bytes, *, begins: bytes) -> None:
     """Write a file that begins with `begins`; FpstateError if another is there that does not."""
+    refuse_foreign(path, begins)
+    with replacing(path) as file:
+        file.write(content)
+
+
+def refuse_foreign(path: Path, begins: bytes) -> None:
+    """Raise FpstateError if a file is there that was not written so: one that does not begin with `begins`."""
     if path.is_file() and path.stat().st_size:
         with path.open("rb") as there:
             if there.read(len(begins)) != begins:
                 hint = "remove it first if it is not needed any more"
                 raise FpstateError(f"'{path}' is there and is none of ours", expected="another name", hint=hint)
-    with replacing(path) as file:
-        file.write(content)
 
 
-def refuse_input(output: Path, source: str | Path) -> None:
-    """Raise FpstateError if the file to write is the recording to read."""
+def refuse_input(output: Path, source: str | Path, what: str = "recording") -> None:
+    """Raise FpstateError if the file to write is the recording, or `what` else there is to read."""
     if output.exists() and Path(source).exists() and output.samefile(source):
-        raise FpstateError(f"'{output}' is the recording itself", expected="another name for what is written")
+        raise FpstateError(f"'{output}' is the {what} itself", expected="another name for what is written")
 
 
 def cannot_write(path: Path, error: Exception) -> FpstateError:

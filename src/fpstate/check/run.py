@@ -14,7 +14,7 @@ from fpstate.check.search import Found, Progress, Search
 from fpstate.errors import FpstateError
 from fpstate.notebook import frame, html_table
 from fpstate.paths import order
-from fpstate.paths.blame import shortened
+from fpstate.paths.blame import ending
 from fpstate.paths.properties import DEFAULT, FALSE_NATIVE, USER_SVE_TRAP_WRONG, bits_of, first_name
 from fpstate.paths.scope import KIND_NAMES, Scope, build, named_kinds
 from fpstate.paths.tell import Path, Step, table, tell
@@ -99,7 +99,7 @@ class Result:
         steps = self.path.steps if self.path else []
         heads, rows = table(steps, range(self.scope.cpus))
         above = [f"path {self.path.code}"] if self.path else []
-        wrong = [self.path.wrong, f"decided at {shortened(self.path.blame)}"] if self.path and self.path.wrong else []
+        wrong = ending(self.path.wrong, self.path.blame) if self.path else []
         return html_table(self.title(), heads, rows, above=above, below=[*wrong, self.told(), *self.caveats()])
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fpstate.cli import complete
-from fpstate.cli.options import Named, chosen, one_policy, refuse, takes, words
+from fpstate.cli.options import Features, Named, chosen, one_policy, refuse, takes, words
 from fpstate.errors import FpstateError
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from fpstate.paths.asked import ScopeGiven
     from fpstate.paths.tell import Path, Step
 
-TIMING = "timing"
 EXIT_CODES = {"holds": 0, "violated": 1, "not reached": 3, "incomplete": 3}
 
 
@@ -72,10 +71,7 @@ class Given:
             "--property", metavar="PROPERTY,...", help="Properties. [default: all end-to-end ones]", show_default=False
         ),
     ] = None
-    features: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FEATURE,...", help="Registers beside FPSIMD, and other features.", show_default=False),
-    ] = None
+    features: Features = None
     list_: Annotated[bool, typer.Option("--list", help="List events, properties and features, and do no more.")] = False
     max_states: Annotated[
         int, typer.Option(metavar="N", help="Give up (incomplete) beyond this many states.", min=1)
@@ -129,6 +125,8 @@ def command(given: Given) -> None:
 
 
 def _refuse_combinations(given: Given) -> None:
+    from fpstate.paths.properties import TIMING
+
     if given.path is not None:
         refuse(given, "with --path, which searches nothing", "max_states", "cores", "fold")
     if given.pytest:
@@ -209,16 +207,14 @@ def show_path(title: str, steps: Sequence[Step], cpus: Sequence[int]) -> None:
 
 def _show_path(policy: str, path: Path, result: Result) -> None:
     from fpstate.cli.output import say
-    from fpstate.paths.blame import shortened
+    from fpstate.paths.blame import ending
+    from fpstate.paths.properties import TIMING
 
     show_path(f"path {path.code}", path.steps, range(result.scope.cpus))
-    if path.wrong:
-        say(path.wrong)
-        if path.blame:
-            say(f"decided at {shortened(path.blame)}")
-        if path.blame and path.code:
-            again = f"again: fpstate check {shlex.quote(policy)} {_options(result)} --path {path.code}"
-            say(again, whole=True)
+    for sentence in ending(path.wrong, path.blame):
+        say(sentence)
+    if path.wrong and path.code and result.property != TIMING:  # a path of two worlds cannot be followed in one
+        say(f"again: fpstate check {shlex.quote(policy)} {_options(result)} --path {path.code}", whole=True)
 
 
 def _options(result: Result) -> str:

@@ -69,14 +69,14 @@ def show(comparison: Comparison, profile: Profile, vl: int) -> None:
     """Print the comparison; what bears on the order of policies comes before their table."""
     from fpstate.cli.output import Column, say, show_table
     from fpstate.replay.fold import alike
-    from fpstate.replay.told import HEADS, above, corrupts, notes, rows, title
+    from fpstate.replay.told import BOUNDS, HEADS, above, corrupts, notes, rows, title
 
     say(title(comparison, profile))
     for sentence in above(comparison, profile):
         say(sentence, "dim" if sentence.startswith("note: ") else "")
     together = alike(comparison.policies)
     columns = [name if name == "policy" else Column(name, number=True, spare=name in SPARE) for name in HEADS]
-    red = {i: "red" for i, same in enumerate(together, 2) if same[0].broken}
+    red = {i: "red" for i, same in enumerate(together, BOUNDS) if same[0].broken}
     show_table(columns, rows(comparison, together, profile), styles=red)
     for sentence in corrupts(comparison):
         say(sentence)

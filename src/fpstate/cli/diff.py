@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fpstate.cli import complete
-from fpstate.cli.options import chosen, takes, words
+from fpstate.cli.options import Features, chosen, takes, words
 
 if TYPE_CHECKING:
     from fpstate.check.diff import Difference
@@ -33,10 +33,7 @@ class Given:
             metavar="POLICY", help="What it is compared with.", autocompletion=complete.policies, show_default=False
         ),
     ]
-    features: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FEATURE,...", help="Registers beside FPSIMD, and other features.", show_default=False),
-    ] = None
+    features: Features = None
     cpus: Annotated[int, typer.Option(metavar="N", help="CPUs.", min=1)] = 2
     tasks: Annotated[int, typer.Option(metavar="N", help="User tasks.", min=1)] = 1
     vcpus: Annotated[int, typer.Option(metavar="N", help="vCPUs.", min=0)] = 1

@@ -44,6 +44,7 @@ def command(
     from fpstate.policies.catalogue import find_policy
     from fpstate.replay.compare import figures
     from fpstate.replay.timeline import timeline
+    from fpstate.replay.told import other_machine
     from fpstate.replay.validate import policy_of_kernel
     from fpstate.traces.samples import open_trace
 
@@ -54,7 +55,7 @@ def command(
     with stage(f"compiling {new}, and reading" if new else "reading") as tell:
         read = open_trace(trace)
         read.refuse_idle()
-        if asked is None and read.header.arch not in ("", "arm64"):
+        if asked is None and other_machine(read.header.arch):
             given = f"the recording is of {read.header.arch}, and the policies of kernels are of arm64"
             raise FpstateError(given, expected="-p with the policy to show", where=read.header.source)
         tell("replaying")

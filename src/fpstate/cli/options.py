@@ -65,6 +65,12 @@ Costs = Annotated[
 """What each operation costs."""
 
 
+Features = Annotated[
+    list[str] | None,
+    typer.Option(metavar="FEATURE,...", help="Registers beside FPSIMD, and other features.", show_default=False),
+]
+"""What the world has beside FPSIMD."""
+
 VectorLength = Annotated[int, typer.Option(metavar="BYTES", help="Bytes of one SVE register.", min=16, max=256)]
 """How large SVE registers are."""
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fpstate.cli import complete
-from fpstate.cli.options import chosen, takes, words
+from fpstate.cli.options import Features, chosen, takes, words
 
 if TYPE_CHECKING:
+    from fpstate.paths.asked import ScopeGiven
     from fpstate.search.repair import Repair
 
 
@@ -27,16 +28,20 @@ class Given:
             show_default=False,
         ),
     ]
-    cpus: Annotated[int | None, typer.Option(metavar="N", help="CPUs.  [default: as in check]")] = None
-    tasks: Annotated[int | None, typer.Option(metavar="N", help="User tasks.  [default: as in check]")] = None
-    vcpus: Annotated[int | None, typer.Option(metavar="N", help="vCPUs.  [default: as in check]")] = None
+    cpus: Annotated[int | None, typer.Option(metavar="N", help="CPUs. [default: as in check]", show_default=False)] = (
+        None
+    )
+    tasks: Annotated[
+        int | None, typer.Option(metavar="N", help="User tasks. [default: as in check]", show_default=False)
+    ] = None
+    vcpus: Annotated[
+        int | None, typer.Option(metavar="N", help="vCPUs. [default: as in check]", show_default=False)
+    ] = None
     events: Annotated[
-        list[str] | None, typer.Option(metavar="EVENT,...", help="Events or groups.  [default: as in check]")
-    ] = None
-    features: Annotated[
         list[str] | None,
-        typer.Option(metavar="FEATURE,...", help="Registers beside FPSIMD, and other features.", show_default=False),
+        typer.Option(metavar="EVENT,...", help="Events or groups. [default: as in check]", show_default=False),
     ] = None
+    features: Features = None
     trace: Annotated[
         str, typer.Option(metavar="TRACE", help="What repairs are ranked on.", autocompletion=complete.samples)
     ] = "kneon.vhe"
@@ -64,9 +69,13 @@ def command(given: Given) -> None:
     from fpstate.search.repair import repair
     from fpstate.traces.samples import open_trace
 
-    scope = {"cpus": given.cpus, "tasks": given.tasks, "vcpus": given.vcpus}
-    events = None if given.events is None else words(given.events)
-    asked = asked_of(given.policy, chosen(given.policy), words(given.features), (), {**scope, "events": events})  # type: ignore[typeddict-item]
+    scope: ScopeGiven = {
+        "cpus": given.cpus,
+        "tasks": given.tasks,
+        "vcpus": given.vcpus,
+        "events": None if given.events is None else words(given.events),
+    }
+    asked = asked_of(given.policy, chosen(given.policy), words(given.features), (), scope)
     ranked_on = measure([open_trace(given.trace)], load_profile("altra-vhe"))
     with stage("searching for the fault") as tell:
         told = lambda tried, found: tell(f"{tried:,} edits tried, {found} repairs")  # noqa: E731
@@ -80,12 +89,12 @@ def command(given: Given) -> None:
 
 def _show(given: Given, result: Repair) -> None:
     from fpstate.cli.output import say
-    from fpstate.paths.blame import short_place, shortened
+    from fpstate.paths.blame import ending, short_place
 
     assert result.fault.path
     say(result.fault.title())
-    say(f"at fault: {result.fault.property}, {result.fault.path.wrong}")
-    say(f"decided at {shortened(result.fault.path.blame)}")
+    for sentence in ending(f"at fault: {result.fault.property}, {result.fault.path.wrong}", result.fault.path.blame):
+        say(sentence)
     for number, each in enumerate(result.repairs, 1):
         times = "not measured" if each.ratio is None else f"{each.ratio:.2f} times the fewest transfers"
         method = each.edit.method

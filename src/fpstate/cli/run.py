@@ -337,7 +337,7 @@ def _follow(policy: type[Policy], code: str, given: Given) -> int:
     from fpstate.cli.progress import stage
     from fpstate.machine.follow import follow_path
     from fpstate.paths.asked import asked_of
-    from fpstate.paths.blame import shortened
+    from fpstate.paths.blame import ending
 
     alone = "with --path, which runs a pattern checker"
     refuse(given, alone, "programs", "trace", "slice_", "seed", "softirq", "vl", "instructions", "seconds", "signals")
@@ -350,6 +350,6 @@ def _follow(policy: type[Policy], code: str, given: Given) -> int:
     show_path(f"path {code}", result.steps, range(result.scope.cpus))
     for read in result.reads:
         say(read.sentence(), "" if read.ok else "red")
-    if result.wrong:
-        say(f"{result.wrong}\ndecided at {shortened(result.blame)}")
+    for sentence in ending(result.wrong, result.blame):
+        say(sentence)
     return int(bool(result.wrong))

@@ -10,11 +10,11 @@ import typer
 
 from fpstate.cli import complete
 from fpstate.cli.options import Costs, chosen, takes, words
-from fpstate.errors import FpstateError
 
 if TYPE_CHECKING:
     from fpstate.paths.scope import Scope
-    from fpstate.search.fill import Search
+    from fpstate.policies.base import Policy
+    from fpstate.search.fill import Filled, Search
     from fpstate.search.judge import Measure
 
 
@@ -61,6 +61,8 @@ class Given:
 
 
 DEFAULT_TRACES = ["contended.vhe", "kneon.vhe", "mmio-fp.vhe"]
+BEGINS = b"# Made by fpstate search"
+"""How each file begins that is written here."""
 
 
 @takes(Given)
@@ -76,95 +78,99 @@ def command(given: Given) -> None:
     from fpstate.cli.output import print_json
     from fpstate.cli.progress import stage
     from fpstate.costs import load_profile
+    from fpstate.files import refuse_foreign, refuse_input
+    from fpstate.paths.scope import Scope
     from fpstate.policies.base import with_features
     from fpstate.search.fill import fill
     from fpstate.search.judge import Judge, measure
     from fpstate.traces.samples import open_trace
 
     policy, profile = chosen(given.policy), load_profile(given.costs)
+    if given.output:
+        refuse_input(given.output, given.policy.rpartition(":")[0], "skeleton")
+        refuse_foreign(given.output, BEGINS)
     trained = measure([open_trace(name) for name in words(given.traces) or DEFAULT_TRACES], profile)
     held_back = measure([open_trace(name) for name in words(given.held_back)], profile)
-    for feature in words(given.features):
+    scope, features = Scope(given.cpus, given.tasks, given.vcpus), words(given.features)
+    for feature in features:
         with_features(policy, (feature,))
-    scope = _scope(given)
-    worlds = [(scope, ()), *((scope, (feature,)) for feature in words(given.features))]
+    worlds = [(scope, ()), *((scope, (feature,)) for feature in features)]
     with stage("compiling, and replaying") as tell:
         told = lambda n, good, what: tell(f"{n:,} ways looked at, {good} good, {what}")  # noqa: E731
         found = fill(Judge(policy, trained, worlds), keep=given.keep, most=given.max_ways, told=told)
     if given.output and found.best:
-        _write(given, found)
+        _write(given.output, policy, found.best[0])
+    result = Result(given.policy, scope, found, trained, held_back, _held_back(policy, found, held_back))
     if given.json:
-        print_json("fpstate.search/1", _document(given, found, trained, held_back))
+        print_json("fpstate.search/1", _document(result))
     else:
-        _show(given, found, trained, held_back)
+        _show(result, given.max_ways)
     raise typer.Exit(3 if not found.complete else 0 if found.best else 1)
 
 
-def _scope(given: Given) -> Scope:
-    from fpstate.paths.scope import Scope
+@dataclass(frozen=True)
+class Result:
+    """What was searched and found; `ratios` has what each way found costs on each trace held back, None: corrupts."""
 
-    return Scope(given.cpus, given.tasks, given.vcpus)
+    policy: str
+    scope: Scope
+    found: Search
+    trained: Measure
+    held_back: Measure
+    ratios: list[list[float | None]]
 
 
-def _write(given: Given, found: Search) -> None:
+def _write(output: Path, policy: type[Policy], best: Filled) -> None:
     from fpstate.files import write_whole
-    from fpstate.search.written import written
+    from fpstate.search.written import source_of, written
 
-    assert given.output
-    file = given.policy.rpartition(":")[0]
-    above = f"Made by fpstate search from {Path(file).name}: {found.best[0].cost:.2f} times the fewest transfers."
-    if given.output.exists() and given.output.samefile(file):
-        raise FpstateError(f"'{given.output}' is the skeleton itself", expected="another name for what is written")
-    text = written(chosen(given.policy), found.best[0].values, [above])
-    write_whole(given.output, text.encode(), begins=b"# Made by fpstate search")
+    above = f"{BEGINS.decode()[2:]} from {source_of(policy).name}: {best.cost:.2f} times the fewest transfers."
+    write_whole(output, written(policy, best.values, [above]).encode(), begins=BEGINS)
 
 
-def _held_back(given: Given, found: Search, held_back: Measure) -> list[list[float | None]]:
-    """Return what each way found costs on the traces held back; None where it corrupts."""
+def _held_back(policy: type[Policy], found: Search, held_back: Measure) -> list[list[float | None]]:
     from fpstate.policies.holes import completed
 
-    policy = chosen(given.policy)
     numbers = range(len(held_back.traces))
     return [[held_back.ratio(completed(policy, each.values), n) for n in numbers] for each in found.best]
 
 
-def _document(given: Given, found: Search, trained: Measure, held_back: Measure) -> dict[str, object]:
+def _document(result: Result) -> dict[str, object]:
     from dataclasses import asdict
 
-    ratios = _held_back(given, found, held_back)
-    names = [[trace.header.source for trace in each.traces] for each in (trained, held_back)]
+    found, sources = result.found, [[t.header.source for t in m.traces] for m in (result.trained, result.held_back)]
     best = [
         {
             "cost": each.cost,
             "values": {
                 name: v if isinstance(v, bool | int | float | str) else str(v) for name, v in each.values.items()
             },
-            "traces": dict(zip(names[0], each.ratios, strict=True)),
-            "held_back": dict(zip(names[1], others, strict=True)),
+            "traces": dict(zip(sources[0], each.ratios, strict=True)),
+            "held_back": dict(zip(sources[1], others, strict=True)),
         }
-        for each, others in zip(found.best, ratios, strict=True)
+        for each, others in zip(found.best, result.ratios, strict=True)
     ]
-    about = {"policy": given.policy, "scope": asdict(_scope(given)), "ways": found.ways, "complete": found.complete}
+    about = {"policy": result.policy, "scope": asdict(result.scope), "ways": found.ways, "complete": found.complete}
     return {**about, "outcomes": dict(sorted(found.outcomes.items())), "best": best}
 
 
-def _show(given: Given, found: Search, trained: Measure, held_back: Measure) -> None:
+def _show(result: Result, max_ways: int) -> None:
     from fpstate.cli.output import Column, say, show_table
 
-    say(f"{given.policy}: {found.ways:,} ways to fill in its holes; it must hold at {_scope(given).counted()}")
+    found = result.found
+    say(f"{result.policy}: {found.ways:,} ways to fill in its holes; it must hold at {result.scope.counted()}")
     outcomes = ", ".join(f"{number:,} {what}" for what, number in sorted(found.outcomes.items()))
     rest = "are ruled out by these" if found.complete else "were not reached, or are ruled out"
     say(f"looked at {found.looked_at:,} ({outcomes}); the others {rest}")
     if not found.best:
         say("no way holds" if found.complete else "none found so far holds", "bold red")
         return
-    ratios = _held_back(given, found, held_back)
     rows = []
-    for number, trace in enumerate(trained.traces):
+    for number, trace in enumerate(result.trained.traces):
         rows.append([trace.header.source, *(f"{each.ratios[number]:.2f}" for each in found.best)])
     rows.append(["mean", *(f"{each.cost:.2f}" for each in found.best)])
-    for number, trace in enumerate(held_back.traces):
-        cells = ("CORRUPTS" if one[number] is None else f"{one[number]:.2f}" for one in ratios)
+    for number, trace in enumerate(result.held_back.traces):
+        cells = ("CORRUPTS" if one[number] is None else f"{one[number]:.2f}" for one in result.ratios)
         rows.append([f"held back: {trace.header.source}", *cells])
     say("\ncycles as a multiple of the fewest transfers there can be, high")
     show_table(["trace", *(Column(f"{n}.", number=True) for n in range(1, len(found.best) + 1))], rows)
@@ -174,4 +180,4 @@ def _show(given: Given, found: Search, trained: Measure, held_back: Measure) -> 
     values = [[name, *(str(v[name]) for v in (first, *others))] for name in first]
     show_table(["hole", *(f"{n}." for n in range(1, len(found.best) + 1))], values)
     if not found.complete:
-        say(f"the bound of {given.max_ways:,} ways was reached: a cheaper one may be left; raise --max-ways", "yellow")
+        say(f"the bound of {max_ways:,} ways was reached: a cheaper one may be left; raise --max-ways", "yellow")

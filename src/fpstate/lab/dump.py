@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import tempfile
 import time
@@ -11,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from fpstate.errors import FpstateError
 from fpstate.lab.apt import cache_folder, new_folder
 from fpstate.lab.capture import known
-from fpstate.lab.gdb import registers
+from fpstate.lab.gdb import connected, registers
 from fpstate.lab.kernel import Kernel, Symbols
 from fpstate.lab.qemu import MODES, Machine, check_machine, emulated
 
@@ -87,7 +86,8 @@ def _boot(kernel: Kernel, machine: Machine, folder: Path) -> None:
         ) as process:
             try:
                 _wait(process, folder / "console", kernel)
-                with _Control(sockets / "qmp") as control:
+                with connected(sockets / "qmp", "rw", 60) as file:
+                    control = _Control(file)
                     control.ask("stop")
                     control.ask("pmemsave", val=RAM_AT, size=RAM_SIZE, filename=str(folder / "ram"))
                     found = registers(sockets / "gdb")
@@ -118,20 +118,10 @@ def _wait(process: subprocess.Popen[bytes], console: Path, kernel: Kernel) -> No
 class _Control:
     """QEMU's own control socket (QMP)."""
 
-    def __init__(self, path: Path) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(60)
-        self._socket.connect(str(path))
-        self._file = self._socket.makefile("rw")
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
         self._file.readline()
         self.ask("qmp_capabilities")
-
-    def __enter__(self) -> _Control:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-        self._socket.close()
 
     def ask(self, command: str, **arguments: Any) -> None:
         self._file.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")

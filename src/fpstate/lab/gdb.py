@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO, Literal
 
 from fpstate.errors import FpstateError
+
+
+@contextmanager
+def connected(path: Path, mode: Literal["rw", "rwb"], seconds: float) -> Iterator[Any]:
+    """Yield a socket of QEMU's as a file; an answer may take so long."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(seconds)
+        connection.connect(str(path))
+        with connection.makefile(mode) as file:
+            yield file
 
 
 class _Stub:
     """One connection: a packet asked, a packet answered."""
 
-    def __init__(self, path: Path) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(30)
-        self._socket.connect(str(path))
-        self._file = self._socket.makefile("rwb")
-
-    def __enter__(self) -> _Stub:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-        self._socket.close()
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
 
     def ask(self, text: str) -> bytes:
         data = text.encode()
@@ -52,7 +55,8 @@ class _Stub:
 def registers(path: Path) -> dict[str, int]:
     """Return all registers that the stub at a socket knows, by name in capitals."""
     number, found = 0, {}
-    with _Stub(path) as stub:
+    with connected(path, "rwb", 30) as file:
+        stub = _Stub(file)
         stub.ask("qSupported:xmlRegisters=aarch64")
         for part in re.findall(r'href="([^"]+)"', stub.document("target.xml")):
             for described in re.findall(r"<reg ([^>]*)>", stub.document(part)):

@@ -189,6 +189,12 @@ def shortened(where: str) -> str:
     return f"{step}, {short_place(place)}" if comma else where
 
 
+def ending(wrong: str, blame: str) -> list[str]:
+    """Return what went wrong and where it was decided, if that is known, as sentences; none if nothing went wrong."""
+    said = [wrong] if wrong else []
+    return said + ([f"decided at {shortened(blame)}"] if wrong and blame else [])
+
+
 def short_place(place: str) -> str:
     """Return a file and line without the folders it is installed in, of a notebook's cell the line; else as it is."""
     _, package, inside = place.rpartition("/fpstate/policies/")

@@ -21,6 +21,8 @@ WIDEST = 8
 """Characters of the widest figure: the table fits 80 columns."""
 HEADS = ("place", "policy", "saves", "loads", "traps", "kcycles", "range", "x bound")
 """Columns of the table; all but the policy are figures."""
+BOUNDS = 2
+"""Rows of the table that come before those of policies."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def _sides_of(p: Compared) -> tuple[tuple[str, Figures], tuple[str, Figures]]:
 
 def _html(c: Comparison, profile: Profile) -> str:
     together = alike(c.policies)
-    styles = {i: "color:#c00000" for i, same in enumerate(together, 2) if same[0].broken}
+    styles = {i: "color:#c00000" for i, same in enumerate(together, BOUNDS) if same[0].broken}
     return html_table(
         title(c, profile),
         list(HEADS),

@@ -15,7 +15,7 @@ from fpstate.errors import FpstateError
 from fpstate.paths.asked import Asked
 from fpstate.paths.properties import bits_of
 from fpstate.paths.tell import Path
-from fpstate.paths.walk import Walker
+from fpstate.paths.walk import Walker, follow
 from fpstate.policies.base import Policy
 from fpstate.rows.learn import Rows
 from fpstate.search.edits import Edit, Method, edits
@@ -117,17 +117,12 @@ def _holds(policy: type[Policy], asked: Asked, code: str, cores: int) -> bool:
 
 
 def _ends_there(policy: type[Policy], asked: Asked, code: str) -> bool:
-    """Tell whether a path still breaks a property; where other moves may be made on it, it is no path any more."""
-    walker = Walker(Rows(policy, interruptible=True), asked.scope)
-    for word in code.split("/"):
-        moves = walker.enabled()
-        if int(word) >= len(moves):
-            return False
-        after, _, broken = walker.attempt(moves[int(word)])
-        if broken & bits_of(asked.properties):
-            return True
-        walker.go(moves[int(word)], after)
-    return False
+    """Tell whether a path still breaks a property; where it cannot be walked any more, it does not."""
+    try:
+        broken, _ = follow(Walker(Rows(policy, interruptible=True), asked.scope), code, bits_of(asked.properties))
+    except FpstateError:  # other moves may be made on it, or the code asks for the impossible: the search will tell
+        return False
+    return bool(broken)
 
 
 def _ran(asked: Asked, path: Path) -> list[Method]:

@@ -19,7 +19,7 @@ def written(policy: type[Policy], values: Mapping[str, Any], above: list[str]) -
 
     `above`: lines of comment that come first. Raise FpstateError if a hole is not declared in that file.
     """
-    file = Path(inspect.getfile(policy))
+    file = source_of(policy)
     text = file.read_text("utf-8")
     holes, places = holes_of(policy), _places(ast.parse(text))
     missing = sorted(set(values) - set(places))
@@ -34,6 +34,11 @@ def written(policy: type[Policy], values: Mapping[str, Any], above: list[str]) -
     if not _places(ast.parse(filled)):
         filled = re.sub(r"^from fpstate\.policies\.holes import hole\n", "", filled, flags=re.MULTILINE)
     return "".join(f"# {line}\n" for line in above) + "\n" + filled
+
+
+def source_of(policy: type[Policy]) -> Path:
+    """Return the file that declares a policy."""
+    return Path(inspect.getfile(policy))
 
 
 def _places(tree: ast.Module) -> dict[str, ast.Call]:
