@@ -34,4 +34,5 @@ def unknown_name(kind: str, name: str, known: Iterable[str], *, where: str = "")
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f"did you mean '{near[0]}'?" if near else ""
-    return FpstateError(f"unknown {kind} '{name}'", expected="one of " + ", ".join(names), where=where, hint=hint)
+    expected = f"one of {', '.join(names)}" if names else f"a {kind} that is there: there is none"
+    return FpstateError(f"unknown {kind} '{name}'", expected=expected, where=where, hint=hint)

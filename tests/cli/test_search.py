@@ -47,6 +47,7 @@ def test_wrong_input(tmp_path: Path) -> None:
         ([*SEARCH, "--features", "nosuch"], "unknown feature 'nosuch'"),
         (["check", "linux-6.8", "--property", "timing", "--pytest"], "no test follows it"),
         (["compare", "hvc-fp.vhe", "-p", ""], "names nothing"),
+        (["search", f"{theirs}:X"], "unknown policy class 'X'; expected a policy class that is there: there is none"),
         (["repair", "K99"], "unknown policy 'K99'"),
     ):
         done = CliRunner().invoke(app, words)
