@@ -39,9 +39,9 @@ FUNCTIONS = (
 )  # fmt: skip
 
 
-def dump(name: str = "debian-6.1") -> Dump:
+def dump(name: str = "debian-6.1", mode: str = "vhe") -> Dump:
     """Return the dump of one of Debian's kernels."""
-    return dump_of(read_kernel(fetch_kernel(lambda _: None, name)), Machine("neoverse-n1", 1, "vhe"), lambda _: None)
+    return dump_of(read_kernel(fetch_kernel(lambda _: None, name)), Machine("neoverse-n1", 1, mode), lambda _: None)
 
 
 def changed(of: Dump, changes: Mapping[int, int]) -> type[Policy]:

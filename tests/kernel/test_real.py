@@ -20,10 +20,10 @@ from fpstate.kernel.named import named_kernel
 from fpstate.kernel.stage import Stage
 from fpstate.lab.kernel import calls
 from fpstate.paths.scope import Scope
-from fpstate.policies.base import Policy
+from fpstate.policies.base import Policy, with_features
 from fpstate.policies.catalogue import find_policy
 from fpstate.replay.validate import validate
-from fpstate.rows.decisions import decision_table
+from fpstate.rows.decisions import all_decisions, decision_table
 from fpstate.rows.learn import Rows
 from fpstate.traces.samples import open_trace
 from tests.capture.test_real import need
@@ -103,6 +103,39 @@ def test_6_12_loads_a_section_anew_where_6_14_did_not() -> None:
     assert "load next.kernel" in line.second.then
 
 
+@pytest.mark.parametrize(
+    "name", ["debian-6.1@nvhe", "debian-6.12@nvhe", "debian-6.12@hvhe", "debian-7.3@nvhe", "debian-7.3@cortex-a57"]
+)
+def test_below_its_hypervisor_a_kernel_does_the_same(name: str) -> None:
+    """The hypervisor's own code runs the guest, with its own data of the CPU; no row differs from that of VHE."""
+    for scope in (Scope(1, 2, 1), Scope(2, 1, 1)):
+        found = diff(kernel(name), kernel(name.partition("@")[0]), scope)
+        assert found.verdict == "same"
+        assert all(line.equal for line in found.lines)
+
+
+def test_the_mode_of_a_recording_is_the_mode_of_the_code() -> None:
+    """Rows of the hypervisor's code are those that are held against a recording of nVHE."""
+    policy = kernel("debian-6.1")
+    below = with_features(policy, ["nvhe"])
+    assert "__kvm_nvhe___fpsimd_restore_state" in str(list(all_decisions(Rows(below))))
+    assert "__kvm_nvhe" not in str(list(all_decisions(Rows(policy))))
+    assert validate(open_trace("guest-32bit.nvhe"), policy).exact
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [("debian-6.1@hvhe", "runs in mode nvhe on neoverse-n1, not hvhe"), ("debian-6.1@max", "max has SVE"),
+     ("debian-6.1@cortex-a72@vhe", "runs in mode nvhe on cortex-a72, not vhe"),
+     ("debian-6.1@nvh", "did you mean 'nvhe'?")],
+)  # fmt: skip
+def test_what_a_kernel_cannot_be_run_on_is_said(name: str, error: str) -> None:
+    """One sentence each."""
+    kernel("debian-6.1")
+    with pytest.raises(FpstateError, match=re.escape(error)):
+        named_kernel(f"kernel:{name}")
+
+
 @pytest.mark.parametrize("recording", RECORDED_ON_6_1)
 def test_its_rows_are_exact_on_recordings_of_it(recording: str) -> None:
     """What the kernel's own code says it does is what it was seen to do."""
@@ -138,6 +171,21 @@ def test_a_bug_brought_back_into_the_code_is_found(fault: str) -> None:
     assert wrong
     assert wrong[0].path is not None
     assert wrong[0].path.blame
+
+
+def test_a_fault_in_the_hypervisor_is_found() -> None:
+    """The guest's registers are not loaded at its trap, by code that runs at EL2 above the kernel."""
+    kernel("debian-6.1@nvhe")
+    of = dump(mode="nvhe")
+    caller, callee = "__kvm_nvhe_kvm_hyp_handle_fpsimd", "__kvm_nvhe___fpsimd_restore_state"
+    start = of.symbols.address(caller)
+    assert start is not None
+    places = calls(of.kernel, of.symbols, caller, callee)
+    assert places
+    result = check(changed(of, {start + place: NOP for place in places}), Scope(1, 1, 1))
+    assert result.verdict == VIOLATED
+    assert result.path is not None
+    assert "vcpu0 reads" in result.path.wrong
 
 
 def test_a_read_of_what_no_view_holds_is_refused() -> None:

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from fpstate.errors import FpstateError
 from fpstate.kernel.entities import SECTION, SLOT, TASKS, Place, kind_of
 from fpstate.kernel.entries import ENTRIES
-from fpstate.kernel.life import SECTIONS, Life
+from fpstate.kernel.life import GUEST, SECTIONS, Life
 from fpstate.kernel.stage import AS_NAMED, Stage
 from fpstate.world.events import Event
 
-VALUES = "arch.ctxt.sys_regs", "kvm_host_data.host_ctxt.sys_regs", "kvm_hyp_ctxt.sys_regs"
+VALUES = (
+    "arch.ctxt.sys_regs", "kvm_host_data.host_ctxt.sys_regs", "kvm_hyp_ctxt.sys_regs", "arch.mdcr_el2_host",
+    "kvm_host_data.host_debug_state",
+)  # fmt: skip
 """Members that hold other registers of a guest or the host (FPEXC32_EL2 among them): values, not bookkeeping."""
 Record = tuple[tuple[Place, bool, int], ...]
 """What members hold: (member, True, offset in the entity of a context) or (member, False, value)."""
@@ -41,7 +44,8 @@ class Bookkeeping:
     `records` says what the members of an owner hold when it names a context, by kind: "task", "vcpu" or "kernel".
     `nobody` is what a field of kind "cpu" holds that names no CPU. `changing` are members that are no fields, since
     nothing was seen to read them, but do change: a run that reads one has a view that lacks it. `read` are those that
-    some run has read; `of_sections` those that change from the begin of a section to its end only.
+    some run has read; `of_sections` those that change from the begin of a section to its end only; `of_guests` those
+    that change from a guest's entry to its exit only, with what they hold outside.
     """
 
     def __init__(self, stage: Stage) -> None:
@@ -56,6 +60,10 @@ class Bookkeeping:
         self.changing = {p for p in changing if p not in found and not p.name.startswith(VALUES)}
         self.read = {p for p, s in life.seen.items() if s.read}
         self.of_sections = {p for p, s in life.seen.items() if s.changed_by and p not in changing}
+        entered = {p for p, s in changing.items() if p.kind != "elsewhere" and s.changed_by <= GUEST}
+        self.of_guests = {p: self._now(p) for p in entered if changing[p].left_by_exit == {self._now(p)}}
+        found = {p: values for p, values in found.items() if p not in self.of_guests}
+        self.changing -= set(self.of_guests)
         elsewhere = next((p for p in found if p.kind == "elsewhere"), None)
         if elsewhere is not None:
             given = f"the kernel keeps something at {elsewhere.name}, in no task, vCPU or variable of a CPU"
@@ -67,6 +75,7 @@ class Bookkeeping:
     def add(self, place: Place) -> None:
         """Take a member as a field after all: a run was seen to read it, and another to change it."""
         self.changing.discard(place)
+        self.of_guests.pop(place, None)
         self.fields += self._sorted_out({place: (self._now(place), 0)})
 
     def _rest(self) -> None:

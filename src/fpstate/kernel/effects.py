@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from fpstate.kernel.entities import MOVED, REGISTERS, STACK_TOP, TASKS, Entities, Place
+from fpstate.kernel.entities import HYP_CALL, HYP_STACK, MOVED, REGISTERS, STACK_TOP, TASKS, Entities, Place
 from fpstate.kernel.processor import BUG, OOPS, OWN_AT, Access, Ran
 
 SAVE, LOAD, WRITE, EDIT, WARN, FAULT, CALLED = "save", "load", "overwrite", "edit", "warn", "oops", "called"
-STACKS: Final = tuple((OWN_AT + at + STACK_TOP - 0x4000, OWN_AT + at + STACK_TOP) for at in TASKS.values())
+STACKS: Final = (
+    *((OWN_AT + at + STACK_TOP - 0x4000, OWN_AT + at + STACK_TOP) for at in TASKS.values()),
+    (OWN_AT + HYP_STACK - 0x4000, OWN_AT + HYP_STACK + HYP_CALL),
+)
 COPIERS: Final = ("memcpy", "memmove", "__memcpy", "__memmove", "__pi_memcpy", "__pi_memmove")
 """Functions that copy a whole task at a fork."""
 Key = tuple[str, Place]
@@ -109,8 +112,8 @@ class Reader:
         e = self.entities
         for entity, place in result.wrote:
             at = place.offset if entity == "elsewhere" else e.processor.physical(e.base_of(entity) + place.offset)
-            memory, where = e.processor.place(at)
-            now = bytes(memory[where : where + place.size])
+            where = e.processor.place(at)
+            now = e.processor.ram[where : where + place.size]
             before = bytes(old.get(at + i, byte) for i, byte in enumerate(now))
             result.wrote[entity, place] = int.from_bytes(before, "little"), int.from_bytes(now, "little")
 

@@ -7,13 +7,15 @@ from typing import Final
 
 from fpstate.errors import FpstateError
 from fpstate.kernel.btf import Btf
-from fpstate.kernel.processor import OWN_AT, Processor
+from fpstate.kernel.processor import OWN_AT, Processor, Ran
 from fpstate.lab.dump import Dump
 
 TASKS: Final = {"task": 0x10000, "next": 0x20000, "other": 0x30000}
 VCPUS: Final = {"vcpu": 0x40000, "other_vcpu": 0x50000}
 KVM: Final = 0x60000
 BUFFER: Final = 0x80000
+HYP_STACK: Final = 0xA0000  # upper end of the hypervisor's stack
+HYP_CALL: Final = 0x1000  # bytes above it for the registers with which the hypervisor is called
 SLOT: Final = 0x10000
 SECTION: Final = 0xD000  # in a task's slot: what a section of kernel NEON brings along to be saved to, since v6.19
 STACK_TOP: Final = 0xC000  # of a task's slot; 16 KiB
@@ -64,6 +66,7 @@ class Entities:
         self._per_cpu_size = max((offset + size for _, offset, size, _ in btf.per_cpu), default=0)
         self._make()
         self.cpu = self._per_cpu()
+        self.hyp_data: tuple[int, int] | None = None
         pending = btf.variable("irq_stat")  # irq_cpustat_t, which begins with __softirq_pending
         if pending is not None:
             processor.write(self.cpu + pending[0], 0, 4)  # no handler serves what the boot has left to softirqs
@@ -82,6 +85,16 @@ class Entities:
         """Return the address of a member of a task or vCPU."""
         struct = "kvm_vcpu" if entity in VCPUS else "task_struct"
         return self.address[entity] + self.btf.member(struct, path)
+
+    def find_hyp_data(self, ran: Ran) -> None:
+        """Learn from a run to where the hypervisor keeps what it knows of this CPU, by where it notes the vCPU."""
+        p, at = self.processor, self.btf.member("kvm_host_data", "host_ctxt.__hyp_running_vcpu")
+        vcpu = p.hypervisor(self.address["vcpu"])
+        noted = [a.address for a in ran.accesses if a.write and a.size == 8 and a.value == vcpu and a.address < OWN_AT]
+        if len(set(noted)) != 1:
+            expected = "its address in kvm_host_data alone"
+            raise FpstateError("the hypervisor notes the vCPU that runs nowhere", expected=expected, where=p.where)
+        self.hyp_data = self.virtual(noted[0]) - at - self.cpu, self.btf.size("kvm_host_data")
 
     def _make(self) -> None:
         p, btf = self.processor, self.btf
@@ -153,7 +166,9 @@ class Entities:
         for name, at in (TASKS | VCPUS).items():
             if at <= own < at + self.sizes["vcpu" if name in VCPUS else "task"]:
                 return name, own - at
-        return ("cpu", address - self.cpu) if 0 <= address - self.cpu < self._per_cpu_size else None
+        start, size = self.hyp_data or (0, 0)
+        found = 0 <= address - self.cpu < self._per_cpu_size or 0 <= address - self.cpu - start < size
+        return ("cpu", address - self.cpu) if found else None
 
     def base_of(self, entity: str) -> int:
         """Return the address that places of an entity are counted from."""
@@ -182,6 +197,10 @@ class Entities:
         if kind != "cpu":
             path, start, size, leaf = self.btf.leaf(self.types[kind], offset)
             return Place(kind, start, size, path.lstrip(".") or f"{kind}+{offset:#x}", leaf)
+        if self.hyp_data is not None and 0 <= offset - self.hyp_data[0] < self.hyp_data[1]:
+            start = self.hyp_data[0]
+            path, inner, length, leaf = self.btf.leaf(self.btf.structure("kvm_host_data"), offset - start)
+            return Place(kind, start + inner, length, f"kvm_host_data{path}", leaf)
         for name, start, size, number in self.btf.per_cpu:
             if start <= offset < start + size:
                 path, inner, length, leaf = self.btf.leaf(number, offset - start)

@@ -21,6 +21,7 @@ class Call:
     arguments: tuple[str | int, ...] = ()
     irqs_off: bool = False
     optional: bool = False  # not made where the kernel has none of them
+    hypervisor: str = ""  # what is called at EL2 instead, with its arguments in registers, by a kernel that runs below
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,9 @@ def _call(name: str, *arguments: str | int, irqs_off: bool = False, optional: bo
     return Call(tuple(name.split("|")), arguments, irqs_off, optional)
 
 
-RUN: Final = _call("__kvm_vcpu_run", "vcpu", irqs_off=True)
-GUEST_RUNS: Final = "__guest_enter"
+RUN: Final = Call(("__kvm_vcpu_run",), ("vcpu",), irqs_off=True, hypervisor="__kvm_nvhe_handle___kvm_vcpu_run")
+GUEST_RUNS: Final = "__guest_enter", "__kvm_nvhe___guest_enter"
+"""Where a guest begins to run: of a kernel at EL2, and of one below."""
 NEON_BEGIN: Final = _call("kernel_neon_begin", "section")
 NEON_END: Final = _call("kernel_neon_end", "section")
 ENTRIES: Final = {

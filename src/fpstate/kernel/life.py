@@ -2,7 +2,7 @@
 
 A member that some run leaves changed, and that some run reads before it writes it, is a field. What a function puts
 back before it returns is none; nor is what nothing but sections of kernel NEON change, from their begin to their end,
-where they are not preempted.
+where they are not preempted; nor what a guest's entry changes, and its exit puts back.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ SECTIONS: Final = (
     (Event.KERNEL_NEON_BEGIN, Event.KERNEL_NEON_END),
     (Event.SOFTIRQ_NEON_BEGIN, Event.SOFTIRQ_NEON_END),
 )
+GUEST: Final = {Event.GUEST_ENTER, Event.GUEST_FP_TRAP, Event.GUEST_EXIT}
 
 
 @dataclass
@@ -35,6 +36,7 @@ class Seen:
     values: dict[int, None] = field(default_factory=dict)
     read: bool = False
     changed_by: set[Event] = field(default_factory=set)
+    left_by_exit: set[int] = field(default_factory=set)
 
 
 class Life:
@@ -114,4 +116,6 @@ class Life:
             note.values |= {before: None, now: None}
             if before != now:
                 note.changed_by.add(event)
+            if event == Event.GUEST_EXIT:
+                note.left_by_exit.add(now)
         return True

@@ -1,33 +1,42 @@
-"""Kernels by name: kernel:debian-6.1 and the like are Debian's, fetched with apt; kernel:PATH is one's own image."""
+"""Kernels by name: kernel:debian-6.1 and the like are Debian's, fetched with apt; kernel:PATH is one's own image.
+
+What it runs on may follow, each after an @: a mode of KVM, or a CPU model (kernel:debian-6.12@nvhe, PATH@cortex-a72).
+"""
 
 from __future__ import annotations
 
 import functools
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fpstate.errors import FpstateError
+from fpstate.errors import FpstateError, unknown_name
 from fpstate.policies.base import Policy
+
+if TYPE_CHECKING:
+    from fpstate.lab.qemu import Machine
 
 PREFIX = "kernel:"
 CPU_MODEL = "neoverse-n1"
-"""VHE, and no SVE: FPSIMD is what these rows are about."""
+"""Has VHE, and no SVE: FPSIMD is what these rows are about."""
+MODE = "vhe"
 
 
 @functools.cache
 def named_kernel(name: str) -> type[Policy]:
-    """Return the policy that a kernel's code is; `name` is kernel:debian-VERSION or kernel:PATH.
+    """Return the policy that a kernel's code is; `name` is kernel:debian-VERSION or kernel:PATH, and what it runs on.
 
-    Raise FpstateError if there is no such kernel, or if it cannot be run.
+    With feature nvhe it is the code that this kernel runs where KVM's mode is nvhe. Raise FpstateError if there is no
+    such kernel, or if it cannot be run.
     """
     from fpstate.kernel.policy import kernel_policy
     from fpstate.kernel.stage import Stage
     from fpstate.lab.apt import SUITES, fetch_kernel, is_name
     from fpstate.lab.dump import dump_of
     from fpstate.lab.kernel import read_kernel
-    from fpstate.lab.qemu import Machine
 
-    which = name.removeprefix(PREFIX)
+    which, *words = name.removeprefix(PREFIX).split("@")
+    machine = _machine(words)
     if is_name(which):
         path = fetch_kernel(_tell, which)
     else:
@@ -36,8 +45,40 @@ def named_kernel(name: str) -> type[Policy]:
             expected = f"the path of an arm64 Image, or one of {', '.join(SUITES)}"
             raise FpstateError(f"there is no kernel '{which}'", expected=expected)
     kernel = read_kernel(path)
-    dump = dump_of(kernel, Machine(CPU_MODEL, 1, "vhe"), _tell)
-    return kernel_policy(Stage(dump), name, f"Linux {kernel.version}")
+    dump = dump_of(kernel, machine, _tell)
+    if machine.mode in words and machine.mode != dump.mode:
+        given = f"Linux {kernel.version} runs in mode {dump.mode} on {machine.cpu_model}, not {machine.mode}"
+        raise FpstateError(given, expected="a mode that both have", where=name)
+    if dump.has_sve:
+        given = f"{machine.cpu_model} has SVE, which is not known of a kernel's own code"
+        raise FpstateError(given, expected=f"a CPU model without, such as {CPU_MODEL}", where=name)
+    policy = kernel_policy(Stage(dump), name, f"Linux {kernel.version}")
+    if dump.mode == MODE and not words:
+        below = lambda features: _below(name) if "nvhe" in features else policy  # noqa: E731
+        policy.in_world = below  # type: ignore[method-assign]
+    return policy
+
+
+def _below(name: str) -> type[Policy]:
+    """Return the same kernel where it runs below the hypervisor, by the same name."""
+    below = named_kernel(f"{name}@nvhe")
+    below.name = name
+    return below
+
+
+def _machine(words: list[str]) -> Machine:
+    """Return what a kernel is run on, by what follows its name."""
+    from fpstate.lab.qemu import MODES, Machine, cpu_models
+
+    mode, model = MODE, CPU_MODEL
+    for word in words:
+        if word in MODES:
+            mode = word
+        elif word in cpu_models():
+            model = word
+        else:
+            raise unknown_name("mode or CPU model", word, [*MODES, *cpu_models()])
+    return Machine(model, 1, mode)
 
 
 def _tell(text: str) -> None:

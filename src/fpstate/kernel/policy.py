@@ -244,8 +244,8 @@ class KernelCode:
                 if self._lacking(view, key):
                     return False
             if not any(effect.what == FAULT for effect in answer.effects.done):
-                for _, place in answer.effects.changed():
-                    self._note_change(place)
+                for (_, place), now in answer.effects.changed().items():
+                    self._note_change(place, now, view.event)
             for entity, place in answer.effects.copied:
                 if entity != "task" or ("next", place) not in answer.effects.wrote:
                     continue
@@ -272,10 +272,12 @@ class KernelCode:
                 return True
         return False
 
-    def _note_change(self, place: Place) -> None:
+    def _note_change(self, place: Place, now: int, event: Event) -> None:
         """Note that a run has left a member changed; if it is no field and some run has read it, it has to be one."""
         books = self.books
-        known = place in books.of_sections or any(place in (f.place, *f.also) for f in books.fields)
+        inside = event in (Event.GUEST_ENTER, Event.GUEST_FP_TRAP)
+        known = place in books.of_guests and (inside or now == books.of_guests[place])
+        known = known or place in books.of_sections or any(place in (f.place, *f.also) for f in books.fields)
         if place.kind == "elsewhere" or known or place in books.changing or place.name.startswith(VALUES):
             return
         books.changing.add(place)
@@ -421,6 +423,7 @@ def _made(code: KernelCode, name: str, source: str) -> type[Policy]:
         "__doc__": f"The code of {source} itself, run on each view.",
         "name": name,
         "source": source,
+        "supports": frozenset({"nvhe"}),
         "preemptible_neon": code.stage.preemptible_neon,
         "Cpu": _entity("Cpu", (Policy.Cpu,), code, "cpu"),
         "Task": _entity("Task", (Policy.Task,), code, "task"),

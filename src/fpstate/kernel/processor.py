@@ -1,8 +1,9 @@
 """A processor that runs functions of a dumped kernel, and notes every access to memory; afterwards all is as before.
 
-Unicorn runs at EL1. A kernel that was dumped at EL2 (VHE) runs there too: its registers of EL2 are undefined at EL1,
-and what it reads and writes there is kept here by their encodings. Addresses are looked up in the kernel's own tables
-(Arm ARM, D8.3), and beyond its memory lies a piece of ours (`own`), at the place the linear map would have it.
+Unicorn runs at EL1. What runs at EL2, a kernel with VHE or the hypervisor's part of one without, runs there too: its
+registers of EL2 are undefined at EL1, and what it reads and writes there is kept here by their encodings. Addresses are
+looked up in the kernel's own tables (Arm ARM, D8.3), those of the lower half in the hypervisor's. The end of memory is
+ours (`own`), at the places where the kernel's linear map and the hypervisor's would have it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,10 +19,11 @@ import numpy as np
 
 from fpstate import emulator
 from fpstate.errors import FpstateError
-from fpstate.lab.dump import RAM_AT, RAM_SIZE, Dump
+from fpstate.lab.dump import RAM_AT, RAM_SIZE, SPARE, Dump
+from fpstate.lab.kernel import Symbols
 
-OWN_AT: Final = 0x80000000
-OWN_SIZE: Final = 1 << 20
+OWN_AT: Final = RAM_AT + RAM_SIZE - SPARE
+OWN_SIZE: Final = SPARE
 PAGE: Final = 0x3FF  # Unicorn's pages of arm64 are of 1 KiB
 ADDRESS: Final = 0xFFFFFFFFF000
 LIMIT: Final = 100_000  # instructions; a path of this kind takes some hundred
@@ -30,6 +32,11 @@ IRQS_OFF: Final = 1 << 7
 MASK: Final = (1 << 64) - 1
 BRK_BUG: Final = 0xD4210000  # BRK #0x800: WARN and BUG (arch/arm64/include/asm/brk-imm.h)
 
+HYP_INSIDE: Final = "__kvm_nvhe___guest_enter"
+MOVES_EL1: Final = np.uint32(0xD5180000)  # MRS and MSR of op0 3, op1 0
+CONTEXT_CRN: Final = (1, 2, 5, 6, 7, 10, 12, 13, 14)  # control, translation, exceptions, memory types, threads, timers
+SPSR_AND_ELR: Final = (0, 1)  # CRm and op2 of CRn 4
+EL1_KEPT: Final = 7  # op1 of what the hypervisor keeps of EL1
 MRS_CURRENT_EL: Final = np.uint32(0xD5384240)  # of register x0
 MOV_8: Final = np.uint32(0xD2800100)  # EL2 in bits 3 and 2
 
@@ -50,6 +57,8 @@ EL2_REGISTERS: Final = {
     "VMPIDR_EL2": encoding(3, 4, 0, 0, 5), "FPEXC32_EL2": encoding(3, 4, 5, 3, 0), "MAIR_EL2": encoding(3, 4, 10, 2, 0),
 }  # fmt: skip
 """Registers of EL2 that begin as the dump has them; all others begin as zero."""
+CPTR_EL2: Final = EL2_REGISTERS["CPTR_EL2"]
+CPACR_KEPT: Final = encoding(3, EL1_KEPT, 1, 0, 2)
 
 
 @dataclass(frozen=True)
@@ -66,11 +75,11 @@ class Access:
 
 @dataclass(frozen=True)
 class Saved:
-    """A run where it stands: registers, those of EL2, and each byte it has written (memory, place, value)."""
+    """A run where it stands: registers, those of EL2, and each byte it has written, by its place in RAM."""
 
     registers: Any
     system: dict[int, int]
-    memory: list[tuple[Any, int, int]]
+    memory: dict[int, int]
 
 
 @dataclass
@@ -94,10 +103,13 @@ class Processor:
         self._r, self._error = arm64_const, unicorn.UcError
         with dump.ram.open("rb") as file:
             self.ram = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-        self.own = bytearray(OWN_SIZE)
+        self.ram[OWN_AT - RAM_AT :] = bytes(OWN_SIZE)
         self.where = dump.kernel.source
-        self.vhe = dump.registers.get("CPSR", 0) & 12 == 8
+        self.vhe = dump.mode == "vhe"
         self._tables = dump.registers["TTBR1_EL2" if self.vhe else "TTBR1_EL1"] & ADDRESS
+        self._e2h = dump.mode != "nvhe"  # EL2 has its registers in the form, and by the names, of EL1
+        self._hyp_tables = 0 if self.vhe else dump.registers["TTBR0_EL2"] & ADDRESS
+        self.hyp = 0  # a hypervisor's address less a physical one
         control = dump.registers["TCR_EL2" if self.vhe else "TCR_EL1"]
         if control >> 30 & 3 != 2 or control >> 16 & 63 != 16:  # TG1, T1SZ
             expected = "pages of 4 KiB and addresses of 48 bits"
@@ -110,30 +122,59 @@ class Processor:
         self._first = {code: dump.registers.get(name, 0) for code, name in names.items()}
         self.system: dict[int, int] = {}
         self._ran = Ran()
-        self._undo: list[tuple[Any, int, bytes]] = []
+        self._undo: list[tuple[int, bytes]] = []
         self.image, self.text = dump.kernel.image, dump.symbols.base() or 0
+        start = dump.symbols.address("_stext") or self.text  # what lies before it is not mapped once all is up
+        self._text_less_physical = start - self.physical(start)
         self._warnings: dict[int, bool] = {}
         if self.vhe:
             self._answer_el2()
+        else:
+            self._prepare_hyp(dump.symbols)
         uc = unicorn.Uc(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM)
         uc.ctl_set_cpu_model(arm64_const.UC_CPU_ARM64_MAX)
         uc.ctl_set_tlb_mode(1)
-        for memory, at in ((self.ram, RAM_AT), (self.own, OWN_AT)):
-            place = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-            uc.mem_map_ptr(at, len(memory), unicorn.UC_PROT_ALL, place)
+        place = ctypes.addressof(ctypes.c_char.from_buffer(self.ram))
+        uc.mem_map_ptr(RAM_AT, RAM_SIZE, unicorn.UC_PROT_ALL, place)
         uc.hook_add(unicorn.UC_HOOK_TLB_FILL, self._fill)
         uc.hook_add(unicorn.UC_HOOK_INTR, self._exception)
         uc.hook_add(unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE, self._access)
         uc.reg_write(arm64_const.UC_ARM64_REG_CPACR_EL1, dump.registers["CPTR_EL2" if self.vhe else "CPACR"])
+        uc.reg_write(arm64_const.UC_ARM64_REG_TPIDR_EL1, dump.registers["TPIDR_EL1"])
         self._uc, self._code_hook, self._at_rest = uc, unicorn.UC_HOOK_CODE, uc.context_save()
         self._write_access = unicorn.UC_MEM_WRITE
 
     def _answer_el2(self) -> None:
         """Let the kernel's code read EL2 as the level it runs at, by a MOV in the place of each MRS of CurrentEL."""
-        at = self.physical(self.text) - RAM_AT
+        at = self.text - self._text_less_physical - RAM_AT
         words = np.frombuffer(self.ram, np.uint32, len(self.image) // 4, at)
         asks = words & ~np.uint32(31) == MRS_CURRENT_EL
         words[asks] = MOV_8 | words[asks] & np.uint32(31)
+
+    def _prepare_hyp(self, symbols: Symbols) -> None:
+        """Find where the hypervisor has its code, and let that keep the guest's registers of EL1 here too.
+
+        Its MRS and MSR of them get an encoding that no register has.
+        """
+        start, end, inside = (symbols.address(name) for name in ("__hyp_text_start", "__hyp_text_end", HYP_INSIDE))
+        if start is None or end is None or inside is None:
+            raise FpstateError("the kernel has no code for EL2", expected="KVM built in", where=self.where)
+        inside = self.physical(inside)
+        self.hyp = next((v - p for v, p, size in self._mapped(self._hyp_tables, 0, 0) if p <= inside < p + size), 0)
+        words = np.frombuffer(self.ram, np.uint32, end - start >> 2, self.physical(start) - RAM_AT)
+        moves = words & ~np.uint32(0x0020FFFF) == MOVES_EL1
+        crn, crm_op2 = words >> 12 & 15, words >> 5 & 127
+        moves &= np.isin(crn, CONTEXT_CRN) | (crn == 4) & np.isin(crm_op2, SPSR_AND_ELR)
+        words[moves] |= np.uint32(EL1_KEPT << 16)
+
+    def _mapped(self, table: int, level: int, below: int) -> Iterator[tuple[int, int, int]]:
+        """Yield all that a table of pages maps: address, physical address, size in bytes."""
+        shift = 39 - 9 * level
+        for i, entry in enumerate(struct.unpack_from("<512Q", self.ram, table - RAM_AT)):
+            if entry & 1 and (level == 3 or not entry & 2):
+                yield below | i << shift, entry & ADDRESS & -(1 << shift), 1 << shift
+            elif entry & 1:
+                yield from self._mapped(entry & ADDRESS, level + 1, below | i << shift)
 
     # Memory.
 
@@ -148,9 +189,9 @@ class Processor:
     def _walk(self, address: int) -> int | None:
         if 0 <= address - self.base < OWN_SIZE:
             return OWN_AT + address - self.base
-        if address >> 48 != 0xFFFF:
-            return None
-        table = self._tables
+        if 0 <= address - self.hyp - OWN_AT < OWN_SIZE and self.hyp:
+            return address - self.hyp
+        table = self._tables if address >> 48 == 0xFFFF else 0 if address >> 48 else self._hyp_tables
         for level in range(4):
             shift = 39 - 9 * level
             if not RAM_AT <= table < RAM_AT + RAM_SIZE:
@@ -164,18 +205,16 @@ class Processor:
             table = entry & ADDRESS
         return None
 
-    def place(self, physical: int) -> tuple[Any, int]:
-        """Return the memory that holds a physical address, and where in it."""
-        if 0 <= physical - OWN_AT < OWN_SIZE:
-            return self.own, physical - OWN_AT
+    def place(self, physical: int) -> int:
+        """Return where in `ram` a physical address lies."""
         if 0 <= physical - RAM_AT < RAM_SIZE:
-            return self.ram, physical - RAM_AT
+            return physical - RAM_AT
         raise FpstateError(f"there is no memory at {physical:#x}", expected="memory of the dump", where=self.where)
 
     def read(self, address: int, size: int = 8) -> int:
         """Return a little-endian number at a kernel address."""
-        memory, at = self.place(self.physical(address))
-        return int.from_bytes(memory[at : at + size], "little")
+        at = self.place(self.physical(address))
+        return int.from_bytes(self.ram[at : at + size], "little")
 
     def write(self, address: int, value: int, size: int = 8) -> None:
         """Write one; `restore` takes it back."""
@@ -183,20 +222,20 @@ class Processor:
 
     def read_bytes(self, address: int, size: int) -> bytes:
         """Return bytes at a kernel address; they lie within a page, or in `own`."""
-        memory, at = self.place(self.physical(address))
-        return bytes(memory[at : at + size])
+        at = self.place(self.physical(address))
+        return self.ram[at : at + size]
 
     def write_bytes(self, address: int, data: bytes) -> None:
         """Write some; `restore` takes them back."""
-        memory, at = self.place(self.physical(address))
-        self._undo.append((memory, at, bytes(memory[at : at + len(data)])))
-        memory[at : at + len(data)] = data
+        at = self.place(self.physical(address))
+        self._undo.append((at, self.ram[at : at + len(data)]))
+        self.ram[at : at + len(data)] = data
 
     def restore(self) -> None:
         """Take back all that was written since the last `keep`, by the kernel or from here, and all registers."""
         self._uc.context_restore(self._at_rest)
-        for memory, at, before in reversed(self._undo):
-            memory[at : at + len(before)] = before
+        for at, before in reversed(self._undo):
+            self.ram[at : at + len(before)] = before
         self._undo.clear()
         self.system.clear()
 
@@ -219,14 +258,20 @@ class Processor:
         return int(r.UC_ARM64_REG_X0 + number if number < 29 else (r.UC_ARM64_REG_X29, r.UC_ARM64_REG_X30)[number - 29])
 
     @property
-    def cpacr(self) -> int:
-        """CPACR_EL1, by which name a kernel at EL2 (VHE) has CPTR_EL2."""
-        return int(self._uc.reg_read(self._r.UC_ARM64_REG_CPACR_EL1))
+    def guest_fp_trap(self) -> bool:
+        """Whether a guest's FP traps: FPEN of CPTR_EL2 is not 3, or without E2H its TFP is 1 (Arm ARM, D19.2.30).
+
+        With E2H the code at EL2 has that register by the name of CPACR_EL1.
+        """
+        if self.vhe:
+            return int(self._uc.reg_read(self._r.UC_ARM64_REG_CPACR_EL1)) >> 20 & 3 != 3
+        control = self.system.get(CPTR_EL2, self._first[CPTR_EL2])
+        return control >> 20 & 3 != 3 if self._e2h else bool(control >> 10 & 1)
 
     def saved(self) -> Saved:
         """Return registers, and memory as far as it was written to since `keep`, for `resume`."""
-        written = {(id(memory), at + i): (memory, at + i) for memory, at, old in self._undo for i in range(len(old))}
-        return Saved(self._uc.context_save(), dict(self.system), [(m, at, m[at]) for m, at in written.values()])
+        written = {at + i for at, old in self._undo for i in range(len(old))}
+        return Saved(self._uc.context_save(), dict(self.system), {at: self.ram[at] for at in written})
 
     def change(self, words: Mapping[int, int]) -> None:
         """Have other instructions stand at some addresses, for good."""
@@ -269,11 +314,15 @@ class Processor:
             self.set_register(number, value)
         return self._run(function)
 
+    def hypervisor(self, address: int) -> int:
+        """Return the address at which the hypervisor has what the kernel has at an address."""
+        return self.physical(address) + self.hyp
+
     def go_back(self, saved: Saved) -> None:
         """Put memory back as it was when that was saved."""
-        for memory, at, byte in saved.memory:
-            self._undo.append((memory, at, bytes([memory[at]])))
-            memory[at] = byte
+        for at, byte in saved.memory.items():
+            self._undo.append((at, self.ram[at : at + 1]))
+            self.ram[at] = byte
 
     def resume(self, saved: Saved, answer: int, syndrome: int) -> Ran:
         """Go on where that was saved, at the entry of a function, as if the function had answered."""
@@ -292,7 +341,7 @@ class Processor:
         except self._error:
             if self._pc() != self.base and ran.end == RETURNED:
                 ran.end = OOPS
-        ran.pc = self._pc()
+        ran.pc = self._instruction()
         if ran.end == RETURNED and ran.pc != self.base:
             given = f"a function of the kernel has not ended after {LIMIT:,} instructions"
             raise FpstateError(given, expected="one that ends", where=f"{self.where}, at {ran.pc:#x}")
@@ -300,6 +349,11 @@ class Processor:
 
     def _pc(self) -> int:
         return int(self._uc.reg_read(self._r.UC_ARM64_REG_PC))
+
+    def _instruction(self) -> int:
+        """Return the address of the instruction at hand as symbols have it, also for what runs at EL2."""
+        pc = self._pc()
+        return pc if pc >> 48 else pc - self.hyp + self._text_less_physical
 
     # What Unicorn calls.
 
@@ -313,11 +367,11 @@ class Processor:
     def _access(self, _: object, kind: int, address: int, size: int, value: int, __: object) -> None:
         before, write = b"", kind == self._write_access
         if write:
-            memory, at = self.place(address)
-            before = bytes(memory[at : at + size])
-            self._undo.append((memory, at, before))
+            at = self.place(address)
+            before = self.ram[at : at + size]
+            self._undo.append((at, before))
         old = int.from_bytes(before, "little")
-        self._ran.accesses.append(Access(write, address, size, value & MASK, old, self._pc()))
+        self._ran.accesses.append(Access(write, address, size, value & MASK, old, self._instruction()))
 
     def _exception(self, *_: object) -> None:
         pc = self._pc()
@@ -329,14 +383,13 @@ class Processor:
             self._uc.reg_write(self._r.UC_ARM64_REG_PC, pc + 4)
             return
         if word == BRK_BUG:
-            if self._is_warning(pc):
-                self._ran.warned.append(pc)
+            if self._is_warning(self._instruction()):
+                self._ran.warned.append(self._instruction())
                 self._uc.reg_write(self._r.UC_ARM64_REG_PC, pc + 4)
                 return
             self._ran.end = BUG
         else:
             self._ran.end = OOPS
-        self._ran.pc = pc
         self._uc.emu_stop()
 
     def _is_warning(self, pc: int) -> bool:
@@ -354,6 +407,8 @@ class Processor:
     def _system(self, word: int) -> bool:
         """Do what MRS, MSR and SYS do of EL2; return whether it was one of them."""
         code, x = word >> 5 & 0x7FFF, word & 31
+        if self._e2h and code >> 11 & 7 == EL1_KEPT:
+            code = CPTR_EL2 if code == CPACR_KEPT else code & ~(7 << 11) | 4 << 11
         if not word >> 20 & 1:
             return word >> 19 & 1 == 1 and word >> 16 & 7 >= 4  # SYS of EL2: maintenance of what is not kept here
         if word >> 21 & 1:

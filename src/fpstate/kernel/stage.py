@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from fpstate.errors import FpstateError
 from fpstate.kernel.btf import Btf
 from fpstate.kernel.effects import Effects, Reader
-from fpstate.kernel.entities import SECTION, TASKS, Entities
+from fpstate.kernel.entities import HYP_STACK, SECTION, TASKS, Entities
 from fpstate.kernel.entries import (
     ARM_EXCEPTION_IRQ,
     ARM_EXCEPTION_TRAP,
@@ -21,9 +21,12 @@ from fpstate.kernel.entries import (
 from fpstate.kernel.processor import RETURNED, STOPPED, Processor, Ran, Saved
 from fpstate.lab.dump import Dump
 from fpstate.lab.kernel import Symbols
+from fpstate.world.events import Event
 
 AS_NAMED = {"task": "task", "next": "next", "vcpu": "vcpu"}
 """Roles in which each entity stands for itself."""
+CPUS = 4
+"""How many numbers the CPU may have."""
 SOFTIRQ: int = 0x100  # preempt_count while a softirq is served (include/linux/preempt.h)
 
 
@@ -34,21 +37,22 @@ class Stage:
         """Make a dump ready, with instructions changed: by address, the word that stands there instead."""
         self.symbols = dump.symbols
         self.processor = Processor(dump)
-        if not self.processor.vhe:
-            raise FpstateError("the kernel does not run at EL2", expected="VHE", where=dump.kernel.source)
         self.btf = Btf(dump.kernel.image, dump.kernel.source)
         self.entities = Entities(dump, self.btf, self.processor)
         self.processor.change(changes or {})
         self.reader = Reader(self.entities, _Near(dump.symbols))
         self.preemptible_neon = self.entities.kernel_image is not None
         self.guest: Saved | None = None  # where the last run stands to enter its guest
-        runs = self._address((GUEST_RUNS,))
+        vhe = self.processor.vhe
+        runs = self._address(GUEST_RUNS[:1] if vhe else GUEST_RUNS[1:])
         if runs is None:
-            raise FpstateError(f"the kernel has no {GUEST_RUNS}", expected="KVM built in", where=dump.kernel.source)
-        self.processor.stop_at(runs)
+            raise FpstateError(f"the kernel has no {GUEST_RUNS[0]}", expected="KVM built in", where=dump.kernel.source)
+        self.processor.stop_at(runs if vhe else self.processor.hypervisor(runs))
         for name in NOTED:
             if (at := dump.symbols.address(name)) is not None:
                 self.processor.note_at(at, name)
+        if not vhe:
+            self._share_hyp_data()
 
     @property
     def last_state(self) -> tuple[int, int]:
@@ -71,12 +75,12 @@ class Stage:
     def missing(self) -> list[str]:
         """Return the functions that the kernel lacks, of those that events need."""
         calls = [call for entry in ENTRIES.values() for call in (*entry.calls, *entry.before)]
-        return sorted({" or ".join(c.names) for c in calls if not c.optional and self._address(c.names) is None})
+        return sorted({" or ".join(c.names) for c in calls if not c.optional and self._function(c) is None})
 
     def has(self, entry: Entry) -> bool:
         """Tell whether the kernel has all functions of an entry."""
         calls = (*entry.calls, *entry.before)
-        return all(call.optional or self._address(call.names) is not None for call in calls)
+        return all(call.optional or self._function(call) is not None for call in calls)
 
     def prepare(self, entry: Entry, roles: dict[str, str]) -> None:
         """Do what comes before the view of an entry is put in."""
@@ -96,7 +100,7 @@ class Stage:
             answer, syndrome = (ARM_EXCEPTION_TRAP, FP_ACCESS) if trap else (ARM_EXCEPTION_IRQ, 0)
             _join(whole, self.processor.resume(guest, answer, syndrome))
         for call in entry.calls:
-            if call.optional and self._address(call.names) is None:
+            if call.optional and self._function(call) is None:
                 continue
             if whole.end == RETURNED:
                 _join(whole, self._call(call, roles))
@@ -117,18 +121,39 @@ class Stage:
             self.processor.write(at, self.processor.read(at, 4) + sign * held, 4)
 
     def guest_trapped(self) -> bool:
-        """Tell whether the guest would trap at its next use: CPACR_EL1.FPEN is not 3 (Arm ARM, D19.2.28)."""
-        return self.processor.cpacr >> 20 & 3 != 3
+        """Tell whether the guest would trap at its next use."""
+        return self.processor.guest_fp_trap
+
+    def _share_hyp_data(self) -> None:
+        """Find the hypervisor's data of this CPU, and let it have the same whatever number the CPU has."""
+        p, roles = self.processor, AS_NAMED
+        for call in ENTRIES[Event.VCPU_LOAD].calls:
+            self._call(call, roles)
+        for call in ENTRIES[Event.GUEST_ENTER].calls:
+            ran = self._call(call, roles)
+        self.entities.find_hyp_data(ran)
+        p.restore()
+        bases = self.symbols.address("__kvm_nvhe_kvm_arm_hyp_percpu_base")
+        if bases is not None:
+            for number in range(1, CPUS):
+                p.write(bases + 8 * number, p.read(bases))
+            p.keep()
 
     def _call(self, call: Call, roles: dict[str, str]) -> Ran:
-        function = self._address(call.names)
+        function = self._function(call)
         if function is None:
             given = f"the kernel has no function {' or '.join(call.names)}"
             raise FpstateError(given, expected="an arm64 Linux with KVM built in", where=self.processor.where)
         arguments = tuple(self._argument(a, roles) for a in call.arguments)
         current = roles["task"]
         stack, task = self.entities.stack(current), self.entities.address[current]
-        return self.processor.call(function, arguments, task, stack, call.irqs_off)
+        p = self.processor
+        if call.hypervisor and not p.vhe:
+            for number, value in enumerate(arguments, 1):  # x0 says what is called
+                p.write(p.base + HYP_STACK + self.btf.member("kvm_cpu_context", "regs") + 8 * number, value)
+            top = p.hypervisor(p.base + HYP_STACK)
+            return p.call(p.hypervisor(function), (top,), task, top, irqs_off=True)
+        return p.call(function, arguments, task, stack, call.irqs_off)
 
     def _argument(self, argument: str | int, roles: dict[str, str]) -> int:
         if isinstance(argument, int):
@@ -136,6 +161,9 @@ class Stage:
         if argument == "section":
             return self.entities.address[roles["task"]] + SECTION
         return self.entities.buffer if argument == "buffer" else self.entities.address[roles[argument]]
+
+    def _function(self, call: Call) -> int | None:
+        return self._address((call.hypervisor,) if call.hypervisor and not self.processor.vhe else call.names)
 
     def _address(self, names: tuple[str, ...]) -> int | None:
         return next((at for name in names if (at := self.symbols.address(name)) is not None), None)

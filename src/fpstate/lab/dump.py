@@ -22,6 +22,10 @@ from fpstate.lab.qemu import MODES, Machine, check_machine, emulated
 RAM_AT = 0x40000000
 """Where the memory of QEMU's virt machine begins (hw/arm/virt.c)."""
 RAM_SIZE = 256 << 20
+SPARE = 1 << 20
+"""How much of it, at its end, the kernel is not told of: room for others that it maps where it would map its own."""
+FORM = 2
+"""What is kept is this form of dump; others are not read."""
 QUIET = "end Kernel panic"
 """What the console says when nothing will happen any more: the machine has no root file system."""
 BOOT_SECONDS = 90
@@ -39,13 +43,25 @@ class Dump:
     registers: dict[str, int]
     ram: Path
 
+    @property
+    def mode(self) -> str:
+        """KVM's mode, one of MODES: "vhe" at EL2; below it HCR_EL2.E2H, bit 34, tells (Arm ARM, D19.2.48)."""
+        if self.registers["CPSR"] & 12 == 8:
+            return "vhe"
+        return "hvhe" if self.registers["HCR_EL2"] >> 34 & 1 else "nvhe"
+
+    @property
+    def has_sve(self) -> bool:
+        """Whether the CPU has SVE."""
+        return "ZCR_EL1" in self.registers
+
 
 def dump_of(kernel: Kernel, machine: Machine, tell: Tell) -> Dump:
     """Return the dump of a kernel on a machine: from the cache, or from a boot.
 
     Raise FpstateError if it does not boot that far.
     """
-    folder = cache_folder() / "dumps" / f"{kernel.digest}-{machine.cpu_model}-{machine.mode or 'vhe'}"
+    folder = cache_folder() / "dumps" / f"{kernel.digest}-{machine.cpu_model}-{machine.mode or 'vhe'}-{FORM}"
     found = _kept(folder)
     if found is None:
         check_machine(machine)
@@ -79,7 +95,8 @@ def _boot(kernel: Kernel, machine: Machine, folder: Path) -> None:
         (folder / "Image").write_bytes(kernel.image)
         words = emulated(machine, RAM_SIZE >> 20)
         words += ["-serial", "file:console", "-kernel", "Image"]
-        words += ["-append", f"console=ttyAMA0 nokaslr panic=0 {MODES[machine.mode or 'vhe']}".strip()]
+        said = f"console=ttyAMA0 nokaslr panic=0 mem={RAM_SIZE - SPARE >> 20}M {MODES[machine.mode or 'vhe']}"
+        words += ["-append", said.strip()]
         words += ["-qmp", f"unix:{sockets}/qmp,server=on,wait=off", "-gdb", f"unix:{sockets}/gdb,server=on,wait=off"]
         with subprocess.Popen(
             words, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -104,6 +104,11 @@ class Policy:
     sve = guest_sve = sme = fpmr = upper = aarch32 = nvhe = dirty_bit = barriers = False
     """Whether this run has the feature (`with_features`), as kernel code asks by system_supports_sve() and the like."""
 
+    @classmethod
+    def in_world(cls, features: frozenset[str]) -> type[Policy]:  # noqa: ARG003
+        """Return the class that decides as this policy in a world with `features`: itself, or another body of code."""
+        return cls
+
     class Cpu:
         """A CPU, as kernel code running on it sees it: its trap settings and per-CPU variables."""
 
@@ -323,7 +328,7 @@ def with_features(policy: type[Policy], features: Iterable[str]) -> type[Policy]
         return policy
     flags: dict[str, Any] = {feature.replace("-", "_"): True for feature in chosen}
     about = {"name": policy.name, "__module__": policy.__module__, "__doc__": policy.__doc__, "features": chosen}
-    return cast("type[Policy]", type(policy.__name__, (policy,), flags | about))
+    return cast("type[Policy]", type(policy.__name__, (policy.in_world(chosen),), flags | about))
 
 
 def kernel_function(

@@ -18,7 +18,7 @@ from fpstate.costs import OPERATIONS, Profile
 from fpstate.errors import FpstateError
 from fpstate.policies.base import Policy, with_features
 from fpstate.replay.bound import bound
-from fpstate.replay.engine import Outcome, features_in, replay
+from fpstate.replay.engine import Outcome, features_for, replay
 from fpstate.replay.foresight import Either, either_way
 from fpstate.rows.learn import Rows
 from fpstate.traces.trace import Trace
@@ -328,7 +328,7 @@ def compare(
     low, high = (bound_figures(trace, profile, maybe=m) for m in (False, True))
     compared = []
     for policy in policies:
-        known = features_in(trace) & policy.supports
+        known = features_for(policy, trace)
         rows = Rows(with_features(policy, known))
         outcomes = [replay(trace, rows, maybe=m) for m in (False, True)]
         at = [figures(o, profile, vl) for o in outcomes]

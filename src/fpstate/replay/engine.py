@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fpstate.jit import bare, inline
+from fpstate.policies.base import Policy
 from fpstate.rows.learn import Rows, features_of
 from fpstate.structs import Struct
 from fpstate.traces.trace import UNLESS_RELOADED, Kind, Trace
@@ -152,6 +153,12 @@ def features_in(trace: Trace) -> frozenset[str]:
     if (trace.event == Event.GUEST_SVE).any():
         return frozenset({"sve", "guest-sve"})
     return frozenset({"sve"} if (trace.event == Event.USER_SVE).any() else ())
+
+
+def features_for(policy: type[Policy], trace: Trace) -> frozenset[str]:
+    """Return the features of a trace's world that a policy knows: those in use, and a host below its hypervisor."""
+    mode = frozenset({"nvhe"} if trace.header.mode in ("nvhe", "hvhe") else ())
+    return (features_in(trace) | mode) & policy.supports
 
 
 def start_of(trace: Trace, rows: Rows) -> World:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fpstate.costs import Profile
 from fpstate.policies.base import Policy, with_features
 from fpstate.replay.compare import DEFAULT_VL, charges, owner_label
-from fpstate.replay.engine import Outcome, features_in, first_threads, replay
+from fpstate.replay.engine import Outcome, features_for, first_threads, replay
 from fpstate.rows.decisions import Rule, rule_of_row
 from fpstate.rows.learn import Rows
 from fpstate.traces.trace import Kind, Trace
@@ -54,7 +54,7 @@ class Source:
 
 def timeline(trace: Trace, policy: type[Policy], *, maybe: bool = True) -> Timeline:
     """Replay `trace` under `policy` and return what happened at each event; `maybe` as in `replay`."""
-    rows = Rows(with_features(policy, features_in(trace) & policy.supports))
+    rows = Rows(with_features(policy, features_for(policy, trace)))
     outcome = replay(trace, rows, maybe=maybe, keep_rows=True, keep_done=True)
     at = np.flatnonzero(outcome.held >= 0)
     cpus = max(trace.header.cpus, int(trace.cpu.max(initial=0)) + 1)

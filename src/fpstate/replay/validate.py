@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fpstate.errors import FpstateError
 from fpstate.notebook import frame, html_table
 from fpstate.policies.base import Policy, with_features
-from fpstate.replay.engine import features_in, replay
+from fpstate.replay.engine import features_for, features_in, replay
 from fpstate.rows.learn import Rows
 from fpstate.traces.holes import sentences
 from fpstate.traces.trace import Kind, Trace
@@ -162,7 +162,7 @@ def validate(trace: Trace, policy: type[Policy]) -> Validation:
     if not set(seen) & set(CHECKED):
         names = ", ".join(t.name.lower() for t in CHECKED)
         raise FpstateError("the trace holds no ground truth", expected=f"function tracer lines such as {names}")
-    rows = Rows(with_features(policy, features_in(trace)))
+    rows = Rows(with_features(policy, features_in(trace) | features_for(policy, trace)))
     outcome = replay(trace, rows, maybe=True, keep_rows=True, strict=True)
     known = known_from(trace)
     lacking = {BY_NAME[name] for name in trace.header.missing if name in BY_NAME}

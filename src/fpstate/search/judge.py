@@ -14,7 +14,7 @@ from fpstate.paths.walk import Walker, follow
 from fpstate.policies.base import Policy, with_features
 from fpstate.policies.holes import Completion, completed
 from fpstate.replay.compare import bound_figures, figures
-from fpstate.replay.engine import features_in, replay
+from fpstate.replay.engine import features_for, replay
 from fpstate.rows.learn import Rows
 from fpstate.traces.trace import Trace
 
@@ -51,7 +51,7 @@ class Measure:
     def ratio(self, policy: type[Policy], number: int) -> float | None:
         """Return what a policy costs on one trace, as a ratio to its bound, high; None if it corrupts registers."""
         trace = self.traces[number]
-        rows = Rows(with_features(policy, features_in(trace) & policy.supports))
+        rows = Rows(with_features(policy, features_for(policy, trace)))
         outcome = replay(trace, rows, maybe=True)
         return None if outcome.wrong else figures(outcome, self.profile).cycles / self.bounds[number]
 
