@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from fpstate.check.run import check
 from fpstate.kernel.named import named_kernel
-from fpstate.kernel.policy import KernelCode, policy_of
+from fpstate.kernel.policy import code_of, policy_of
 from fpstate.kernel.stage import Stage
 from fpstate.lab.apt import fetched_kernel
 from fpstate.lab.dump import dump_of
@@ -53,7 +53,7 @@ def main() -> None:
         sys.stdout.write("kernel: skipped, Debian's 6.1 has not been fetched (fpstate policies kernel:debian-6.1)\n")
         return
     dump = dump_of(read_kernel(image), Machine("neoverse-n1", 1, "vhe"), lambda _: None)
-    code, made = timed(lambda: KernelCode(Stage(dump)))
+    code, made = timed(lambda: code_of(Stage(dump)))
     policy, asked = timed(lambda: policy_of(code, "kernel:bench", "a kernel"))  # asks for each row once
     count = sum(1 for _ in all_decisions(Rows(policy)))
     peer = find_policy(PEER)

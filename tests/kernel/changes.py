@@ -46,7 +46,7 @@ def dump(name: str = "debian-6.1", mode: str = "vhe") -> Dump:
 
 def changed(of: Dump, changes: Mapping[int, int]) -> type[Policy]:
     """Return the policy that a kernel is with some of its words changed."""
-    return kernel_policy(Stage(of, changes), "kernel:changed", "a changed kernel")
+    return kernel_policy(Stage(of, changes), "kernel:changed", "a changed kernel")[0]
 
 
 def instructions(of: Dump) -> list[tuple[int, int]]:

@@ -12,11 +12,6 @@ from fpstate.kernel.life import GUEST, SECTIONS, Life
 from fpstate.kernel.stage import AS_NAMED, Stage
 from fpstate.world.events import Event
 
-VALUES = (
-    "arch.ctxt.sys_regs", "kvm_host_data.host_ctxt.sys_regs", "kvm_hyp_ctxt.sys_regs", "arch.mdcr_el2_host",
-    "kvm_host_data.host_debug_state",
-)  # fmt: skip
-"""Members that hold other registers of a guest or the host (FPEXC32_EL2 among them): values, not bookkeeping."""
 Record = tuple[tuple[Place, bool, int], ...]
 """What members hold: (member, True, offset in the entity of a context) or (member, False, value)."""
 
@@ -56,8 +51,8 @@ class Bookkeeping:
         life.live()
         of_sections = {event for pair in SECTIONS for event in pair} if not stage.preemptible_neon else set()
         changing = {p: s for p, s in life.seen.items() if s.changed_by - of_sections}
-        found = {p: tuple(s.values) for p, s in changing.items() if s.read and not p.name.startswith(VALUES)}
-        self.changing = {p for p in changing if p not in found and not p.name.startswith(VALUES)}
+        found = {p: tuple(s.values) for p, s in changing.items() if s.read}
+        self.changing = {p for p in changing if p not in found}
         self.read = {p for p, s in life.seen.items() if s.read}
         self.of_sections = {p for p, s in life.seen.items() if s.changed_by and p not in changing}
         entered = {p for p, s in changing.items() if p.kind != "elsewhere" and s.changed_by <= GUEST}

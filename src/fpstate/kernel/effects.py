@@ -13,6 +13,11 @@ STACKS: Final = (
     *((OWN_AT + at + STACK_TOP - 0x4000, OWN_AT + at + STACK_TOP) for at in TASKS.values()),
     (OWN_AT + HYP_STACK - 0x4000, OWN_AT + HYP_STACK + HYP_CALL),
 )
+VALUES: Final = (
+    "arch.ctxt.sys_regs", "kvm_host_data.host_ctxt.sys_regs", "kvm_hyp_ctxt.sys_regs", "arch.mdcr_el2_host",
+    "kvm_host_data.host_debug_state",
+)  # fmt: skip
+"""Members that hold other registers of a guest or the host (FPEXC32_EL2 among them): values, not bookkeeping."""
 COPIERS: Final = ("memcpy", "memmove", "__memcpy", "__memmove", "__pi_memcpy", "__pi_memmove")
 """Functions that copy a whole task at a fork."""
 Key = tuple[str, Place]
@@ -50,6 +55,7 @@ class Reader:
         self.entities = entities
         self._near = near
         self._words: dict[int, int] = {}
+        self._images: dict[int, tuple[str, int] | None] = {}
         self._keys_at: dict[tuple[int, int], list[Key]] = {}
         self._copies: dict[int, bool] = {}  # by instruction
 
@@ -63,7 +69,9 @@ class Reader:
             while notes and notes[0][1] <= number:
                 moves.end()
                 result.done.append(Effect(CALLED, notes.pop(0)[0], a.pc))
-            image = self.entities.owner_at(self.entities.virtual(a.address))
+            if a.address not in self._images:
+                self._images[a.address] = self._image(a.address)
+            image = self._images[a.address]
             if image is None:
                 self._member(a, old, result)
             elif image[1] < MOVED:
@@ -77,9 +85,13 @@ class Reader:
         self._written(old, result)
         return result
 
+    def _image(self, physical: int) -> tuple[str, int] | None:
+        """Return whose image lies at an address, and where in it; what is nobody's business ends all images."""
+        if any(low <= physical < high for low, high in STACKS):
+            return "", MOVED
+        return self.entities.owner_at(self.entities.virtual(physical))
+
     def _member(self, a: Access, old: dict[int, int], result: Effects) -> None:
-        if any(low <= a.address < high for low, high in STACKS):
-            return
         if a.write:
             for i in range(a.size):
                 old.setdefault(a.address + i, a.before >> 8 * i & 255)
@@ -105,7 +117,8 @@ class Reader:
         found = self.entities.entity_at(self.entities.virtual(physical))
         if found is None:
             return [("elsewhere", Place("elsewhere", physical, size, f"{physical:#x}"))]
-        return [(found[0], place) for place in self.entities.members(*found, size)]
+        members = self.entities.members(*found, size)
+        return [(found[0], place) for place in members if not place.name.startswith(VALUES)]
 
     def _written(self, old: dict[int, int], result: Effects) -> None:
         """Fill in what each member held that was written to, before and now."""

@@ -14,6 +14,7 @@ from fpstate.errors import FpstateError, unknown_name
 from fpstate.policies.base import Policy
 
 if TYPE_CHECKING:
+    from fpstate.lab.kernel import Kernel
     from fpstate.lab.qemu import Machine
 
 PREFIX = "kernel:"
@@ -29,10 +30,7 @@ def named_kernel(name: str) -> type[Policy]:
     With feature nvhe it is the code that this kernel runs where KVM's mode is nvhe. Raise FpstateError if there is no
     such kernel, or if it cannot be run.
     """
-    from fpstate.kernel.policy import kernel_policy
-    from fpstate.kernel.stage import Stage
     from fpstate.lab.apt import SUITES, fetch_kernel, is_name
-    from fpstate.lab.dump import dump_of
     from fpstate.lab.kernel import read_kernel
 
     which, *words = name.removeprefix(PREFIX).split("@")
@@ -45,18 +43,37 @@ def named_kernel(name: str) -> type[Policy]:
             expected = f"the path of an arm64 Image, or one of {', '.join(SUITES)}"
             raise FpstateError(f"there is no kernel '{which}'", expected=expected)
     kernel = read_kernel(path)
-    dump = dump_of(kernel, machine, _tell)
-    if machine.mode in words and machine.mode != dump.mode:
-        given = f"Linux {kernel.version} runs in mode {dump.mode} on {machine.cpu_model}, not {machine.mode}"
+    policy, mode = _known(kernel, machine, name)
+    if machine.mode in words and machine.mode != mode:
+        given = f"Linux {kernel.version} runs in mode {mode} on {machine.cpu_model}, not {machine.mode}"
         raise FpstateError(given, expected="a mode that both have", where=name)
-    if dump.has_sve:
-        given = f"{machine.cpu_model} has SVE, which is not known of a kernel's own code"
-        raise FpstateError(given, expected=f"a CPU model without, such as {CPU_MODEL}", where=name)
-    policy = kernel_policy(Stage(dump), name, f"Linux {kernel.version}")
-    if dump.mode == MODE and not words:
+    if mode == MODE and not words:
         below = lambda features: _below(name) if "nvhe" in features else policy  # noqa: E731
         policy.in_world = below  # type: ignore[method-assign]
     return policy
+
+
+def _known(kernel: Kernel, machine: Machine, name: str) -> tuple[type[Policy], str]:
+    """Return the policy of a kernel on a machine, and KVM's mode: from what is kept of it, or by asking it all."""
+    from fpstate.kernel import kept, policy
+    from fpstate.kernel.runs import Runs
+    from fpstate.kernel.stage import Stage
+    from fpstate.lab.dump import dump_of
+
+    source = f"Linux {kernel.version}"
+    path = kept.path_for(kernel, machine)
+    found = kept.read(path)
+    if found is not None:
+        code = policy.KernelCode(found, lambda: Runs(Stage(dump_of(kernel, machine, _tell))))
+        return policy.made(code, name, source), found.mode
+    dump = dump_of(kernel, machine, _tell)
+    if dump.has_sve:
+        given = f"{machine.cpu_model} has SVE, which is not known of a kernel's own code"
+        raise FpstateError(given, expected=f"a CPU model without, such as {CPU_MODEL}", where=name)
+    made, found = policy.kernel_policy(Stage(dump), name, source)
+    found.mode = dump.mode
+    kept.write(path, found)
+    return made, found.mode
 
 
 def _below(name: str) -> type[Policy]:

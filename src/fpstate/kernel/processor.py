@@ -13,7 +13,7 @@ import mmap
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -61,8 +61,7 @@ CPTR_EL2: Final = EL2_REGISTERS["CPTR_EL2"]
 CPACR_KEPT: Final = encoding(3, EL1_KEPT, 1, 0, 2)
 
 
-@dataclass(frozen=True)
-class Access:
+class Access(NamedTuple):
     """One access to memory: physical address, size in bytes (at most 8), value written, instruction's address."""
 
     write: bool
@@ -99,6 +98,11 @@ class Processor:
     def __init__(self, dump: Dump) -> None:
         unicorn = emulator.unicorn()
         from unicorn import arm64_const
+        from unicorn.unicorn_py3.unicorn import uclib
+
+        self._pc_now = ctypes.c_uint64()
+        self._pc_at = ctypes.byref(self._pc_now)
+        self._read_register = uclib.uc_reg_read  # a tenth of what reg_read takes, once for each access
 
         self._r, self._error = arm64_const, unicorn.UcError
         with dump.ram.open("rb") as file:
@@ -348,7 +352,8 @@ class Processor:
         return ran
 
     def _pc(self) -> int:
-        return int(self._uc.reg_read(self._r.UC_ARM64_REG_PC))
+        self._read_register(self._uc._uch, self._r.UC_ARM64_REG_PC, self._pc_at)
+        return self._pc_now.value
 
     def _instruction(self) -> int:
         """Return the address of the instruction at hand as symbols have it, also for what runs at EL2."""

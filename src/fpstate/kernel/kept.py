@@ -1,0 +1,59 @@
+"""What is known of a kernel, kept between runs: its fields, and each step of its code, in a file for each image."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from fpstate.errors import FpstateError
+from fpstate.files import replacing
+from fpstate.kernel.steps import Asked, Declared, Step, from_json, to_json
+from fpstate.lab.apt import cache_folder
+from fpstate.lab.kernel import Kernel
+from fpstate.lab.qemu import Machine
+
+
+@dataclass
+class Kept:
+    """Fields in order; steps by what was asked for; whether sections of kernel NEON can be preempted; KVM's mode."""
+
+    fields: list[Declared]
+    steps: dict[Asked, Step]
+    preemptible_neon: bool
+    mode: str = "vhe"
+
+
+def path_for(kernel: Kernel, machine: Machine) -> Path:
+    """Return where it is kept what this code, on this emulator, knows of a kernel on a machine."""
+    digest = sha256(importlib.metadata.version("unicorn").encode())
+    for file in sorted((*Path(__file__).parent.glob("*.py"), Path(__file__).parent.parent / "lab" / "dump.py")):
+        digest.update(file.read_bytes())
+    name = f"{kernel.digest}-{machine.cpu_model}-{machine.mode or 'vhe'}-{digest.hexdigest()[:12]}.json"
+    return cache_folder() / "rows" / name
+
+
+def read(path: Path) -> Kept | None:
+    """Return what is kept in a file, or None if it is not there or not whole."""
+    try:
+        found = json.loads(path.read_text())
+        fields = [Declared(**{**f, "names": tuple(f["names"])}) for f in found["fields"]]
+        steps = {(event, *map(tuple, asked)): from_json(step) for (event, *asked), step in found["steps"]}
+        return Kept(fields, steps, found["preemptible_neon"], found["mode"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write(path: Path, kept: Kept) -> None:
+    """Keep it; what other versions of this code have kept of the same kernel and machine goes."""
+    steps = [[list(asked), to_json(step)] for asked, step in kept.steps.items()]
+    found = {"fields": [asdict(f) for f in kept.fields], "preemptible_neon": kept.preemptible_neon, "mode": kept.mode}
+    with suppress(OSError, FpstateError):  # the next run asks again
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for old in path.parent.glob(f"{path.stem.rpartition('-')[0]}-*.json"):
+            old.unlink(missing_ok=True)
+        with replacing(path) as file:
+            file.write(json.dumps(found | {"steps": steps}).encode())

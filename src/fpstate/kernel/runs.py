@@ -1,0 +1,337 @@
+"""What a kernel's code does on a view, by running it: fields are put into its memory, and what it did is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from fpstate.kernel.bookkeeping import Bookkeeping, Field
+from fpstate.kernel.effects import CALLED, FAULT, LOAD, SAVE, Effects, Key
+from fpstate.kernel.entities import SECTION, TASKS, VCPUS, Place, kind_of
+from fpstate.kernel.entries import ENTRIES, Entry
+from fpstate.kernel.processor import Saved
+from fpstate.kernel.stage import AS_NAMED, Stage
+from fpstate.kernel.steps import ELSEWHERE, THIS_CPU, Asked, Choose, Declared, Say, Step, Unclear, Value
+from fpstate.rows.session import Refused
+from fpstate.world.events import PARTICIPANTS, Event
+
+SAVERS: Final = ("fpsimd_save", "fpsimd_save_user_state")
+"""The function in which saves of user state are seen; the second is the first's name since v6.8."""
+OUT_OF_VIEW: Final = ("other", "other_vcpu", "other.kernel")
+"""Who a pointer to somebody not in view may name: what the kernel does must not hang on which."""
+
+
+After = dict[tuple[str, str], Value]
+"""What a run left in the fields it wrote, by role and field."""
+
+
+class NewField(Exception):
+    """A run has read a member that no view holds so far, and that changes: all has to be asked anew with it."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What has been asked for, by role and field, at an event."""
+
+    event: Event
+    entity_of: dict[str, str]
+    chosen: dict[tuple[str, str], Value]
+
+    def role_of(self, entity: str) -> str | None:
+        """Return the role of an entity; None if it is not in view."""
+        return next((role for role, name in self.entity_of.items() if name == entity), None)
+
+
+@dataclass
+class Answer:
+    """What one run did, and what it left in the fields it wrote; `trapped`: whether the guest would trap, if it ran."""
+
+    effects: Effects
+    after: After
+    other: str
+    trapped: bool | None
+
+    def same_as(self, them: Answer) -> bool:
+        """Tell whether two runs did the same, be it to different entities out of view."""
+        return (self.done(), self.after, self.trapped) == (them.done(), them.after, them.trapped)
+
+    def done(self) -> list[tuple[str, str]]:
+        """Return what was done and to whom."""
+        return [(e.what, self.whom(e.whom)) for e in self.effects.done]
+
+    def whom(self, name: str) -> str:
+        """Return a context's name as it looks from the view."""
+        return ELSEWHERE if name == self.other else name
+
+
+@dataclass
+class Runs:
+    """The code of one kernel, ready to be run. `preemptible` says whether sections of kernel NEON can be preempted."""
+
+    stage: Stage
+    books: Bookkeeping = field(init=False)
+    _answered: dict[tuple[Any, ...], list[Answer]] = field(default_factory=dict)  # by event and what does not stand
+    # as it starts
+    _guests: list[Saved] = field(init=False)  # that stand to enter their guest, trapped and not
+
+    def __post_init__(self) -> None:
+        self.books = Bookkeeping(self.stage)
+        self._guests = list(self._entered())
+        self.renew()
+
+    def _entered(self) -> Iterator[Saved]:
+        stage = self.stage
+        stage.perform(ENTRIES[Event.VCPU_LOAD], AS_NAMED)
+        for event in (Event.GUEST_ENTER, Event.GUEST_FP_TRAP, Event.GUEST_EXIT, Event.GUEST_ENTER):
+            stage.perform(ENTRIES[event], AS_NAMED)
+            if event in (Event.GUEST_ENTER, Event.GUEST_FP_TRAP) and stage.guest is not None:
+                yield stage.guest
+        stage.processor.restore()
+
+    def renew(self) -> None:
+        """Take in fields that were found since; runs on views without them count no more."""
+        self._answered.clear()
+        self._by_name = {f.name: f for f in self.books.fields}
+        self._names = {f.name: self._values(f) for f in self.books.fields if f.kind == "number"}
+        self._start = {f.name: self._stands(f) for f in self.books.fields}
+
+    def _values(self, f: Field) -> dict[int, str]:
+        names = self.stage.btf.enumerators(f.place.type)
+        return {v: names.get(v, f"_{v:#x}") for v in f.values}
+
+    def _stands(self, f: Field) -> Value:
+        """Return what a field starts as."""
+        if f.kind == "number":
+            return self._names[f.name][f.start]
+        return "" if f.kind in ("owner", "cpu") else bool(f.start)
+
+    def declared(self) -> list[Declared]:
+        """Return all fields as a policy declares them."""
+        return [
+            Declared(f.name, f.kind, f.place.kind, self._start[f.name], tuple(self._names.get(f.name, {}).values()))
+            for f in self.books.fields
+        ]
+
+    def knows(self, whom: str) -> bool:
+        """Tell whether there is an image of that name."""
+        return whom in self.stage.entities.image_of
+
+    # A step.
+
+    def step(self, asked: Asked) -> Step:
+        """Return what the code does at an event next, by what was asked for. Raise NewField, or Refused."""
+        event = Event[asked[0]]
+        words = ("cpu", *PARTICIPANTS[event])
+        roles = dict(zip(("cpu", "task", "second"), words, strict=False))
+        view = View(event, roles, {(role, name): value for role, name, value in asked[1:]})
+        key = event, frozenset(item for item in view.chosen.items() if item[1] != self._start[item[0][1]])
+        if key not in self._answered:
+            self._answered[key] = self._answers(view, ENTRIES[event])
+        answers = self._answered[key]
+        flipped: After | None = None
+        if self._sets_unseen_bits(view, answers[0].effects):
+            flipped = self._run(view, ENTRIES[event], answers[0].other, self._stands_in(event)[0], flip=True).after
+        wanted = self._lacking(view, answers, flipped)
+        return wanted or self._said(view, answers, flipped)
+
+    def _answers(self, view: View, entry: Entry) -> list[Answer]:
+        """Run an entry in all the ways that the view does not tell apart."""
+        others = [n for n in OUT_OF_VIEW if self.knows(n)] if ELSEWHERE in self._owners(view) else ["other"]
+        ways = [(other, guest) for other in others for guest in self._stands_in(view.event)]
+        return [self._run(view, entry, other, guest, flip=False) for other, guest in ways]
+
+    def _owners(self, view: View) -> list[Value]:
+        return [value for (_, name), value in view.chosen.items() if self._by_name[name].kind == "owner"]
+
+    def _stands_in(self, event: Event) -> list[Saved] | list[None]:
+        """Return the runs from which an event goes on; at a trap the guest was trapped."""
+        at = ENTRIES[event].guest
+        return self._guests[:1] if at == "trap" else self._guests if at == "exit" else [None]
+
+    def _run(self, view: View, entry: Entry, other: str, guest: Saved | None, *, flip: bool) -> Answer:
+        stage = self.stage
+        if guest is not None:
+            stage.processor.go_back(guest)
+        stage.prepare(entry, AS_NAMED)
+        for role, f in self._fields_of(view):
+            self._put(view, role, f, other, flip=flip)
+        effects = stage.perform(entry, AS_NAMED, guest)
+        after = {
+            (role, f.name): self._get(view.entity_of[role], f, other)
+            for role, f in self._fields_of(view)
+            if (view.entity_of[role], f.place) in effects.wrote
+        }
+        trapped = stage.guest_trapped() if entry.guest in ("enter", "trap") else None
+        stage.processor.restore()
+        return Answer(effects, after, other, trapped)
+
+    def _fields_of(self, view: View) -> list[tuple[str, Field]]:
+        """Return all fields in view, with their roles."""
+        of = view.entity_of.items()
+        return [(role, f) for role, entity in of for f in self.books.fields if f.place.kind == kind_of(entity)]
+
+    # Fields in memory.
+
+    def _put(self, view: View, role: str, f: Field, other: str, *, flip: bool) -> None:
+        """Put the value of a field into the kernel's memory; one not asked for yet stands as it starts, or flipped."""
+        e, p, entity = self.stage.entities, self.stage.processor, view.entity_of[role]
+        at = e.base_of(entity) + f.place.offset
+        value = view.chosen.get((role, f.name), self._start[f.name])
+        if f.kind == "owner":
+            whom = other if value == ELSEWHERE else str(value)
+            for place, inside, number in self._record(whom):
+                base = e.address[whom.partition(".")[0]] if inside else 0
+                p.write(e.base_of(entity) + place.offset, base + number, place.size)
+        elif f.kind == "cpu":
+            p.write(at, {"": self.books.nobody, THIS_CPU: 0}.get(str(value), 1), f.place.size)
+        elif f.kind == "bit":
+            mask = f.values[0]
+            held = bool(value) ^ (flip and (role, f.name) not in view.chosen)
+            p.write(at, p.read(at, f.place.size) & ~mask | mask * held, f.place.size)
+        elif f.kind == "section":
+            p.write(at, e.address[entity] + SECTION if value else 0, f.place.size)
+        else:
+            number = next(n for n, name in self._names[f.name].items() if name == value)
+            p.write(at, number, f.place.size)
+
+    def _record(self, whom: str) -> Any:
+        """Return what the members of an owner hold when it names `whom`."""
+        if not whom:
+            return [(place, False, 0) for place, _, _ in self.books.records["task"]]
+        kind = "kernel" if whom.endswith(".kernel") else "vcpu" if whom in VCPUS else "task"
+        return self.books.records[kind]
+
+    def _get(self, entity: str, f: Field, other: str) -> Value:
+        """Return what a field holds after a run."""
+        e, p = self.stage.entities, self.stage.processor
+        number = p.read(e.base_of(entity) + f.place.offset, f.place.size)
+        if f.kind == "bit":
+            return bool(number & f.values[0])
+        if f.kind == "section":
+            if number not in (0, e.address[entity] + SECTION):
+                raise _strange(f, f"{number:#x}, which is not its own section's")
+            return bool(number)
+        if f.kind == "cpu":
+            return {self.books.nobody: "", 0: THIS_CPU, 1: ELSEWHERE}.get(number, "")
+        if f.kind == "number":
+            if number not in f.values:
+                raise _strange(f, f"{number:#x}")
+            return self._names[f.name][number]
+        if not number:
+            return ""
+        whom = e.images.get(number)
+        if whom is None:
+            raise _strange(f, f"{number:#x}, which is nobody's image")
+        for place, inside, expected in self._record(whom):
+            base = e.address[whom.partition(".")[0]] if inside else 0
+            if p.read(e.base_of(entity) + place.offset, place.size) != base + expected:
+                raise _strange(f, f"{whom}'s, but {place.name} is not")
+        return ELSEWHERE if whom == other else whom
+
+    # What more has to be asked for.
+
+    def _lacking(self, view: View, answers: list[Answer], flipped: After | None) -> Choose | None:
+        """Return the first field that a run has read, or copied to a child, and that was not asked for, if any."""
+        for answer in answers:
+            for key in answer.effects.read:
+                if wanted := self._read(view, key):
+                    return wanted
+            if not any(effect.what == FAULT for effect in answer.effects.done):
+                for (_, place), now in answer.effects.changed().items():
+                    self._note_change(place, now, view.event)
+            for entity, place in answer.effects.copied:
+                if entity != "task" or ("next", place) not in answer.effects.wrote:
+                    continue
+                for f in self.books.fields_at(entity, place):
+                    if ("task", f.name) not in view.chosen and _is_copied(f, answer, flipped):
+                        return Choose("task", f.name)
+        return None
+
+    def _read(self, view: View, key: Key) -> Choose | None:
+        entity, place = key
+        self.books.read.add(place)
+        if place in self.books.changing:
+            self.books.add(place)
+            raise NewField(place.name)
+        for f in self.books.fields_at(entity, place):
+            role = view.role_of(entity)
+            if role is None:
+                if entity in (*TASKS, *VCPUS):
+                    raise Refused(f"reads {place.name} of somebody not in view")
+            elif (role, f.name) not in view.chosen:
+                return Choose(role, f.name)
+        return None
+
+    def _note_change(self, place: Place, now: int, event: Event) -> None:
+        """Note that a run has left a member changed; if it is no field and some run has read it, it has to be one."""
+        books = self.books
+        inside = event in (Event.GUEST_ENTER, Event.GUEST_FP_TRAP)
+        known = place in books.of_guests and (inside or now == books.of_guests[place])
+        known = known or place in books.of_sections or any(place in (f.place, *f.also) for f in books.fields)
+        if place.kind == "elsewhere" or known or place in books.changing:
+            return
+        books.changing.add(place)
+        if place in books.read:
+            books.add(place)
+            raise NewField(place.name)
+
+    def _sets_unseen_bits(self, view: View, effects: Effects) -> bool:
+        """Tell whether a run changed a word of flags of which the view has not all."""
+        return any(
+            f.kind == "bit" and (role, f.name) not in view.chosen and (view.entity_of[role], f.place) in effects.wrote
+            for role, f in self._fields_of(view)
+        )
+
+    # What was done.
+
+    def _said(self, view: View, answers: list[Answer], flipped: After | None) -> Step:
+        """Return what runs of a whole view did; it must not hang on who is out of view, but for a fault."""
+        answer, faults = answers[0], None
+        for another in answers[1:]:
+            if another.same_as(answer):
+                continue
+            done = another.done()
+            faulty = another.other.endswith(".kernel") and (FAULT, "") in done
+            if not faulty or done[:-1] != answer.done()[: len(done) - 1]:
+                return Unclear("does what hangs on more than the view: on who is meant by somebody not in view")
+            faults = len(done) - 1
+        calls, near = ENTRIES[view.event].calls, self.stage.symbols.near
+        first = next((e for e in answer.effects.done if e.what != CALLED), None)
+        name = calls[-1].names[0] if calls else "__kvm_vcpu_run"
+        return Say(
+            f"{name}, at {near(first.pc)}" if first else name,
+            tuple(self._done(view, answer)),
+            tuple((*key, value) for key, value in answer.after.items() if self._is_written(view, key, value, flipped)),
+            faults,
+            answer.trapped,
+        )
+
+    def _done(self, view: View, answer: Answer) -> Iterator[tuple[str, str, str]]:
+        inside = ""
+        for effect in answer.effects.done:
+            if effect.what == CALLED:
+                inside = SAVERS[0] if effect.whom in SAVERS else effect.whom
+                if effect.whom not in SAVERS:
+                    yield CALLED, effect.whom, ""
+            elif effect.what in (SAVE, LOAD) or effect.whom not in ENTRIES[view.event].others:
+                saves = effect.what == SAVE and inside == SAVERS[0]
+                yield effect.what, answer.whom(effect.whom), SAVERS[0] if saves else ""
+
+    def _is_written(self, view: View, key: tuple[str, str], value: Value, flipped: After | None) -> bool:
+        """Tell whether a field was written, and not only the word that it is a bit of."""
+        if self._by_name[key[1]].kind != "bit":
+            return True
+        return value != view.chosen[key] if key in view.chosen else flipped is None or flipped[key] == value
+
+
+def _is_copied(f: Field, answer: Answer, flipped: After | None) -> bool:
+    """Tell whether a child's field is, after a fork, what was copied from its parent."""
+    if f.kind == "bit":
+        key = "second", f.name
+        return flipped is not None and flipped[key] != answer.after[key]
+    return ("next", f.place) in answer.effects.by_copy
+
+
+def _strange(f: Field, value: str) -> Refused:
+    return Refused(f"sets {f.name} to {value}, which was not seen before")
