@@ -42,6 +42,8 @@ class Effects:
     copied: dict[Key, int] = field(default_factory=dict)  # read by a copy of the whole
     wrote: dict[Key, tuple[int, int]] = field(default_factory=dict)
     by_copy: set[Key] = field(default_factory=set)  # written last by a copy of the whole
+    points: list[int] = field(default_factory=list)  # where others may come in: numbers of accesses
+    touched: list[tuple[int, Key | None]] = field(default_factory=list)  # by which access; None: an image
 
     def changed(self) -> dict[Key, int]:
         """Return what was left changed, with the values now."""
@@ -61,7 +63,7 @@ class Reader:
 
     def effects(self, ran: Ran) -> Effects:
         """Return what a run did. Memory must still be as the run left it."""
-        result = Effects()
+        result = Effects(points=ran.points)
         moves = _Moves(result)
         notes = list(ran.after)
         old: dict[int, int] = {}  # bytes written, with what was there before: by physical address
@@ -74,8 +76,11 @@ class Reader:
             image = self._images[a.address]
             if image is None:
                 self._member(a, old, result)
+                if ran.points:
+                    result.touched += [(number, key) for key in self._keys(a.address, a.size)]
             elif image[1] < MOVED:
                 moves.take(a, *image, fp=self._is_fp(a.pc))
+                result.touched.append((number, None))
         moves.end()
         result.done += [Effect(CALLED, what, ran.pc) for what, _ in notes]
         moves.settle_writes()

@@ -19,10 +19,11 @@ from fpstate.lab.qemu import Machine
 
 @dataclass
 class Kept:
-    """Fields in order; steps by what was asked for; whether sections of kernel NEON can be preempted; KVM's mode."""
+    """Fields in order; steps by what was asked for; whether code, or sections of NEON, can be preempted; KVM's mode."""
 
     fields: list[Declared]
     steps: dict[Asked, Step]
+    preemptible: bool
     preemptible_neon: bool
     mode: str = "vhe"
 
@@ -42,7 +43,7 @@ def read(path: Path) -> Kept | None:
         found = json.loads(path.read_text())
         fields = [Declared(**{**f, "names": tuple(f["names"])}) for f in found["fields"]]
         steps = {(event, *map(tuple, asked)): from_json(step) for (event, *asked), step in found["steps"]}
-        return Kept(fields, steps, found["preemptible_neon"], found["mode"])
+        return Kept(fields, steps, found["preemptible"], found["preemptible_neon"], found["mode"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -50,10 +51,10 @@ def read(path: Path) -> Kept | None:
 def write(path: Path, kept: Kept) -> None:
     """Keep it; what other versions of this code have kept of the same kernel and machine goes."""
     steps = [[list(asked), to_json(step)] for asked, step in kept.steps.items()]
-    found = {"fields": [asdict(f) for f in kept.fields], "preemptible_neon": kept.preemptible_neon, "mode": kept.mode}
+    found = {name: value for name, value in vars(kept).items() if name not in ("fields", "steps")}
     with suppress(OSError, FpstateError):  # the next run asks again
         path.parent.mkdir(parents=True, exist_ok=True)
         for old in path.parent.glob(f"{path.stem.rpartition('-')[0]}-*.json"):
             old.unlink(missing_ok=True)
         with replacing(path) as file:
-            file.write(json.dumps(found | {"steps": steps}).encode())
+            file.write(json.dumps(found | {"fields": [asdict(f) for f in kept.fields], "steps": steps}).encode())

@@ -5,6 +5,7 @@ What it runs on may follow, each after an @: a mode of KVM, or a CPU model (kern
 
 from __future__ import annotations
 
+import atexit
 import functools
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from fpstate.errors import FpstateError, unknown_name
 from fpstate.policies.base import Policy
 
 if TYPE_CHECKING:
+    from fpstate.kernel.kept import Kept
     from fpstate.lab.kernel import Kernel
     from fpstate.lab.qemu import Machine
 
@@ -65,6 +67,7 @@ def _known(kernel: Kernel, machine: Machine, name: str) -> tuple[type[Policy], s
     found = kept.read(path)
     if found is not None:
         code = policy.KernelCode(found, lambda: Runs(Stage(dump_of(kernel, machine, _tell))))
+        atexit.register(_keep_more, path, found, len(found.steps))
         return policy.made(code, name, source), found.mode
     dump = dump_of(kernel, machine, _tell)
     if dump.has_sve:
@@ -72,8 +75,16 @@ def _known(kernel: Kernel, machine: Machine, name: str) -> tuple[type[Policy], s
         raise FpstateError(given, expected=f"a CPU model without, such as {CPU_MODEL}", where=name)
     made, found = policy.kernel_policy(Stage(dump), name, source)
     found.mode = dump.mode
-    kept.write(path, found)
+    atexit.register(_keep_more, path, found, 0)
     return made, found.mode
+
+
+def _keep_more(path: Path, found: Kept, before: int) -> None:
+    """Keep what is known of a kernel, if that has become more than it was before."""
+    from fpstate.kernel import kept
+
+    if len(found.steps) != before:
+        kept.write(path, found)
 
 
 def _below(name: str) -> type[Policy]:

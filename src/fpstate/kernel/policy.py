@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any, cast
 
@@ -12,7 +12,7 @@ from fpstate.kernel.entries import ENTRIES, OF_THE_WORLD
 from fpstate.kernel.kept import Kept
 from fpstate.kernel.runs import NewField, Runs
 from fpstate.kernel.stage import Stage
-from fpstate.kernel.steps import ELSEWHERE, Asked, Choose, Speaker, Step, Unclear, name_of
+from fpstate.kernel.steps import ELSEWHERE, POINT, Asked, Choose, Speaker, Step, Unclear, name_of
 from fpstate.policies.base import Context, Policy
 from fpstate.rows.decisions import all_decisions
 from fpstate.rows.learn import Rows
@@ -57,8 +57,8 @@ class KernelCode:
             self.kept.steps[asked] = self.runs.step(asked)
         return self.kept.steps[asked]
 
-    def handle(self, event: Event, given: tuple[Any, ...]) -> None:
-        """Do at an event what the kernel does on this view."""
+    def handle(self, event: Event, given: tuple[Any, ...]) -> Iterator[None]:
+        """Do at an event what the kernel does on this view; yield at each point where others may come in."""
         entities = dict(zip(("cpu", "task", "second"), given, strict=False))
         contexts = dict(zip(PARTICIPANTS[event], given[1:], strict=False))
         if self.kept.preemptible_neon:
@@ -69,22 +69,27 @@ class KernelCode:
             if not getattr(entities["task"], first):
                 return
             asked = (*asked, ("task", first, True))
-        elsewhere = None
-        while isinstance(step := self.step(asked), Choose):
-            found = getattr(entities[step.role], step.field)
-            value = name_of(found, entities["cpu"], contexts)
-            if value == ELSEWHERE and self.kinds[step.field] == "owner" and elsewhere is None:
-                elsewhere = found
-            asked = (*asked, (step.role, step.field, value))
-        if isinstance(step, Unclear):
-            raise Undecided(step.why)
-        Speaker(entities, contexts, elsewhere, self.enums).say(step, self.kinds)
+        while True:
+            elsewhere = None
+            while isinstance(step := self.step(asked), Choose):
+                found = getattr(entities[step.role], step.field)
+                value = name_of(found, entities["cpu"], contexts)
+                if value == ELSEWHERE and self.kinds[step.field] == "owner" and elsewhere is None:
+                    elsewhere = found
+                asked = (*asked, (step.role, step.field, value))
+            if isinstance(step, Unclear):
+                raise Undecided(step.why)
+            Speaker(entities, contexts, elsewhere, self.enums).say(step, self.kinds)
+            if not step.more:
+                return
+            yield
+            asked = (*asked, POINT)
 
 
 def code_of(stage: Stage) -> KernelCode:
     """Return a kernel's code, of which nothing is known but its fields."""
     runs = Runs(stage)
-    return KernelCode(Kept(runs.declared(), {}, stage.preemptible_neon), lambda: runs)
+    return KernelCode(Kept(runs.declared(), {}, stage.preemptible, stage.preemptible_neon), lambda: runs)
 
 
 def kernel_policy(stage: Stage, name: str, source: str) -> tuple[type[Policy], Kept]:
@@ -123,6 +128,7 @@ def made(code: KernelCode, name: str, source: str) -> type[Policy]:
         "name": name,
         "source": source,
         "supports": frozenset({"nvhe"}),
+        "preemptible": code.kept.preemptible,
         "preemptible_neon": code.kept.preemptible_neon,
         "Cpu": _entity("Cpu", (Policy.Cpu,), code, "cpu"),
         "Task": _entity("Task", (Policy.Task,), code, "task"),
@@ -141,9 +147,9 @@ def _entity(name: str, bases: tuple[type, ...], code: KernelCode, kind: str) -> 
     return type(name, bases, {"__annotations__": notes, "__module__": __name__, **starts})
 
 
-def _handler(code: KernelCode, event: Event) -> Callable[..., None]:
-    def handler(_: Policy, *entities: Any) -> None:
-        code.handle(event, entities)
+def _handler(code: KernelCode, event: Event) -> Callable[..., Iterator[None]]:
+    def handler(_: Policy, *entities: Any) -> Iterator[None]:
+        return code.handle(event, entities)
 
     return handler
 

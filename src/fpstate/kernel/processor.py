@@ -30,6 +30,7 @@ LIMIT: Final = 100_000  # instructions; a path of this kind takes some hundred
 EL1H: Final = 5  # PSTATE: EL1 with its own stack pointer, interrupts not masked
 IRQS_OFF: Final = 1 << 7
 MASK: Final = (1 << 64) - 1
+COUNTS: Final = (1 << 32) - 1  # preempt_count; above it lies whether another thread is to run
 BRK_BUG: Final = 0xD4210000  # BRK #0x800: WARN and BUG (arch/arm64/include/asm/brk-imm.h)
 
 HYP_INSIDE: Final = "__kvm_nvhe___guest_enter"
@@ -40,7 +41,7 @@ EL1_KEPT: Final = 7  # op1 of what the hypervisor keeps of EL1
 MRS_CURRENT_EL: Final = np.uint32(0xD5384240)  # of register x0
 MOV_8: Final = np.uint32(0xD2800100)  # EL2 in bits 3 and 2
 
-RETURNED, STOPPED, OOPS, BUG = "returned", "stopped", "oops", "bug"
+RETURNED, STOPPED, HALTED, OOPS, BUG = "returned", "stopped", "halted", "oops", "bug"
 
 
 def encoding(op0: int, op1: int, crn: int, crm: int, op2: int) -> int:
@@ -83,13 +84,14 @@ class Saved:
 
 @dataclass
 class Ran:
-    """How a run ended (RETURNED, STOPPED at an address asked for, OOPS, BUG), where, and what it accessed, in order."""
+    """How a run ended (RETURNED, STOPPED at an address asked for, HALTED at a point, OOPS, BUG), and what it did."""
 
     end: str = RETURNED
     pc: int = 0
     accesses: list[Access] = field(default_factory=list)
     warned: list[int] = field(default_factory=list)  # addresses of WARNs that it ran into
     after: list[tuple[str, int]] = field(default_factory=list)  # (what was noted, number of accesses before it)
+    points: list[int] = field(default_factory=list)  # at each, the number of accesses before it
 
 
 class Processor:
@@ -126,6 +128,10 @@ class Processor:
         self._first = {code: dump.registers.get(name, 0) for code, name in names.items()}
         self.system: dict[int, int] = {}
         self._ran = Ran()
+        self._count = 0, 0  # where what is watched for points lies, and what it holds when interrupts may come in
+        self._points, self._halts_at = 0, 0  # met so far; at which to halt, from 1; 0 for none
+        self._halting: set[int] = set()  # instructions after which there was a point
+        self._watched: set[int] = set()  # those of them at which runs halt
         self._undo: list[tuple[int, bytes]] = []
         self.image, self.text = dump.kernel.image, dump.symbols.base() or 0
         start = dump.symbols.address("_stext") or self.text  # what lies before it is not mapped once all is up
@@ -307,6 +313,27 @@ class Processor:
         self._uc.hook_add(self._code_hook, reached, None, address, address + 3)
         self._uc.ctl_flush_tb()  # what was translated before would not call it
 
+    def watch_for_points(self, count: int, enabled: int, halts_at: int = 0) -> None:
+        """Have the runs from now on note points: where preempt_count, at an address, falls to what enables softirqs.
+
+        At that number of them, from 1, the run halts.
+        """
+        for address in self._halting - self._watched:
+            self._watch(address + 4, self._halt)
+        self._watched |= self._halting
+        self._count, self._points, self._halts_at = (self.physical(count), enabled), 0, halts_at
+
+    def _halt(self, *_: object) -> None:
+        if self._halts_at and self._points == self._halts_at:
+            self._ran.end = HALTED
+            self._uc.emu_stop()
+
+    def go_on(self, saved: Saved) -> Ran:
+        """Go on where a run was halted."""
+        self._uc.context_restore(saved.registers)
+        self.system = dict(saved.system)
+        return self._run(self._pc())
+
     def call(self, function: int, arguments: tuple[int, ...], current: int, stack: int, irqs_off: bool = False) -> Ran:
         """Run a function as the thread `current` until it ends. `stack` is the stack's upper end."""
         r = self._r
@@ -377,6 +404,15 @@ class Processor:
             self._undo.append((at, before))
         old = int.from_bytes(before, "little")
         self._ran.accesses.append(Access(write, address, size, value & MASK, old, self._instruction()))
+        if write and address == self._count[0] and value & COUNTS == self._count[1] < old & COUNTS:
+            self._note_point()
+
+    def _note_point(self) -> None:
+        """Note that softirqs, or the scheduler, may come in from here on, unless interrupts are off."""
+        if not self._uc.reg_read(self._r.UC_ARM64_REG_PSTATE) & IRQS_OFF:
+            self._halting.add(self._pc())
+            self._points += 1
+            self._ran.points.append(len(self._ran.accesses))
 
     def _exception(self, *_: object) -> None:
         pc = self._pc()

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from fpstate.kernel.bookkeeping import Bookkeeping, Field
-from fpstate.kernel.effects import CALLED, FAULT, LOAD, SAVE, Effects, Key
+from fpstate.kernel.effects import CALLED, FAULT, LOAD, SAVE, Effect, Effects, Key
 from fpstate.kernel.entities import SECTION, TASKS, VCPUS, Place, kind_of
-from fpstate.kernel.entries import ENTRIES, Entry
+from fpstate.kernel.entries import ENTRIES
 from fpstate.kernel.processor import Saved
-from fpstate.kernel.stage import AS_NAMED, Stage
-from fpstate.kernel.steps import ELSEWHERE, THIS_CPU, Asked, Choose, Declared, Say, Step, Unclear, Value
+from fpstate.kernel.stage import AS_NAMED, Halt, Stage
+from fpstate.kernel.steps import ELSEWHERE, POINT, THIS_CPU, Asked, Choose, Declared, Say, Step, Unclear, Value
 from fpstate.rows.session import Refused
-from fpstate.world.events import PARTICIPANTS, Event
+from fpstate.world.events import PARTICIPANTS, PREEMPTIBLE, SOFTIRQ_ONLY, Event
 
 SAVERS: Final = ("fpsimd_save", "fpsimd_save_user_state")
 """The function in which saves of user state are seen; the second is the first's name since v6.8."""
@@ -32,8 +32,9 @@ class NewField(Exception):
 
 @dataclass(frozen=True)
 class View:
-    """What has been asked for, by role and field, at an event."""
+    """What has been asked for, by role and field, at an event; `before` is all before its last point, and that."""
 
+    before: Asked
     event: Event
     entity_of: dict[str, str]
     chosen: dict[tuple[str, str], Value]
@@ -41,6 +42,16 @@ class View:
     def role_of(self, entity: str) -> str | None:
         """Return the role of an entity; None if it is not in view."""
         return next((role for role, name in self.entity_of.items() if name == entity), None)
+
+
+@dataclass(frozen=True)
+class Way:
+    """One of the ways to run an entry: who is out of view, where the guest stands, unseen bits flipped, to a point."""
+
+    other: str
+    guest: Saved | None
+    flip: bool = False
+    point: int = 0
 
 
 @dataclass
@@ -51,6 +62,7 @@ class Answer:
     after: After
     other: str
     trapped: bool | None
+    halt: Halt | None  # where it stands, if it does not go on to the end
 
     def same_as(self, them: Answer) -> bool:
         """Tell whether two runs did the same, be it to different entities out of view."""
@@ -73,6 +85,7 @@ class Runs:
     books: Bookkeeping = field(init=False)
     _answered: dict[tuple[Any, ...], list[Answer]] = field(default_factory=dict)  # by event and what does not stand
     # as it starts
+    _halts: dict[Asked, dict[str, Halt]] = field(default_factory=dict)  # by who is meant by somebody out of view
     _guests: list[Saved] = field(init=False)  # that stand to enter their guest, trapped and not
 
     def __post_init__(self) -> None:
@@ -92,6 +105,8 @@ class Runs:
     def renew(self) -> None:
         """Take in fields that were found since; runs on views without them count no more."""
         self._answered.clear()
+        self._halts.clear()
+        self._uses = {place for f in self.books.fields for place in (f.place, *f.also)}
         self._by_name = {f.name: f for f in self.books.fields}
         self._names = {f.name: self._values(f) for f in self.books.fields if f.kind == "number"}
         self._start = {f.name: self._stands(f) for f in self.books.fields}
@@ -124,22 +139,42 @@ class Runs:
         event = Event[asked[0]]
         words = ("cpu", *PARTICIPANTS[event])
         roles = dict(zip(("cpu", "task", "second"), words, strict=False))
-        view = View(event, roles, {(role, name): value for role, name, value in asked[1:]})
-        key = event, frozenset(item for item in view.chosen.items() if item[1] != self._start[item[0][1]])
+        last = len(asked) - asked[::-1].index(POINT) if POINT in asked else 1
+        view = View(asked[:last], event, roles, {(role, name): value for role, name, value in asked[last:]})
+        if last > 1 and view.before not in self._halts:
+            self.step(view.before[:-1])  # comes to its point
+        key = view.before, frozenset(item for item in view.chosen.items() if item[1] != self._start[item[0][1]])
         if key not in self._answered:
-            self._answered[key] = self._answers(view, ENTRIES[event])
+            self._answered[key] = self._answers(view)
         answers = self._answered[key]
         flipped: After | None = None
         if self._sets_unseen_bits(view, answers[0].effects):
-            flipped = self._run(view, ENTRIES[event], answers[0].other, self._stands_in(event)[0], flip=True).after
+            point = self._first_point(view, answers[0].effects)
+            way = Way(answers[0].other, self._stands_in(event)[0], flip=True, point=point)
+            flipped = self._run(view, way).after
         wanted = self._lacking(view, answers, flipped)
+        if wanted is None and answers[0].halt is not None:
+            self._halts[*asked, POINT] = {a.other: a.halt for a in answers if a.halt is not None}
         return wanted or self._said(view, answers, flipped)
 
-    def _answers(self, view: View, entry: Entry) -> list[Answer]:
-        """Run an entry in all the ways that the view does not tell apart."""
+    def _answers(self, view: View) -> list[Answer]:
+        """Run an entry in all the ways that the view does not tell apart, to its first point or its end."""
         others = [n for n in OUT_OF_VIEW if self.knows(n)] if ELSEWHERE in self._owners(view) else ["other"]
-        ways = [(other, guest) for other in others for guest in self._stands_in(view.event)]
-        return [self._run(view, entry, other, guest, flip=False) for other, guest in ways]
+        ways = [Way(other, guest) for other in others for guest in self._stands_in(view.event)]
+        whole = [self._run(view, way) for way in ways]
+        point = self._first_point(view, whole[0].effects)
+        return [self._run(view, replace(way, point=point)) for way in ways] if point else whole
+
+    def _first_point(self, view: View, effects: Effects) -> int:
+        """Return the number, from 1, of the first point at which others could change what the code does; 0 for none.
+
+        It has moved registers, or come by a field, before it and again after it.
+        """
+        if view.event not in PREEMPTIBLE | SOFTIRQ_ONLY:
+            return 0
+        used = [number for number, key in effects.touched if key is None or key[1] in self._uses]
+        points = enumerate(effects.points, 1)
+        return next((n for n, at in points if used and used[0] < at <= used[-1]), 0)
 
     def _owners(self, view: View) -> list[Value]:
         return [value for (_, name), value in view.chosen.items() if self._by_name[name].kind == "owner"]
@@ -149,14 +184,20 @@ class Runs:
         at = ENTRIES[event].guest
         return self._guests[:1] if at == "trap" else self._guests if at == "exit" else [None]
 
-    def _run(self, view: View, entry: Entry, other: str, guest: Saved | None, *, flip: bool) -> Answer:
-        stage = self.stage
-        if guest is not None:
-            stage.processor.go_back(guest)
-        stage.prepare(entry, AS_NAMED)
+    def _run(self, view: View, way: Way) -> Answer:
+        stage, entry, other = self.stage, ENTRIES[view.event], way.other
+        since = None
+        if view.before[1:]:
+            halts = self._halts[view.before]
+            since = halts.get(other, halts["other"])
+            stage.processor.go_back(since.saved)
+        else:
+            if way.guest is not None:
+                stage.processor.go_back(way.guest)
+            stage.prepare(entry, AS_NAMED)
         for role, f in self._fields_of(view):
-            self._put(view, role, f, other, flip=flip)
-        effects = stage.perform(entry, AS_NAMED, guest)
+            self._put(view, role, f, other, flip=way.flip)
+        effects = stage.perform(entry, AS_NAMED, way.guest, since=since, point=way.point)
         after = {
             (role, f.name): self._get(view.entity_of[role], f, other)
             for role, f in self._fields_of(view)
@@ -164,7 +205,7 @@ class Runs:
         }
         trapped = stage.guest_trapped() if entry.guest in ("enter", "trap") else None
         stage.processor.restore()
-        return Answer(effects, after, other, trapped)
+        return Answer(effects, after, other, trapped, stage.halt)
 
     def _fields_of(self, view: View) -> list[tuple[str, Field]]:
         """Return all fields in view, with their roles."""
@@ -295,21 +336,22 @@ class Runs:
             faulty = another.other.endswith(".kernel") and (FAULT, "") in done
             if not faulty or done[:-1] != answer.done()[: len(done) - 1]:
                 return Unclear("does what hangs on more than the view: on who is meant by somebody not in view")
-            faults = len(done) - 1
+            faults = len(list(self._done(view, answer.effects.done[: len(done) - 1], answer)))
         calls, near = ENTRIES[view.event].calls, self.stage.symbols.near
         first = next((e for e in answer.effects.done if e.what != CALLED), None)
         name = calls[-1].names[0] if calls else "__kvm_vcpu_run"
         return Say(
             f"{name}, at {near(first.pc)}" if first else name,
-            tuple(self._done(view, answer)),
+            tuple(self._done(view, answer.effects.done, answer)),
             tuple((*key, value) for key, value in answer.after.items() if self._is_written(view, key, value, flipped)),
             faults,
             answer.trapped,
+            more=answer.halt is not None,
         )
 
-    def _done(self, view: View, answer: Answer) -> Iterator[tuple[str, str, str]]:
+    def _done(self, view: View, effects: list[Effect], answer: Answer) -> Iterator[tuple[str, str, str]]:
         inside = ""
-        for effect in answer.effects.done:
+        for effect in effects:
             if effect.what == CALLED:
                 inside = SAVERS[0] if effect.whom in SAVERS else effect.whom
                 if effect.whom not in SAVERS:

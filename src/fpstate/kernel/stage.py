@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from fpstate.errors import FpstateError
 from fpstate.kernel.btf import Btf
@@ -18,7 +19,7 @@ from fpstate.kernel.entries import (
     Call,
     Entry,
 )
-from fpstate.kernel.processor import RETURNED, STOPPED, Processor, Ran, Saved
+from fpstate.kernel.processor import HALTED, RETURNED, STOPPED, Processor, Ran, Saved
 from fpstate.lab.dump import Dump
 from fpstate.lab.kernel import Symbols
 from fpstate.world.events import Event
@@ -28,6 +29,14 @@ AS_NAMED = {"task": "task", "next": "next", "vcpu": "vcpu"}
 CPUS = 4
 """How many numbers the CPU may have."""
 SOFTIRQ: int = 0x100  # preempt_count while a softirq is served (include/linux/preempt.h)
+
+
+@dataclass(frozen=True)
+class Halt:
+    """Where a run was halted, in which of the calls of its entry."""
+
+    saved: Saved
+    call: int
 
 
 class Stage:
@@ -41,8 +50,10 @@ class Stage:
         self.entities = Entities(dump, self.btf, self.processor)
         self.processor.change(changes or {})
         self.reader = Reader(self.entities, _Near(dump.symbols))
+        self.preemptible = dump.kernel.preemptible
         self.preemptible_neon = self.entities.kernel_image is not None
         self.guest: Saved | None = None  # where the last run stands to enter its guest
+        self.halt: Halt | None = None  # where the last run stands, if it was halted
         vhe = self.processor.vhe
         runs = self._address(GUEST_RUNS[:1] if vhe else GUEST_RUNS[1:])
         if runs is None:
@@ -89,28 +100,45 @@ class Stage:
             self._call(call, roles)
         self._hold(entry, roles, -1)
 
-    def perform(self, entry: Entry, roles: dict[str, str], guest: Saved | None = None) -> Effects:
-        """Do what the kernel does at an entry, in memory as it is; `guest` is where its run stands (None: the last)."""
-        whole = Ran()
+    def perform(
+        self,
+        entry: Entry,
+        roles: dict[str, str],
+        guest: Saved | None = None,
+        *,
+        since: Halt | None = None,
+        point: int = 0,
+    ) -> Effects:
+        """Do what the kernel does at an entry, in memory as it is; `guest` is where its run stands (None: the last).
+
+        It begins where it was halted before, if `since` is given, and halts at its point of that number, from 1.
+        """
+        whole, self.halt = Ran(), None
         guest = guest or self.guest
-        self._hold(entry, roles, 1)
+        if since is None:
+            self._hold(entry, roles, 1)
+        count = self.entities.member(roles["task"], "thread_info.preempt_count")
+        self.processor.watch_for_points(count, int(entry.preempt_off), point)
         if entry.guest in ("trap", "exit"):
             assert guest is not None
             trap = entry.guest == "trap"
             answer, syndrome = (ARM_EXCEPTION_TRAP, FP_ACCESS) if trap else (ARM_EXCEPTION_IRQ, 0)
             _join(whole, self.processor.resume(guest, answer, syndrome))
-        for call in entry.calls:
-            if call.optional and self._function(call) is None:
+        for number, call in enumerate(entry.calls):
+            over = number < since.call if since is not None else call.optional and self._function(call) is None
+            if over or whole.end != RETURNED:
                 continue
-            if whole.end == RETURNED:
-                _join(whole, self._call(call, roles))
+            go_on = since is not None and number == since.call
+            _join(whole, self.processor.go_on(since.saved) if since and go_on else self._call(call, roles))
+            self.halt = Halt(self.processor.saved(), number) if whole.end == HALTED else None
         for role in entry.others:
-            if roles.get(role) in TASKS:
+            if roles.get(role) in TASKS and whole.end == RETURNED:
                 self.entities.give_stack(roles[role])
         if whole.end == STOPPED:
             self.guest = self.processor.saved()
         effects = self.reader.effects(whole)
-        self._hold(entry, roles, -1)
+        if whole.end != HALTED:
+            self._hold(entry, roles, -1)
         return effects
 
     def _hold(self, entry: Entry, roles: dict[str, str], sign: int) -> None:
@@ -184,6 +212,7 @@ class _Near(dict[int, str]):
 def _join(whole: Ran, part: Ran) -> None:
     """Append what a run did to what was done before it."""
     whole.after += [(what, at + len(whole.accesses)) for what, at in part.after]
+    whole.points += [at + len(whole.accesses) for at in part.points]
     whole.accesses += part.accesses
     whole.warned += part.warned
     whole.end, whole.pc = part.end, part.pc

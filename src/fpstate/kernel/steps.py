@@ -18,7 +18,8 @@ ELSEWHERE = "?"
 """Somebody who is not in view."""
 THIS_CPU = "this"
 Asked = tuple[Any, ...]
-"""An event's name, and what was asked for so far: (role, field, Value), in order."""
+"""An event's name, and what was asked for so far: (role, field, Value), in order; and POINT after each part of it."""
+POINT = ()
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Say:
 
     `whom` is a context's name, a function's for CALLED, or ELSEWHERE. After `faults` of these the kernel faults, if who
     is meant by ELSEWHERE is the state of a section. `trapped`: whether the guest would trap, if it ran.
+    `more`: it goes on after a point where others may come in.
     """
 
     where: str
@@ -63,6 +65,7 @@ class Say:
     writes: tuple[tuple[str, str, Value], ...]
     faults: int | None
     trapped: bool | None
+    more: bool = False
 
 
 Step = Choose | Unclear | Say
@@ -80,8 +83,8 @@ def from_json(given: list[Any]) -> Step:
     kind, *values = given
     if kind != "say":
         return Choose(*values) if kind == "choose" else Unclear(*values)
-    where, does, writes, faults, trapped = values
-    return Say(where, tuple(map(tuple, does)), tuple(map(tuple, writes)), faults, trapped)
+    where, does, writes, *more = values
+    return Say(where, tuple(map(tuple, does)), tuple(map(tuple, writes)), *more)
 
 
 def name_of(value: Any, cpu: Any, contexts: dict[str, Any]) -> Value:

@@ -33,6 +33,12 @@ class Kernel:
     modules: Path | None
 
     @property
+    def preemptible(self) -> bool:
+        """Whether kernel code can be preempted, as the banner says: PREEMPT, PREEMPT_DYNAMIC, PREEMPT_RT."""
+        found = _VERSION.search(self.image)
+        return found is not None and b" PREEMPT" in found[0]
+
+    @property
     def digest(self) -> str:
         """Return a name for this image, the same wherever it lies."""
         return sha256(self.image).hexdigest()[:16]

@@ -187,7 +187,7 @@ class Follower:
         point, s = int(w.context[t, POINT]) >> 1, int(w.context[t, SECOND]) - 1
         e = int(self.twin.rows.table.event_of_point[point])
         verdict, after = self.twin.segment(N_EVENTS + point, c, t, s)
-        stop_at(w, e, after, t, s)
+        stop_at(w, self.twin.rows.table, e, after, t, s)
         if not after:
             verdict = max(verdict, self._finish(e, c, t, s))
             arrive(w, self.twin.rows.table, self.bounds, e, t, s)
@@ -206,7 +206,7 @@ class Follower:
         found, after = twin.segment(e, c, t, s)
         verdict = max(verdict, found)
         if after and not straight and (PREEMPTIBLE | SOFTIRQ_ONLY) >> e & 1:
-            stop_at(twin.world, e, after, t, s)
+            stop_at(twin.world, twin.rows.table, e, after, t, s)
             return verdict
         while after:
             found, after = twin.segment(N_EVENTS + after, c, t, s)

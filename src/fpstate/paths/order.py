@@ -416,9 +416,10 @@ def segment(w: World, table: Table, report: Report, e: int, c: int, t: int, s: i
 
 
 @inline
-def stop_at(w: World, e: int, point: int, t: int, s: int) -> None:
+def stop_at(w: World, table: Table, e: int, point: int, t: int, s: int) -> None:
     """Leave thread `t` inside the handler of event `e`, at `point`; 0: the handler is done."""
-    w.context[t, POINT] = point << 1 | (PREEMPTIBLE >> e & 1) if point else 0
+    preemptible = PREEMPTIBLE >> e & 1 & ~table.event_of_point[0]
+    w.context[t, POINT] = point << 1 | preemptible if point else 0
     w.context[t, SECOND] = s + 1 if point else 0
 
 
@@ -460,7 +461,7 @@ def happen(w: World, table: Table, report: Report, e: int, c: int, t: int, s: in
     """Let event `e` happen; stop at its handler's first point if an interrupt may come in there."""
     verdict = begin(w, table, report, e, c, t, s)
     if report.asked[A_POINT] and (PREEMPTIBLE | SOFTIRQ_ONLY) >> e & 1:
-        stop_at(w, e, report.asked[A_POINT], t, s)
+        stop_at(w, table, e, report.asked[A_POINT], t, s)
         return verdict
     return max(verdict, go_on(w, table, report, e, c, t, s))
 
@@ -622,7 +623,7 @@ def resume(w: World, table: Table, report: Report, bounds: Bounds, c: int, t: in
     point, s = w.context[t, POINT] >> 1, w.context[t, SECOND] - 1
     e = table.event_of_point[point]
     verdict = segment(w, table, report, N_EVENTS + point, c, t, s)
-    stop_at(w, e, report.asked[A_POINT], t, s)
+    stop_at(w, table, e, report.asked[A_POINT], t, s)
     if report.asked[A_POINT] == 0:
         verdict = max(verdict, finish(w, e, c, t, s))
         arrive(w, table, bounds, e, t, s)

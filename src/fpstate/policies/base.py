@@ -89,6 +89,9 @@ class Policy:
     preemptible_neon: ClassVar[bool] = False
     """Kernel NEON sections can be preempted, and softirqs may use NEON inside them (Linux arm64 since v6.8)."""
 
+    preemptible: ClassVar[bool] = True
+    """The scheduler may come in at a point of a handler, and not softirqs alone (CONFIG_PREEMPTION)."""
+
     kernel_traps: ClassVar[tuple[str, ...]] = ()
     """Traps, as fields of a Cpu, that stop kernel code as well as user mode while they are armed: ("user_fp_trap",) for
     CR0.TS, or CPACR_EL1.FPEN = 0. The kernel's own operations behind one of them break property kernel-trap."""

@@ -100,6 +100,6 @@ _EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "gives_up": (_texts, "a tuple of texts"),
     "supports": (_texts, "a frozenset of names of features"),
     "features": (_texts, "a frozenset of names of features"),
-    **dict.fromkeys(("vcpu_mutex", "preemptible_neon", "dirty_bit"), _FLAG),
+    **dict.fromkeys(("vcpu_mutex", "preemptible", "preemptible_neon", "dirty_bit"), _FLAG),
 }
 """What attributes of a policy must be, and how that is called."""

@@ -88,13 +88,15 @@ class Rows:
         self.instance = made(policy)
         self.fields = Fields(policy)
         self.interruptible = interruptible
-        self.points: list[tuple[Event, tuple[int, ...]]] = []  # event, keys of the segments before; numbered from 1
+        self.points: list[tuple[Event, tuple[int, ...]]] = []  # event, keys of segments before; numbered from 1
+        self._point_of: dict[tuple[int, tuple[tuple[str, str, int], ...]], int] = {}  # by event or point, and reads
         self.table = Table(
             handlers=np.full((N_EVENTS + MAX_POINTS + 1, H_COLUMNS), NOT_HANDLED, np.int64),
             index=np.zeros(0, np.int32),
             rows=np.zeros((64, R_COLUMNS), np.int64),
             event_of_point=np.zeros(MAX_POINTS + 1, np.int64),
         )
+        self.table.event_of_point[0] = not policy.preemptible
         self.traces: list[list[tuple[str, int]]] = []
         self.where: list[str] = []  # file and line of each row's first operation, or of its handler
         self._index_used = 0
@@ -322,14 +324,14 @@ class Rows:
         `e` is an event, or N_EVENTS plus the number of a point.
         """
         decision, more = self.decide(e, key)
-        event, keys = self.chain(e, key)
+        event, _ = self.chain(e, key)
         r = len(self.names)
         if r == len(self.table.rows):
             rows = np.concatenate([self.table.rows, np.zeros_like(self.table.rows)])
             self.table = self.table.but(rows=rows)
         self.table.rows[r] = self._encode(event, key, decision)
         if more:
-            self.table.rows[r, R_NEXT] = self._point(event, keys)
+            self.table.rows[r, R_NEXT] = self._point(e, key)
         self.traces.append(decision.trace)
         self.where.append(decision.where or self._defined(event))
         self.names.append((e, key))
@@ -360,19 +362,24 @@ class Rows:
         assert handler is not None
         return defined(handler)
 
-    def _point(self, event: Event, keys: tuple[int, ...]) -> int:
-        """Return the number of the point after these segments, a new one if need be."""
-        if (event, keys) not in self.points:
+    def _point(self, e: int, key: int) -> int:
+        """Return the number of the point after a segment, a new one if need be.
+
+        Where a handler stands there hangs on what it has read, and on nothing else that was in view.
+        """
+        event, keys = self.chain(e, key)
+        stands = e, tuple((role, f.name, code) for role, f, code in self.read_of(e, key))
+        if stands not in self._point_of:
             if len(self.points) == MAX_POINTS:
                 name = event.name.lower()
                 given = f"handler '{name}' of policy '{self.policy.name}' has too many points"
                 expected = f"at most {MAX_POINTS} in all, each counted once for every way to reach it"
                 raise FpstateError(given, expected=expected, where=self._defined(event))
             self.points.append((event, keys))
-            number = len(self.points)
+            self._point_of[stands] = number = len(self.points)
             self._more_index(self._lay_out(event, self._index_used, N_EVENTS + number))
             self.table.event_of_point[number] = event
-        return self.points.index((event, keys)) + 1
+        return self._point_of[stands]
 
     def _encode(self, event: Event, key: int, decision: Decision) -> list[int]:
         vcpu = "vcpu" in PARTICIPANTS[event]

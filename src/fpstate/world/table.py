@@ -66,7 +66,7 @@ class Table(Struct):
     handlers: Ints  # [event, or N_EVENTS + point; H_*]
     index: NDArray[np.int32]  # row + 1, 0 not learned
     rows: Ints  # [row, R_*]
-    event_of_point: Ints  # [point]
+    event_of_point: Ints  # [point]; [0] is 1 if the scheduler comes in at no point
 
 
 @dataclass(frozen=True, eq=False)
