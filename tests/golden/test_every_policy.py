@@ -44,6 +44,10 @@ SCOPES = {
     "sme,barriers": [Scope(1, 1, 1, 0, ("base", "kvm", "signals", "sigreturn_za"))],  # user mode's SMEN needs no ISB
     "guest-sve": [Scope(1, 1, 1, 0, ("base", "sve", "guest_sve", "kvm", "neon", "vcpu_writes"))],
     "guest-sve,nvhe": [Scope(1, 1, 1, 0, ("base", "sve", "guest_sve", "kvm", "neon"))],
+    "guest-sme": [
+        Scope(1, 1, 1, 0, ("base", "sme", "kvm", "neon", "guest_sve", "guest_sme")),
+        Scope(1, 1, 1, 0, ("base", "kvm", "vcpu_writes", "guest_sve", "guest_sme")),
+    ],
 }
 """Scopes to look at, by features; what is not here is about guests alone, and looked at with one."""
 

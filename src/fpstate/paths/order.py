@@ -24,6 +24,7 @@ from fpstate.world.state import (
     BIRTH,
     CURRENT,
     F_AARCH32,
+    F_GUEST_SME,
     F_GUEST_SVE,
     F_SME,
     F_SVE,
@@ -67,7 +68,7 @@ from fpstate.world.table import (
     Table,
     find_row,
 )
-from fpstate.world.verdicts import NO_ROW, OK, TRAP_NOT_SERVED, TRAPS_AGAIN
+from fpstate.world.verdicts import NO_ROW, OK, TRAP_NOT_SERVED, TRAPS_AGAIN, WRONG_MODE
 
 # What a thread is doing (MODE). FREE (6) is in world.state.
 KERNEL: Final = 0  # in the kernel, running or not
@@ -116,6 +117,7 @@ GUEST_TRAPS: Final = int(Event.GUEST_FP_TRAP)
 
 USER_SVE: Final = int(Event.USER_SVE)
 GUEST_SVE: Final = int(Event.GUEST_SVE)
+GUEST_SVCR: Final = int(Event.GUEST_SVCR)
 INTERRUPT: Final = int(Event.INTERRUPT)
 VL_CHANGE: Final = int(Event.VL_CHANGE)
 SIGRETURN_SVE: Final = int(Event.SIGRETURN_SVE)
@@ -146,6 +148,7 @@ WIDE_MOVES: Final = {
     F_GUEST_SVE: (GUEST_SVE,),
     F_SME: (SMSTART, SMSTOP, USER_ZA, PTRACE_STREAMING, PTRACE_ZA, SIGRETURN_ZA),
     F_AARCH32: (GUEST_CONTROL,),
+    F_GUEST_SME: (GUEST_SVCR,),
 }
 """Kinds of moves that only worlds with a feature have."""
 
@@ -165,7 +168,8 @@ PREEMPTIBLE: Final = sum(1 << e for e in world_events.PREEMPTIBLE)
 SOFTIRQ_ONLY: Final = sum(1 << e for e in world_events.SOFTIRQ_ONLY)
 
 OF_RUN: Final = sum(
-    1 << e for e in (LOAD, ENTER, GUEST_FP, EXIT_GUEST, PUT, RUN_EXIT, GUEST_SVE, GUEST_CONTROL, NESTED_SWITCH)
+    1 << e
+    for e in (LOAD, ENTER, GUEST_FP, EXIT_GUEST, PUT, RUN_EXIT, GUEST_SVE, GUEST_SVCR, GUEST_CONTROL, NESTED_SWITCH)
 )
 """Moves whose second participant is the vCPU that the thread has in KVM_RUN."""
 
@@ -328,7 +332,10 @@ def add_guest_moves(w: World, bounds: Bounds, moves: Ints, k: int, c: int) -> in
     k = add(moves, k, bounds, GUEST_FP, c, 0)
     k = add(moves, k, bounds, EXIT_GUEST, c, 0)
     plain = w.features == 0 or w.context[w.context[w.cpu[c, CURRENT], RUNS] - 1, PLAIN]
-    return k if plain else add(moves, k, bounds, GUEST_SVE, c, 0)
+    if plain:
+        return k
+    k = add(moves, k, bounds, GUEST_SVE, c, 0)
+    return add(moves, k, bounds, GUEST_SVCR, c, 0)
 
 
 @inline
@@ -559,12 +566,15 @@ def take_trap(w: World, table: Table, report: Report, trap: int, c: int, t: int,
 @inline
 def use(w: World, table: Table, report: Report, e: int, c: int, t: int, s: int) -> int:
     """Use registers as `e` says, or take the trap it raises."""
+    of_guest = wide.OF_GUEST >> e & 1
+    x = s if of_guest else t
+    if wide.in_wrong_mode(w, e, c, x):
+        return WRONG_MODE
     trap = wide.trap_of(w, e, c)
     if trap == 0:
-        x = s if e == GUEST_FP or e == GUEST_SVE else t
         return wide.wide_use(w, e, x, c) if w.features else touch(w, x, c)
     endless = OK
-    if e != GUEST_FP and e != GUEST_SVE:
+    if not of_guest:
         endless = never_ends(w, table, report, e, c, t)
         if endless == NO_ROW:
             return NO_ROW

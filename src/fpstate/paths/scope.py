@@ -14,6 +14,7 @@ from fpstate.policies.base import Policy
 from fpstate.rows.learn import FEATURE_BITS, Rows, features_of
 from fpstate.world.events import IF_HANDLED, Event
 from fpstate.world.state import (
+    F_GUEST_SME,
     F_GUEST_SVE,
     F_SME,
     F_SVE,
@@ -53,6 +54,7 @@ GROUPS: dict[str, tuple[int, ...]] = {
     ),
     "sve": order.WIDE_MOVES[F_SVE],
     "guest_sve": order.WIDE_MOVES[F_GUEST_SVE],
+    "guest_sme": order.WIDE_MOVES[F_GUEST_SME],
     "sme": order.WIDE_MOVES[F_SME],
     "base": (order.SWITCH, order.RET, order.USER_FP, order.SYSCALL, order.RESUME),
 }
@@ -162,7 +164,7 @@ def named_kinds(events: Iterable[str]) -> list[int]:
 
 def _refuse_absent(scope: Scope, features: int) -> None:
     """Raise FpstateError for an event asked for by name that cannot happen in a scope."""
-    of_vcpus = (*GROUPS["kvm"], *GROUPS["vcpu_writes"], *order.WIDE_MOVES[F_GUEST_SVE])
+    of_vcpus = (*GROUPS["kvm"], *GROUPS["vcpu_writes"], *GROUPS["guest_sve"], *GROUPS["guest_sme"])
     for kind in named_kinds(scope.events):
         lacking = [f for f, kinds in order.WIDE_MOVES.items() if kind in kinds and not features & f]
         needs = [name for name, bit in FEATURE_BITS.items() if bit in lacking]

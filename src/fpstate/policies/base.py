@@ -57,6 +57,7 @@ FEATURES = {
     "sve": "tasks use SVE",
     "guest-sve": "guests use SVE too",
     "sme": "tasks use streaming mode and ZA",
+    "guest-sme": "guests use streaming mode and ZA too",
     "fpmr": "tasks and guests use FPMR",
     "upper": "upper halves of registers that are saved apart (x86 YMM, LoongArch LSX), and that V does not touch",
     "aarch32": "guests are 32-bit and own FPEXC32_EL2",
@@ -101,7 +102,7 @@ class Policy:
     supports: ClassVar[frozenset[str]] = frozenset()
     """The features this policy knows about, of FEATURES."""
 
-    sve = guest_sve = sme = fpmr = upper = aarch32 = nvhe = dirty_bit = barriers = False
+    sve = guest_sve = sme = guest_sme = fpmr = upper = aarch32 = nvhe = dirty_bit = barriers = False
     """Whether this run has the feature (`with_features`), as kernel code asks by system_supports_sve() and the like."""
 
     @classmethod
@@ -301,6 +302,8 @@ class Policy:
 
         has_sve: bool = when("guest-sve", True, False)
         """vcpu_has_sve(): this guest may use SVE, and its image is in SVE form. Nobody writes it, nor the next."""
+        has_sme: bool = when("guest-sme", True, False)
+        """vcpu_has_sme()."""
         has_fpmr: bool = when("fpmr", True, False)
         """vcpu_has_fpmr()."""
 
@@ -315,6 +318,8 @@ def with_features(policy: type[Policy], features: Iterable[str]) -> type[Policy]
     for feature in sorted(chosen):
         if feature not in FEATURES:
             raise unknown_name("feature", feature, FEATURES)
+    if "guest-sme" in chosen:
+        chosen |= {"guest-sve", "sme"}
     if "guest-sve" in chosen or "sme" in chosen:
         chosen |= {"sve"}
     if {"upper", "fpmr"} <= chosen:

@@ -72,9 +72,10 @@ class Event(IntEnum):
     GUEST_CONTROL = 56  # between guest runs, kernel code does for a guest what it asked of its FP control register
     IPI = 57  # another CPU interrupts kernel code on this one
     NESTED_SWITCH = 58  # a guest hypervisor and its own guest take turns on a vCPU, which its thread puts and loads
+    GUEST_SVCR = 59  # the guest writes SVCR: it enters streaming mode and enables ZA, or leaves both
 
 
-N_EVENTS = 59
+N_EVENTS = 60
 
 MAYBE = {
     Event.RET_TO_USER_MAYBE: Event.RET_TO_USER,

@@ -1,0 +1,41 @@
+"""What is argued about in 2026, done as one would at first: each corrupts, and `fpstate check` shows how."""
+
+from __future__ import annotations
+
+from fpstate.policies.first_class import FirstClass
+from fpstate.policies.sme_guests import FirstClassSme, SmeGuests, SmeGuestV12
+
+
+class Written(SmeGuests, FirstClass):
+    """first-class, and SVCR written on the way in, as sme-guest-v12 does."""
+
+    name = "written"
+    supports = FirstClassSme.supports
+
+    class Vcpu(SmeGuests.Vcpu, FirstClass.Vcpu):
+        pass
+
+    def guest_enter(self, cpu: FirstClass.Cpu, task: FirstClass.Task, vcpu: Vcpu) -> None:
+        super().guest_enter(cpu, task, vcpu)
+        self.write_svcr(cpu, vcpu)
+
+    def load_guest(self, cpu: FirstClass.Cpu, vcpu: SmeGuests.Vcpu) -> None:
+        self.write_svcr(cpu, vcpu)
+        super().load_guest(cpu, vcpu)
+
+    def guest_exit(self, cpu: FirstClass.Cpu, task: FirstClass.Task, vcpu: Vcpu) -> None:
+        self.read_svcr(cpu, vcpu)
+        super().guest_exit(cpu, task, vcpu)
+
+
+class InTrap(SmeGuestV12):
+    """SVCR written with the rest of the guest's registers, in the trap of its first use, as up to v4 of the series."""
+
+    name = "in-trap"
+
+    def write_svcr(self, cpu: SmeGuestV12.Cpu, vcpu: SmeGuests.Vcpu) -> None:
+        pass
+
+    def load_guest(self, cpu: SmeGuestV12.Cpu, vcpu: SmeGuests.Vcpu) -> None:
+        SmeGuests.write_svcr(self, cpu, vcpu)
+        super().load_guest(cpu, vcpu)
