@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fpstate.policies.first_class import FirstClass
 from fpstate.policies.sme_guests import FirstClassSme, SmeGuests, SmeGuestV12
+from fpstate.policies.thread_handoff import ThreadHandoff
 
 
 class Written(SmeGuests, FirstClass):
@@ -39,3 +40,31 @@ class InTrap(SmeGuestV12):
     def load_guest(self, cpu: SmeGuestV12.Cpu, vcpu: SmeGuests.Vcpu) -> None:
         SmeGuests.write_svcr(self, cpu, vcpu)
         super().load_guest(cpu, vcpu)
+
+
+class Unsaved(ThreadHandoff):
+    """What a thread offers is taken to be in its image: it will be switched away, and saved then."""
+
+    name = "unsaved"
+
+    def handoff_prepare(self, cpu: ThreadHandoff.Cpu, task: ThreadHandoff.Task) -> None:
+        pass
+
+
+class Unmarked(ThreadHandoff):
+    """The worker's image is changed, and what says where its registers are is left as it was."""
+
+    name = "unmarked"
+
+    def handoff_finish(self, cpu: ThreadHandoff.Cpu, task: ThreadHandoff.Task, next: ThreadHandoff.Task) -> None:
+        task.foreign = True  # the registers of this CPU are not its own
+
+
+class Copied(ThreadHandoff):
+    """All of the thread's record is copied, and with it the CPU that it was on last."""
+
+    name = "copied"
+
+    def handoff_finish(self, cpu: ThreadHandoff.Cpu, task: ThreadHandoff.Task, next: ThreadHandoff.Task) -> None:
+        task.fpsimd_cpu = next.fpsimd_cpu
+        task.foreign = True

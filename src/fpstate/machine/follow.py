@@ -45,6 +45,7 @@ from fpstate.paths.order import (
     SOFTIRQ_END,
     SOFTIRQ_ONLY,
     SWITCH,
+    TAKE_OVER,
     UP,
     USER_FP,
     USER_TRAPS,
@@ -229,6 +230,12 @@ class Follower:
             tpidr = self.registers[s].values[TPIDR]
             self._set(s, self._get(t))
             self.registers[s].values[TPIDR] = tpidr
+        elif e == TAKE_OVER:
+            tpidr = self.registers[t].values[TPIDR]
+            self._set(t, self._get(s))
+            self.registers[t].values[TPIDR] = tpidr
+            if s in self.frames:
+                self.frames[t] = self.frames.pop(s)
         elif e == SIGNAL:
             self._frame(t)
             self._change_frame(t)

@@ -81,6 +81,8 @@ NEON: Final = 7  # in the kernel, in a kernel NEON section
 RUN_NEON: Final = 8  # the same between guest runs
 RUN_OUT_NEON: Final = 9  # the same, preempted in it: the vCPU is not loaded
 RUN_OVER: Final = 10  # KVM_RUN has put the vCPU and has not returned; only where policies handle its end
+OFFERED: Final = 11  # in a system call, its identity in user mode waiting for a worker to take it over
+WORKER: Final = 12  # in the kernel, without such an identity
 
 RESUME: Final = N_EVENTS  # the one move that is no event: an interrupted handler goes on
 
@@ -142,6 +144,8 @@ UNBIND: Final = int(Event.VCPU_UNBIND)
 GUEST_CONTROL: Final = int(Event.GUEST_CONTROL)
 IPI: Final = int(Event.IPI)
 NESTED_SWITCH: Final = int(Event.NESTED_SWITCH)
+PREPARE: Final = int(Event.HANDOFF_PREPARE)
+TAKE_OVER: Final = int(Event.HANDOFF_FINISH)
 
 WIDE_MOVES: Final = {
     F_SVE: (USER_SVE, INTERRUPT, VL_CHANGE, SIGRETURN_SVE, PTRACE_SVE, SMCCC, EFI, PTRACE_VL),
@@ -156,6 +160,7 @@ MOVES: Final = (
     SWITCH, RET, USER_FP, SYSCALL, RUN_ENTER, LOAD, ENTER, GUEST_FP, EXIT_GUEST, PUT, RUN_EXIT,
     NEON_BEGIN, NEON_END, SOFTIRQ, FORK, EXEC, EXIT, SIGNAL, SIGRETURN, PTRACE_WRITE, SETREG, RESET, FREE_VCPU,
     DOWN, UP, PM_ENTER, RESUME, PTRACE_READ, GETREG, UNBIND, IPI, NESTED_SWITCH,
+    PREPARE, TAKE_OVER,
     *(kind for kinds in WIDE_MOVES.values() for kind in kinds),
 )  # fmt: skip
 """Kinds of moves: an event stands for itself; a softirq, a call to EFI and a PM event are done whole.
@@ -271,6 +276,7 @@ def add_task_moves(w: World, bounds: Bounds, moves: Ints, k: int, c: int) -> int
             k = add(moves, k, bounds, kind, c, 0)
     else:
         k = add(moves, k, bounds, SIGRETURN if w.context[t, FRAME] else SIGNAL, c, 0)
+        k = add(moves, k, bounds, PREPARE, c, 0)  # of V alone: what else would move is not modelled
     k = add(moves, k, bounds, EXEC, c, 0)
     k = add(moves, k, bounds, EXIT, c, 0)
     for x in range(bounds.cpus, bounds.cpus + bounds.tasks):
@@ -358,6 +364,10 @@ def add_kernel_moves(w: World, bounds: Bounds, moves: Ints, k: int, c: int) -> i
         k = add(moves, k, bounds, LOAD, c, 0)
     elif mode == RUN_OVER:
         k = add(moves, k, bounds, RUN_EXIT, c, 0)
+    elif mode == WORKER:
+        for x in range(bounds.cpus, bounds.cpus + bounds.tasks):
+            if w.context[x, MODE] == OFFERED:
+                k = add(moves, k, bounds, TAKE_OVER, c, x)
     if (mode == KERNEL and t >= bounds.cpus) or mode == RUN:
         k = add(moves, k, bounds, NEON_BEGIN, c, 0)
     return add_idle_moves(w, bounds, moves, k, c) if t == c else k
@@ -618,6 +628,10 @@ def arrive(w: World, table: Table, bounds: Bounds, e: int, t: int, s: int) -> No
     elif e == FORK:
         w.context[s, MODE] = KERNEL
         w.context[s, FRAME] = w.context[t, FRAME]
+    elif e == PREPARE:
+        w.context[t, MODE] = OFFERED
+    elif e == TAKE_OVER:
+        w.context[t, MODE] = KERNEL
     elif e == FREE_VCPU:
         recycle(w, bounds, s)
     elif e == UNBIND:
@@ -654,6 +668,8 @@ def set_out(w: World, kind: int, c: int, t: int, s: int) -> None:
         w.context[t, MODE] = KERNEL
     elif kind == RESET:
         w.context[s, MODE] = KERNEL  # it exists from now on
+    elif kind == TAKE_OVER:
+        w.context[s, MODE] = WORKER
     elif kind == DOWN:
         w.cpu[c, OFF] = 1
     elif kind == UP:
