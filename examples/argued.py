@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from fpstate.policies.first_class import FirstClass
+from fpstate.policies.host_format import Form, FormHost
 from fpstate.policies.sme_guests import FirstClassSme, SmeGuests, SmeGuestV12
+from fpstate.policies.sve_timeout import SveTimeout
 from fpstate.policies.thread_handoff import ThreadHandoff
 
 
@@ -68,3 +70,31 @@ class Copied(ThreadHandoff):
     def handoff_finish(self, cpu: ThreadHandoff.Cpu, task: ThreadHandoff.Task, next: ThreadHandoff.Task) -> None:
         task.fpsimd_cpu = next.fpsimd_cpu
         task.foreign = True
+
+
+class Unflushed(SveTimeout):
+    """SVE stays enabled, and what the registers hold beyond FPSIMD is left there."""
+
+    name = "unflushed"
+
+    def task_fpsimd_load(self, cpu: SveTimeout.Cpu, task: SveTimeout.Task) -> None:
+        keeps = task.fp_type is Form.FPSIMD and task.tif_sve and not task.expired
+        if keeps:
+            cpu.set_vl(task)
+        FormHost.task_fpsimd_load(self, cpu, task)
+        if keeps:
+            task.tif_sve = True
+
+
+class Tenth(SveTimeout):
+    """A tenth of a second."""
+
+    name = "a-tenth"
+    timeout = 0.1
+
+
+class Hundredth(SveTimeout):
+    """A hundredth."""
+
+    name = "a-hundredth"
+    timeout = 0.01

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from fpstate.check.run import HOLDS, VIOLATED, check
 from fpstate.errors import FpstateError
+from fpstate.machine.follow import follow_path
 from fpstate.paths.order import kind_of, other_of
 from fpstate.paths.scope import KIND_NAMES, Scope
 from fpstate.paths.walk import Walker
-from fpstate.policies.base import with_features
+from fpstate.policies.base import Policy, bounded, with_features
 from fpstate.policies.catalogue import find_policy
+from fpstate.policies.host_deferred import DeferredHost
+from fpstate.replay.engine import replay
 from fpstate.rows.learn import Rows
+from fpstate.traces.samples import open_trace
+from fpstate.world.operations import N_SVE_TRAP
 from fpstate.world.state import CURRENT
 from fpstate.world.verdicts import OK
 
@@ -27,6 +34,83 @@ def test_who_may_write_svcr_at_guest_entry(name: str, broken: str) -> None:
     policy = find_policy(name if "-" in name else f"examples/argued.py:{name}")
     found = check(with_features(policy, ["guest-sme"]), MODES, cores=1)
     assert (found.verdict, found.property) == (VIOLATED if broken else HOLDS, broken)
+
+
+SVE = Scope(1, 2, 0, 0, ("base", "user_sve", "interrupt"))
+
+
+@pytest.mark.parametrize(
+    ("name", "broken"), [("sve-timeout", ""), ("sve-timeout-syscall", ""), ("Unflushed", "integrity")]
+)
+def test_sve_may_stay_enabled_if_what_is_beyond_fpsimd_is_flushed(name: str, broken: str) -> None:
+    """Whenever the time is over."""
+    policy = find_policy(name if "-" in name else f"examples/argued.py:{name}")
+    found = check(with_features(policy, ["sve"]), SVE, cores=1)
+    assert (found.verdict, found.property) == (VIOLATED if broken else HOLDS, broken)
+
+
+def sve_traps(policy: type[Policy]) -> int:
+    rows = Rows(with_features(policy, ["sve", "guest-sve"] if "guest-sve" in policy.supports else ["sve"]))
+    return int(replay(open_trace("sve.vhe"), rows, maybe=True).counts[N_SVE_TRAP])
+
+
+def test_a_replay_takes_the_time_from_the_recording() -> None:
+    """Without patience all is as in linux-7.2; with more of it there are ever fewer traps, and never none."""
+
+    def within(seconds: float) -> type[Policy]:
+        about = {"name": "within", "__module__": __name__, "timeout": seconds}
+        return type("Within", (find_policy("sve-timeout"),), about)
+
+    traps = [sve_traps(within(seconds)) for seconds in (0, 0.01, 0.1, 1, 1000)]
+    assert traps[0] == sve_traps(find_policy("linux-7.2"))
+    assert traps == sorted(traps, reverse=True)
+    assert 0 < traps[-1] < traps[0] // 10
+
+
+class Patient(DeferredHost):
+    """A task's registers are saved at a switch only as long as its time is not over: wrong, and at that time alone."""
+
+    name = "patient"
+
+    class Task(DeferredHost.Task):
+        expired: bool = True
+
+    def thread_switch(self, cpu: Any, task: Any, next: Any) -> None:  # noqa: A002
+        if task.expired:
+            task.foreign = True
+        super().thread_switch(cpu, task, next)
+
+    def ret_to_user(self, cpu: Any, task: Any) -> None:
+        super().ret_to_user(cpu, task)
+        task.expired = False
+
+
+def test_a_search_lets_time_be_over_whenever_it_likes() -> None:
+    """What goes wrong only then is found, and by the machine too; until then nothing does."""
+    scope = Scope(1, 2, 0, 0, ("base",))
+    found = check(Patient, scope, cores=1)
+    assert found.path is not None
+    assert "expire" in [step.event for step in found.path.steps]
+    assert follow_path(Patient, scope, found.path.code).wrong == found.path.wrong
+    assert found.path.steps[-1].number > 1 + [step.event for step in found.path.steps].index("expire")
+
+
+def test_only_the_clock_sets_it() -> None:
+    class Hasty(Patient):
+        name = "hasty"
+
+        def ret_to_user(self, cpu: Any, task: Any) -> None:
+            task.expired = True
+
+    class Vague(Policy):
+        name = "vague"
+
+        class Task(Policy.Task):
+            expired: int = bounded(0, 3)
+
+    for policy, said in ((Hasty, "sets expired; the clock does"), (Vague, "is set by the clock")):
+        with pytest.raises(FpstateError, match=said):
+            check(policy, Scope(1, 1, 0, 0, ("base",)))
 
 
 HANDOFFS = ("base", "handoff")

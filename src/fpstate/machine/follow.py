@@ -20,6 +20,7 @@ from fpstate.paths.order import (
     DOWN,
     DYING,
     EXEC,
+    EXPIRE,
     FORK,
     FREE_VCPU,
     GUEST_FP,
@@ -67,7 +68,7 @@ from fpstate.policies.base import Policy
 from fpstate.rows.learn import Rows
 from fpstate.traces.trace import Kind
 from fpstate.world.events import N_EVENTS
-from fpstate.world.state import CURRENT, FRAME, MODE, POINT, RUNS, SECOND, copy_world, kernel_of, own
+from fpstate.world.state import CURRENT, FRAME, MODE, POINT, RUNS, SECOND, WORD, copy_world, kernel_of, own
 from fpstate.world.step import trap_of
 from fpstate.world.table import A_EVENT, A_KEY
 from fpstate.world.verdicts import NO_ROW, OK, TRAP_NOT_SERVED
@@ -170,6 +171,9 @@ class Follower:
             return self._use(kind, c, t, s)
         if kind == RESUME:
             return self._resume(c, t)
+        if kind == EXPIRE:
+            w.context[s, WORD] |= self.bounds.timer
+            return OK
         set_out(w, kind, c, t, s)
         if kind in (DOWN, UP):
             return self._happen(kind, c, twin.n, twin.n)

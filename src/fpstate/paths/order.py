@@ -84,7 +84,8 @@ RUN_OVER: Final = 10  # KVM_RUN has put the vCPU and has not returned; only wher
 OFFERED: Final = 11  # in a system call, its identity in user mode waiting for a worker to take it over
 WORKER: Final = 12  # in the kernel, without such an identity
 
-RESUME: Final = N_EVENTS  # the one move that is no event: an interrupted handler goes on
+RESUME: Final = N_EVENTS  # a move that is no event: an interrupted handler goes on
+EXPIRE: Final = int(Event.NONE)  # another: nothing happens but that a task's timer is over
 
 SWITCH: Final = int(Event.THREAD_SWITCH)
 RET: Final = int(Event.RET_TO_USER)
@@ -160,7 +161,7 @@ MOVES: Final = (
     SWITCH, RET, USER_FP, SYSCALL, RUN_ENTER, LOAD, ENTER, GUEST_FP, EXIT_GUEST, PUT, RUN_EXIT,
     NEON_BEGIN, NEON_END, SOFTIRQ, FORK, EXEC, EXIT, SIGNAL, SIGRETURN, PTRACE_WRITE, SETREG, RESET, FREE_VCPU,
     DOWN, UP, PM_ENTER, RESUME, PTRACE_READ, GETREG, UNBIND, IPI, NESTED_SWITCH,
-    PREPARE, TAKE_OVER,
+    PREPARE, TAKE_OVER, EXPIRE,
     *(kind for kinds in WIDE_MOVES.values() for kind in kinds),
 )  # fmt: skip
 """Kinds of moves: an event stands for itself; a softirq, a call to EFI and a PM event are done whole.
@@ -196,6 +197,7 @@ class Bounds(Struct):
     vcpu_word: int
     foreign: int  # the bit of TIF_FOREIGN_FPSTATE in a task's word, 0 if the policy has no such flag
     tif_sve: int  # the bit of TIF_SVE in a task's word, 0 if the policy has no such flag
+    timer: int  # the bit that the clock sets in a task's word, 0 if the policy has none
 
 
 # A move as a number.
@@ -374,6 +376,16 @@ def add_kernel_moves(w: World, bounds: Bounds, moves: Ints, k: int, c: int) -> i
 
 
 @inline
+def add_expiries(w: World, bounds: Bounds, moves: Ints, k: int, c: int) -> int:
+    """Append that the timer of a task is over, which runs on CPU `c` or nowhere."""
+    for x in range(bounds.cpus, bounds.cpus + bounds.tasks):
+        here = w.cpu[c, CURRENT] == x or not running(w, x)
+        if here and w.context[x, MODE] != FREE and not w.context[x, WORD] & bounds.timer:
+            k = add(moves, k, bounds, EXPIRE, c, x)
+    return k
+
+
+@inline
 def enabled_on(w: World, bounds: Bounds, moves: Ints, k: int, c: int) -> int:
     """Append the moves of CPU `c` to the `k` in `moves`; return how many there are then. The order is fixed."""
     t = w.cpu[c, CURRENT]
@@ -399,7 +411,9 @@ def enabled_on(w: World, bounds: Bounds, moves: Ints, k: int, c: int) -> int:
     else:
         k = add_kernel_moves(w, bounds, moves, k, c)
         preemptible = mode != RUN_OUT_NEON
-    return add_switches(w, bounds, moves, k, c) if preemptible else k
+    if preemptible:
+        k = add_switches(w, bounds, moves, k, c)
+    return add_expiries(w, bounds, moves, k, c) if bounds.timer and not w.cpu[c, OFF] else k
 
 
 @inline
@@ -685,6 +699,9 @@ def make_move(w: World, table: Table, report: Report, bounds: Bounds, move: int)
     if kind == SWITCH:
         return switch(w, table, report, bounds, c, other_of(move))
     s = other_participant(w, kind, t, other_of(move))
+    if kind == EXPIRE:
+        w.context[s, WORD] |= bounds.timer
+        return OK
     if wide.USES >> kind & 1:
         return use(w, table, report, kind, c, t, s)
     if kind == RESUME:

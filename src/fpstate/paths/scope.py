@@ -27,7 +27,8 @@ from fpstate.world.state import (
     zeroed_classes,
 )
 
-KIND_NAMES = {k: "resume" if k == order.RESUME else Event(k).name.lower() for k in order.MOVES}
+NO_EVENTS = {order.RESUME: "resume", order.EXPIRE: "expire"}
+KIND_NAMES = {k: NO_EVENTS[k] if k in NO_EVENTS else Event(k).name.lower() for k in order.MOVES}
 GROUPS: dict[str, tuple[int, ...]] = {
     "neon": (order.NEON_BEGIN, order.NEON_END, order.SOFTIRQ),
     "kvm": (
@@ -58,7 +59,7 @@ GROUPS: dict[str, tuple[int, ...]] = {
     "guest_sme": order.WIDE_MOVES[F_GUEST_SME],
     "sme": order.WIDE_MOVES[F_SME],
     "handoff": (order.PREPARE, order.TAKE_OVER),
-    "base": (order.SWITCH, order.RET, order.USER_FP, order.SYSCALL, order.RESUME),
+    "base": (order.SWITCH, order.RET, order.USER_FP, order.SYSCALL, order.RESUME, order.EXPIRE),
 }
 """Names that stand for several events. "base" is always in."""
 
@@ -212,6 +213,7 @@ def build(scope: Scope, rows: Rows, *, zeros: bool = True) -> tuple[Bounds, Worl
         vcpu_word=vcpu_word,
         foreign=flags.get("foreign", 0),
         tif_sve=flags.get("tif_sve", 0),
+        timer=rows.fields.timer,
     )
     first_task = scope.cpus
     first_kthread = first_task + scope.tasks

@@ -97,6 +97,9 @@ class Policy:
     vcpu_mutex: ClassVar[bool] = True
     """Other threads cannot read or write the registers of a vCPU while it is in KVM_RUN (vcpu->mutex of KVM)."""
 
+    timeout: ClassVar[float] = 1.0
+    """Seconds after which the clock sets a task's field `expired`, counted from when a handler last cleared it."""
+
     features: ClassVar[frozenset[str]] = frozenset()
     """The features of the world this class is for (`with_features`)."""
     supports: ClassVar[frozenset[str]] = frozenset()

@@ -11,10 +11,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from fpstate.policies.linux_6_16 import Linux72
-
-Cpu = Linux72.Cpu
-Task = Linux72.Task
+from fpstate.policies.host_flushed import BufferedHost
+from fpstate.policies.linux_6_16 import Linux72, Linux616
 
 
 class ThreadHandoff(Linux72):
@@ -25,8 +23,8 @@ class ThreadHandoff(Linux72):
     source = "Jens Axboe, RFC of autumn 2026: kernel/thread_handoff.c, include/linux/thread_handoff.h, io_uring"
     supports: ClassVar[frozenset[str]] = frozenset({"nvhe", "barriers"})  # nothing else is said to move
 
-    def handoff_prepare(self, cpu: Cpu, task: Task) -> None:
+    def handoff_prepare(self, cpu: Linux616.Cpu, task: BufferedHost.Task) -> None:
         self.fpsimd_save(cpu, task)
 
-    def handoff_finish(self, cpu: Cpu, task: Task, next: Task) -> None:
+    def handoff_finish(self, cpu: Linux616.Cpu, task: BufferedHost.Task, next: BufferedHost.Task) -> None:
         self.fpsimd_flush_task_state(task)

@@ -64,6 +64,7 @@ OP_NAMES = {number: name for name, number in (OPS | PART_OPS | ALLOC_OPS | CPU_O
 OP_NAMES |= {
     operations.OOPS: "oops",
     operations.BUILD_FRAME: "signal frame built for",
+    operations.START_TIMER: "start timer of",
     wide.SET_SVCR: "set_svcr",
     wide.UNSYNCHRONISED: "touches FP registers before the ISB",
     operations.BEHIND_TRAP: "touches FP registers behind a trap",
@@ -350,6 +351,10 @@ class Session:
         if name in MODE_FIELDS and role == "cpu":
             raise Refused(f"sets cpu.{name}; SVCR is changed by set_svcr and smstop")
         f = self.field(role, name)
+        if f.timed:
+            if value is not False:
+                raise Refused(f"sets {name}; the clock does, after a handler has cleared it")
+            self.operation(operations.START_TIMER, table.TASK if role == "task" else table.SECOND_ONE)
         self.decision.writes[role, name] = self.encode(role, f, value)
         if "barriers" in self.catalogue.features and role == "cpu" and name in GATES:
             self.unsynchronised |= value is False and bool(self.read(role, name))

@@ -51,6 +51,7 @@ OOPS: Final = 6  # kernel code followed a pointer to nobody; with a target: if t
 # whose kernel-mode state has not all that the code looks for
 FETCH: Final = 7  # interrupt the CPU the target names: it saves the target if its record names it, and forgets it
 # 8 to 28, 32, 33, and BUILD_FRAME: world.wide
+START_TIMER: Final = 34  # the target's field `expired` was cleared; the clock sets it when its time is over
 BEHIND_TRAP: Final = 29  # kernel code touches the registers behind a trap that stops it, too
 BUILD_FRAME: Final = 30  # the signal frame is built, and the handler begins with the initial state
 NEW_PLACE: Final = 31  # the image is at another place from now on, which holds rubbish
@@ -167,6 +168,9 @@ def carry_out(w: World, code: int, c: int, t: int, s: int, report: Report) -> in
         else:
             w.cpu[c, REGISTERS] = read_place(w, owner, c)
             report.counts[N_LOAD_HOST + whose(w, owner)] += 1
+    elif op == START_TIMER:
+        if len(report.clock) > 1:
+            report.clock[1 + x] = report.clock[0]
     elif op == CLEAR:
         w.cpu[c, REGISTERS] = ZEROS if w.zeros else w.context[x, INITIAL]
         report.counts[N_CLEAR] += 1

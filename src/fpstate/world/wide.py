@@ -30,6 +30,7 @@ from fpstate.world.operations import (
     N_SVE_TRAP,
     N_USER_TRAP,
     NEW_PLACE,
+    START_TIMER,
     set_fields,
     whose,
 )
@@ -373,7 +374,7 @@ def carry_out(w: World, code: int, c: int, t: int, s: int, report: Report) -> in
     op, k = code & 255, code >> 12
     if op == BUILD_FRAME:
         return build_frame(w, t)
-    if op <= FETCH or op == BEHIND_TRAP or op == NEW_PLACE:
+    if op <= FETCH or op == BEHIND_TRAP or op == NEW_PLACE or op == START_TIMER:
         verdict = operations.carry_out(w, code, c, t, s, report)
         if w.features and (op == LOAD or op == CLEAR) and verdict == OK:
             written_narrow(w, c)
