@@ -11,6 +11,7 @@ from fpstate.errors import FpstateError
 from fpstate.machine.follow import follow_path
 from fpstate.paths.order import kind_of, other_of
 from fpstate.paths.scope import KIND_NAMES, Scope
+from fpstate.paths.tell import operations
 from fpstate.paths.walk import Walker
 from fpstate.policies.base import Policy, bounded, with_features
 from fpstate.policies.catalogue import find_policy
@@ -18,7 +19,8 @@ from fpstate.policies.host_deferred import DeferredHost
 from fpstate.replay.engine import replay
 from fpstate.rows.learn import Rows
 from fpstate.traces.samples import open_trace
-from fpstate.world.operations import N_SVE_TRAP
+from fpstate.world.events import Event
+from fpstate.world.operations import N_IPI, N_SAVE_HOST, N_SVE_TRAP
 from fpstate.world.state import CURRENT
 from fpstate.world.verdicts import OK
 
@@ -167,3 +169,64 @@ def _move(walker: Walker, words: str) -> int:
 def test_a_handoff_that_cannot_happen_is_refused(scope: Scope, features: tuple[str, ...], expected: str) -> None:
     with pytest.raises(FpstateError, match=expected):
         check(with_features(find_policy("linux-7.2"), features), scope)
+
+
+def test_what_zircon_learns_it_never_forgets() -> None:
+    """After eight loads at a trap a thread is loaded at each switch, whether it uses FP any more or not."""
+    walker = Walker(Rows(find_policy("zircon")), Scope(1, 1, 0, 0, ("base",)))
+
+    def turn(*events: str) -> list[str]:
+        for event in events:
+            move = _move(walker, f"{event} A")
+            walker.go(move, walker.attempt(move)[0])
+        away = next(m for m in walker.enabled() if KIND_NAMES[kind_of(m)] == "thread_switch")
+        walker.go(away, walker.attempt(away)[0])
+        return [op for used in walker.used[-len(events) - 1 :] for r in used for op in operations(walker, r, "A", "A")]
+
+    used = ("thread_switch", "ret_to_user", "user_fp", "ret_to_user", "user_fp", "syscall")
+    for _ in range(8):
+        assert turn(*used) == ["load A", "save A"]
+    for _ in range(3):
+        assert turn("thread_switch") == ["load A", "save A"]
+
+
+def test_zephyr_interrupts_no_cpu_that_has_not_what_it_wants() -> None:
+    """It looks at the other's owner first: of two waits for the same registers, one is an interrupt."""
+    counts = replay(open_trace("contended.vhe"), Rows(find_policy("zephyr")), maybe=True).counts
+
+    class Blind(find_policy("zephyr")):  # type: ignore[misc]
+        name = "blind"
+
+        def user_fp_trap(self, cpu: Any, task: Any) -> None:
+            self.arch_flush_local_fpu(cpu)
+            self.lift_trap(cpu)
+            cpu.fetch(task)
+            cpu.owner = task
+            task.live_on = cpu
+            cpu.load(task)
+
+    blind = replay(open_trace("contended.vhe"), Rows(Blind), maybe=True).counts
+    assert 0 <= counts[N_IPI] < blind[N_IPI]
+    assert counts[:N_IPI].tolist() == blind[:N_IPI].tolist()
+
+
+def test_an_interrupt_is_an_entry_where_there_is_v_alone() -> None:
+    """A recording shows them, and who saves at each entry saves there too."""
+    trace = open_trace("smp4-mixed.vhe")
+    saves = int(replay(trace, Rows(find_policy("nuttx")), maybe=True).counts[N_SAVE_HOST])
+    assert saves == ((trace.event == Event.INTERRUPT) | (trace.event == Event.SYSCALL)).sum()
+
+
+def test_za_is_left_enabled_for_the_normal_world() -> None:
+    """A partition manager that stops it as well, and does not save it, is caught; who cannot reach ZA does not mind."""
+
+    class Stops(find_policy("hafnium")):  # type: ignore[misc]
+        name = "stops"
+
+        def guest_enter(self, cpu: Any, task: Any, vcpu: Any) -> None:
+            super().guest_enter(cpu, task, vcpu)
+            cpu.smstop()
+
+    scope = Scope(1, 1, 1, 0, ("base", "kvm", "sme"))
+    assert check(with_features(find_policy("hafnium"), ["sme"]), scope, cores=1).verdict == HOLDS
+    assert check(with_features(Stops, ["sme"]), scope, cores=1).property == "mode-bits"

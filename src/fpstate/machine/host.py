@@ -162,6 +162,7 @@ class Host:
         self.neon = rows.handler(Event.KERNEL_NEON_BEGIN) is not None  # else the kernel may not touch FP registers
         needed = (SIGNAL, SIGRETURN, SIGRETURN_SVE) if features_of(rows.policy) else (SIGNAL, SIGRETURN)
         self.signals = all(rows.handler(Event(e)) is not None for e in needed)
+        self.interrupts = bool(features_of(rows.policy)) or rows.handler(Event.INTERRUPT) is not None
         self.softirqs = settings.softirq if self.neon else 0.0
         self.tasks: list[Task] = []
         self.vcpus: list[Vcpu] = []
@@ -361,7 +362,7 @@ class Host:
         if stop is Stop.SVC:
             self.event(SYSCALL, c, task)
             self.system_call(c, task, engine)
-        elif isinstance(self.twin, SveTwin) and stop in (Stop.WFI, Stop.SLICE):
+        elif self.interrupts and stop in (Stop.WFI, Stop.SLICE):
             self.event(INTERRUPT, c, task)
             self.left[c] = 0
         elif stop is Stop.WFI:

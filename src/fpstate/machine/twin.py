@@ -51,6 +51,7 @@ from fpstate.world.operations import (
     OOPS,
     OVERWRITE,
     SAVE,
+    START_TIMER,
     read_place,
     set_fields,
 )
@@ -335,7 +336,7 @@ class Twin:
             return self._fetch(code, c, t, s, owner)
         kept = op == wide.ALLOC_SVE and code >> 12 == wide.KEEP and w.context[x, STORAGE] & SVE_STORE
         verdict = int(carry_out(w, code, c, t, s, self.report))
-        if verdict == OK and not kept:
+        if verdict == OK and not kept and op != START_TIMER:  # there is no clock
             if self.features:
                 self._do_wide(op, owner, x, c)
             else:

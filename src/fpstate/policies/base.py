@@ -169,10 +169,11 @@ class Policy:
             """Change part of the image from outside; what was there must have been up to date."""
             _only_in_a_handler()
 
-        def fetch(self, context: Context) -> None:
+        def fetch(self, context: Context, *, look: bool = False) -> None:
             """Interrupt the CPU that the first pointer of `context` names, if it is another one (IPI).
 
             If that CPU's first pointer names `context`, it saves its registers to the image; both pointers become None.
+            If it does not, it is interrupted in vain, unless others may `look` at its pointer.
             """
             _only_in_a_handler()
 
@@ -241,7 +242,7 @@ class Policy:
             _only_in_a_handler()
 
         def stash_part(self, part: str) -> None:
-            """Copy that register class to this CPU's private copy."""
+            """Copy that register class to this CPU's private copy; here also "z", what SVE has beyond V."""
             _only_in_a_handler()
 
         def load_stash_part(self, part: str) -> None:

@@ -113,7 +113,7 @@ class Rows:
         Without own ones, softirqs use those of kernel NEON in tasks.
         """
         needs = NEEDS.get(event, "")
-        if needs and needs not in self.policy.features:
+        if needs and needs not in self.policy.features and event != Event.INTERRUPT:  # recordings have those, too
             return None
         name = event.name.lower()
         found = getattr(self.instance, name, None)

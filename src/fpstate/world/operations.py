@@ -120,16 +120,18 @@ def write_place(w: World, owner: int, c: int, label: int) -> None:
 
 
 @inline
-def interrupted(w: World, x: int, c: int, report: Report) -> int:
+def interrupted(w: World, x: int, c: int, look: int, report: Report) -> int:
     """Interrupt the CPU that context `x` names, if it is not `c`; return it if its first pointer names `x`, else -1.
 
-    Only that CPU can look at its pointer, so it is interrupted to do that, in vain or not.
+    Unless others may `look` at its pointer, it is interrupted to do that itself, in vain or not.
     """
     other = w.context[x, POINTER] - 1
     if other < 0 or other == c:
         return -1
-    report.counts[N_IPI] += 1
-    return int(other) if w.cpu[other, POINTER] == own(x) else -1
+    has = w.cpu[other, POINTER] == own(x)
+    if has or not look:
+        report.counts[N_IPI] += 1
+    return int(other) if has else -1
 
 
 @inline
@@ -140,9 +142,9 @@ def part_from(w: World, x: int, other: int) -> None:
 
 
 @inline
-def fetch(w: World, x: int, c: int, report: Report) -> None:
+def fetch(w: World, x: int, c: int, look: int, report: Report) -> None:
     """Let the CPU that context `x` names save the registers to the image of `x`, if its first pointer names `x`."""
-    other = interrupted(w, x, c, report)
+    other = interrupted(w, x, c, look, report)
     if other >= 0:
         w.context[x, IMAGE] = w.cpu[other, REGISTERS]
         part_from(w, x, other)
@@ -177,7 +179,7 @@ def carry_out(w: World, code: int, c: int, t: int, s: int, report: Report) -> in
     elif op == NEW_PLACE:
         write_place(w, owner, c, NOBODYS)
     elif op == FETCH:
-        fetch(w, x, c, report)
+        fetch(w, x, c, code >> 12, report)
     elif op == OVERWRITE or was_latest(w, V, x, read_place(w, owner, c), 1):
         write_place(w, owner, c, latest_label(w, V, x))
     return OK

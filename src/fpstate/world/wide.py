@@ -250,7 +250,7 @@ def transfer(w: World, op: int, x: int, c: int) -> int:
 @inline
 def fetch_sve(w: World, x: int, c: int, report: Report) -> int:
     """Let the CPU that context `x` names save its SVE form, if its first pointer names `x`; return what went wrong."""
-    other = operations.interrupted(w, x, c, report)
+    other = operations.interrupted(w, x, c, 0, report)
     if other < 0:
         return OK
     verdict = transfer(w, SAVE_SVE, x, other)
@@ -688,6 +688,8 @@ def change_mode(w: World, e: int, x: int, c: int) -> None:
 def wide_use(w: World, e: int, x: int, c: int) -> int:
     """Let context `x` use registers as `e` says, all traps being off; return what is wrong with what it reads."""
     mode = w.cpu[c, WORD] >> MODE_SHIFT & 3
+    if OF_GUEST >> e & 1 and not w.features & F_GUEST_SME:
+        mode &= 1  # whether ZA is enabled is nothing to a guest that cannot reach it
     if mode != w.context[x, SVCR]:
         w.context[x, SVCR] = mode
         return WRONG_MODE
