@@ -10,8 +10,8 @@ from fpstate.policies.host_format import FormatHost
 class Hafnium(FormatHost):
     """Guests are the partitions: a call to one saves V and Z of the normal world, and leaves ZA enabled behind a trap.
 
-    The normal world is Linux of v6.2 and never learns of a call. What is saved goes to a context of the CPU. FPMR and
-    SMCCC's hint (save V alone) are not in it.
+    The normal world is Linux of v6.2 and never learns of a call. What is saved goes to a context of the CPU, Z
+    too, since Linux hints no longer that it may be lost (bug A17). FPMR is not in it.
     """
 
     name = "hafnium"
@@ -21,13 +21,10 @@ class Hafnium(FormatHost):
 
     class Cpu(FormatHost.Cpu):
         ns_sm: bool = when("sme", False)  # ns_simd_ctx.svcr
-        hint: bool = when("sve", True)
 
     def guest_enter(self, cpu: Cpu, task: FormatHost.Task, vcpu: Policy.Vcpu) -> None:
         cpu.stash_host()
         if self.sve:
-            cpu.hint = task.foreign or not task.tif_sve  # __arm_smccc_sve_check
-        if self.sve and not cpu.hint:
             cpu.stash_part("z")
         if self.sme:
             cpu.ns_sm = cpu.sm
@@ -39,7 +36,7 @@ class Hafnium(FormatHost):
         if self.sme:
             cpu.set_svcr(cpu.ns_sm, cpu.za)
         cpu.load_stash()
-        if self.sve and not cpu.hint:
+        if self.sve:
             cpu.load_stash_part("z")
 
     def vcpu_setreg(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task, vcpu: Policy.Vcpu) -> None:

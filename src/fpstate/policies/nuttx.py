@@ -36,6 +36,9 @@ class NuttX(Policy):
     def exec(self, cpu: Policy.Cpu, task: Policy.Task) -> None:
         cpu.overwrite(task)
 
+    def signal(self, cpu: Policy.Cpu, task: Policy.Task) -> None:
+        """Do nothing: the image is what the exception frame holds."""
+
     def sigreturn(self, cpu: Policy.Cpu, task: Policy.Task) -> None:
         cpu.overwrite(task)
 

@@ -48,7 +48,8 @@ class Zircon(Policy):
     def user_fp_trap(self, cpu: Cpu, task: Task) -> None:  # arm64_fpu_exception
         cpu.user_fp_trap = False
         cpu.isb()
-        task.restores += 1
+        if task.restores < LAZY:  # always, since it traps only so long
+            task.restores += 1
         cpu.load(task)
 
     def fork(self, cpu: Cpu, task: Task, child: Task) -> None:
