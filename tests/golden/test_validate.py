@@ -160,7 +160,8 @@ def test_a_kernel_is_known_by_what_it_did() -> None:
     assert sorted(each.policy.name for each in tried) == told
     assert set(policies()) - set(told) == {
         "adaptive", "adaptive-dirty", "adaptive-wiped", "defer-to-put", "first-class", "first-class-dirty",
-        "mark-foreign", "save-on-entry",
+        "first-class-sme", "hafnium", "mark-foreign", "nuttx", "save-on-entry", "sme-guest-v12", "sve-timeout",
+        "sve-timeout-syscall", "thread-handoff", "zephyr", "zircon",
     }  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from fpstate.world.operations import N_CLEAR, N_LOAD_HOST, N_USER_TRAP
 
 ROWS = {name: Rows(policy) for name, policy in policies().items()}
 SAFE = sorted(set(ROWS) - {"defer-to-put", "riscv-kvm-6.8"})  # these lose guests to softirqs
+LEARNING = {"adaptive", "adaptive-dirty", "adaptive-wiped", "zircon"}  # a use more may be a trap less, later on
 
 seeds = st.integers(0, 2**31)
 shapes = st.tuples(st.integers(1, 4), st.integers(1, 9))
@@ -49,13 +50,13 @@ def test_no_policy_beats_the_bound(seed: int, shape: tuple[int, int], maybe: boo
 @settings(max_examples=20, deadline=None)
 @given(seed=seeds, shape=shapes)
 def test_low_and_high_hold_whatever_was_not_seen(seed: int, shape: tuple[int, int]) -> None:
-    """With any choice of which unseen uses happened, every figure lies between low and high."""
+    """With any choice of which unseen uses happened, every figure lies between low and high, but of who learns."""
     trace = mixed_trace(1500, seed=seed, cpus=shape[0], threads_per_cpu=shape[1])
     some = mixed_trace(1500, seed=seed, cpus=shape[0], threads_per_cpu=shape[1])
     happened = np.random.default_rng(seed).random(len(some)) < 0.5
     for maybe, sure in MAYBE.items():
         some.event[(some.event == maybe) & happened] = sure
-    for name in SAFE:
+    for name in set(SAFE) - LEARNING:
         low, middle, high = (figures(t, name, maybe=m) for t, m in ((trace, False), (some, False), (trace, True)))
         assert all(a <= b <= c for a, b, c in zip(low, middle, high, strict=True)), name
 

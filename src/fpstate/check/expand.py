@@ -32,6 +32,7 @@ from fpstate.check.moves import (
     apply,
     ask_world,
     keep_effect,
+    leave_open,
     load,
 )
 from fpstate.check.parts import (
@@ -48,7 +49,7 @@ from fpstate.check.parts import (
 )
 from fpstate.check.store import Words, hash_of, pack, unpack
 from fpstate.jit import bare, inline
-from fpstate.paths.order import SWITCH, Bounds, enabled_on, kind_of, other_of
+from fpstate.paths.order import SWITCH, TAKE_OVER, WORKER, Bounds, enabled_on, kind_of, other_of
 from fpstate.paths.properties import OF_STATES, broken_in, gravity
 from fpstate.structs import Struct
 from fpstate.world.state import CURRENT, FREE, MODE, OFF, POINTER, RUNS, SECOND, Ints, World, context_of
@@ -285,8 +286,11 @@ def find_effects(parts: Parts, setting: Setting, desk: Desk, run: Run, c: int, x
     first = run.own[1]
     for m in range(enabled_on(desk.before, setting.bounds, run.moves, 0, c)):
         if concerns(run.moves[m], x):
-            answer = ask_world(desk, parts, setting, run.moves[m], False)
-            keep_effect(run.effects, run.own[1], desk.scratch, run.moves[m], answer)
+            if kind_of(run.moves[m]) == TAKE_OVER:  # reaches everything, so no situation tells its effect
+                leave_open(run.effects, run.own[1], run.moves[m])
+            else:
+                answer = ask_world(desk, parts, setting, run.moves[m], False)
+                keep_effect(run.effects, run.own[1], desk.scratch, run.moves[m], answer)
             run.own[1] += 1
     return int(first)
 
@@ -331,9 +335,9 @@ def slot_of(parts: Parts, setting: Setting, desk: Desk, run: Run, c: int, x: int
 
 @inline
 def nobody_left(w: World, bounds: Bounds) -> bool:
-    """Tell whether every task has died: then nothing more may happen, if the scope has no fork."""
+    """Tell whether every task has died or is a worker: then nothing more may happen, if the scope has no fork."""
     for x in range(bounds.cpus, bounds.cpus + bounds.tasks):
-        if w.context[x, MODE] != FREE:
+        if w.context[x, MODE] != FREE and w.context[x, MODE] != WORKER:
             return False
     return True
 

@@ -71,10 +71,11 @@ class Comparison:
 
 @dataclass(frozen=True, eq=False)
 class Side(Struct):
-    """One of the two: its policy, and its world before and after a move."""
+    """One of the two: its policy, its own words of new tasks and vCPUs, and its world before and after a move."""
 
     before: World
     after: World
+    bounds: Bounds
     table: Table
     report: Report
 
@@ -85,7 +86,6 @@ class Pair(Struct):
 
     a: Side
     b: Side
-    bounds: Bounds
     layout: Layout
     row_a: Ints  # [0, column] room for one part
     row_b: Ints
@@ -114,8 +114,10 @@ def compare_policies(a: Rows, b: Rows, scope: Scope, *, max_pairs: int = 20_000_
     room = np.zeros(MOVES_AT_MOST, np.int64), np.zeros(MOVES_AT_MOST, np.int64)
     state = np.zeros(S_COLUMNS, np.int64)
     state[S_HARDWARE] = HARDWARE if a.policy.features else HARDWARE_OF_V
-    side_a, side_b = _side_of(a, first), _side_of(b, build(scope, b)[1])
-    pair = Pair(side_a, side_b, bounds, layout, *parts, waiting, seen, *room, state, *counts, _room_for(a, b))
+    own, other = build(scope, b)
+    bounds_b = bounds.but(task_word=own.task_word, vcpu_word=own.vcpu_word, timer=own.timer)
+    side_a, side_b = _side_of(a, bounds, first), _side_of(b, bounds_b, other)
+    pair = Pair(side_a, side_b, layout, *parts, waiting, seen, *room, state, *counts, _room_for(a, b))
     begin(pair)
     answer = NEED_ROOM
     while answer not in (DONE, APART) and pair.state[S_SEEN] <= max_pairs:
@@ -143,8 +145,8 @@ def _room_for(a: Rows, b: Rows, known: NDArray[np.uint8] | None = None) -> NDArr
     return room
 
 
-def _side_of(rows: Rows, world: World) -> Side:
-    return Side(copy_of(world), copy_of(world), rows.table, new_report(N_COUNTS))
+def _side_of(rows: Rows, bounds: Bounds, world: World) -> Side:
+    return Side(copy_of(world), copy_of(world), bounds, rows.table, new_report(N_COUNTS))
 
 
 def with_room(pair: Pair) -> Pair:
@@ -249,12 +251,12 @@ def begin(pair: Pair) -> None:
 
 
 @inline
-def make(side: Side, bounds: Bounds, move: int) -> int:
+def make(side: Side, move: int) -> int:
     """Make a move on one side; return what went wrong."""
     copy_world(side.before, side.after)
     for i in range(N_COUNTS):
         side.report.counts[i] = 0
-    return make_move(side.after, side.table, side.report, bounds, move)
+    return make_move(side.after, side.table, side.report, side.bounds, move)
 
 
 @inline
@@ -284,7 +286,7 @@ def note_rows(pair: Pair) -> None:
 @inline
 def make_both(pair: Pair, move: int) -> int:
     """Make a move on both sides, and compare; answer DONE, or what is needed."""
-    verdict, other = make(pair.a, pair.bounds, move), make(pair.b, pair.bounds, move)
+    verdict, other = make(pair.a, move), make(pair.b, move)
     if verdict == NO_ROW or other == NO_ROW:
         return NEED_A if verdict == NO_ROW else NEED_B
     note_rows(pair)
@@ -306,8 +308,8 @@ def advance(pair: Pair) -> int:
         r = pair.state[S_WAITING]
         first = pair.waiting[r, -1]
         read_back(pair, r)
-        count = enabled(pair.a.before, pair.bounds, pair.moves)
-        if enabled(pair.b.before, pair.bounds, pair.others) != count:
+        count = enabled(pair.a.before, pair.a.bounds, pair.moves)
+        if enabled(pair.b.before, pair.b.bounds, pair.others) != count:
             return APART
         for i in range(first, count):
             answer = make_both(pair, pair.moves[i]) if pair.moves[i] == pair.others[i] else APART

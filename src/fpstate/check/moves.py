@@ -2,8 +2,8 @@
 
 A move looks at few entities, its *reach*: its CPU, the thread there, the vCPU that the thread has in KVM_RUN, the
 second participant, the thread that a vCPU is taken from, whom the CPU's pointers name, and where a policy interrupts
-other CPUs all CPUs. Beyond its reach a move only makes copies stale (`parts.age`). That is verified whenever something
-is learned.
+other CPUs all CPUs; all there is, where values change their owner. Beyond its reach a move only makes copies stale
+(`parts.age`). That is verified whenever something is learned.
 
 So the same move in the same reach always has the same *effect*: these parts become those, and others grow old.
 """
@@ -29,7 +29,18 @@ from fpstate.check.parts import (
     set_to,
 )
 from fpstate.jit import inline
-from fpstate.paths.order import RESUME, SWITCH, UNBIND, Bounds, cpu_of, kind_of, make_move, other_of, runner_of
+from fpstate.paths.order import (
+    RESUME,
+    SWITCH,
+    TAKE_OVER,
+    UNBIND,
+    Bounds,
+    cpu_of,
+    kind_of,
+    make_move,
+    other_of,
+    runner_of,
+)
 from fpstate.paths.properties import broken_by, reader_on, seen_on
 from fpstate.structs import Struct
 from fpstate.world.state import (
@@ -101,6 +112,8 @@ def load(desk: Desk, parts: Parts) -> None:
 def reach_of(w: World, bounds: Bounds, move: int, crosses: int) -> int:
     """Return the entities that a move looks at, as bits: CPUs from 0, contexts behind them."""
     c, cpus, n = cpu_of(move), len(w.cpu), len(w.context) - 1
+    if kind_of(move) == TAKE_OVER:
+        return (1 << cpus + n) - 1
     t = w.cpu[c, CURRENT]
     reach = 1 << c | 1 << cpus + t
     if w.context[t, RUNS]:
@@ -244,6 +257,14 @@ def keep_effect(effects: PartNumbers, e: int, scratch: Scratch, move: int, answe
     effects[e, E_COUNT] = count
     for i in range(MAX_AGES):
         effects[e, E_AGES + i] = scratch.ages[i]
+
+
+@inline
+def leave_open(effects: PartNumbers, e: int, move: int) -> None:
+    """Note in row `e` that a move must be made anew in each state."""
+    effects[e, E_MOVE] = move
+    effects[e, E_ANSWER] = PUT_OFF
+    effects[e, E_VERDICT] = effects[e, E_BROKEN] = 0
 
 
 @inline

@@ -30,6 +30,7 @@ from fpstate.world.state import (
     DISCARDABLE,
     F_AARCH32,
     F_FPMR,
+    F_GUEST_SME,
     F_GUEST_SVE,
     F_SME,
     F_SVE,
@@ -144,7 +145,8 @@ def _classes(features: int) -> dict[str, list[int]]:
     """Return the register classes in which worlds with these features can differ: of CPUs, of tasks and of vCPUs."""
     every = ((F_SVE, Z), (F_SVE, ZCR), (F_SME, ZA), (F_FPMR, FPMR), (F_AARCH32, FPEXC))
     used = [V, *(k for feature, k in every if features & feature)]
-    of_guests = [k for k in used if k in (V, FPMR, FPEXC) or (features & F_GUEST_SVE and k in (Z, ZCR))]
+    of_some_guests = {Z: F_GUEST_SVE, ZCR: F_GUEST_SVE, ZA: F_GUEST_SME}
+    of_guests = [k for k in used if k not in of_some_guests or features & of_some_guests[k]]
     return {"cpu": used, "task": [k for k in used if k in (V, Z, ZA, FPMR)], "vcpu": of_guests}
 
 

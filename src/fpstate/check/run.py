@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import polars
 
 HOLDS, VIOLATED, NOT_REACHED, INCOMPLETE = "holds", "violated", "not reached", "incomplete"
-OF_GUESTS = (order.GUEST_FP, order.GUEST_SVE)
+OF_GUESTS = (order.GUEST_FP, order.GUEST_SVE, order.GUEST_SVCR)
 MAX_STATES = 100_000_000
 
 

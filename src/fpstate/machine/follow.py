@@ -20,6 +20,7 @@ from fpstate.paths.order import (
     DOWN,
     DYING,
     EXEC,
+    EXPIRE,
     FORK,
     FREE_VCPU,
     GUEST_FP,
@@ -45,6 +46,7 @@ from fpstate.paths.order import (
     SOFTIRQ_END,
     SOFTIRQ_ONLY,
     SWITCH,
+    TAKE_OVER,
     UP,
     USER_FP,
     USER_TRAPS,
@@ -66,7 +68,7 @@ from fpstate.policies.base import Policy
 from fpstate.rows.learn import Rows
 from fpstate.traces.trace import Kind
 from fpstate.world.events import N_EVENTS
-from fpstate.world.state import CURRENT, FRAME, MODE, POINT, RUNS, SECOND, copy_world, kernel_of, own
+from fpstate.world.state import CURRENT, FRAME, MODE, POINT, RUNS, SECOND, WORD, copy_world, kernel_of, own
 from fpstate.world.step import trap_of
 from fpstate.world.table import A_EVENT, A_KEY
 from fpstate.world.verdicts import NO_ROW, OK, TRAP_NOT_SERVED
@@ -169,6 +171,9 @@ class Follower:
             return self._use(kind, c, t, s)
         if kind == RESUME:
             return self._resume(c, t)
+        if kind == EXPIRE:
+            w.context[s, WORD] |= self.bounds.timer
+            return OK
         set_out(w, kind, c, t, s)
         if kind in (DOWN, UP):
             return self._happen(kind, c, twin.n, twin.n)
@@ -229,6 +234,12 @@ class Follower:
             tpidr = self.registers[s].values[TPIDR]
             self._set(s, self._get(t))
             self.registers[s].values[TPIDR] = tpidr
+        elif e == TAKE_OVER:
+            tpidr = self.registers[t].values[TPIDR]
+            self._set(t, self._get(s))
+            self.registers[t].values[TPIDR] = tpidr
+            if s in self.frames:
+                self.frames[t] = self.frames.pop(s)
         elif e == SIGNAL:
             self._frame(t)
             self._change_frame(t)

@@ -361,18 +361,17 @@ class Host:
         if stop is Stop.SVC:
             self.event(SYSCALL, c, task)
             self.system_call(c, task, engine)
-        elif isinstance(self.twin, SveTwin) and stop in (Stop.WFI, Stop.SLICE):
+        elif stop in (Stop.WFI, Stop.SLICE):
             self.event(INTERRUPT, c, task)
-            self.left[c] = 0
-        elif stop is Stop.WFI:
-            self.left[c] = 0
+            if stop is Stop.WFI or isinstance(self.twin, SveTwin):
+                self.left[c] = 0
         elif isinstance(self.twin, SveTwin) and stop is Stop.TRAPPED and self.twin.again:
             task.traps_here = task.traps_here + 1 if task.trapped_at == task.instructions else 0
             task.trapped_at = task.instructions
             if task.traps_here == TRAPS_IN_PLACE:  # else user mode tries again
                 self.twin.went(TRAPS_AGAIN)
                 self.kill(c, task, f"its use of SVE at {engine.pc():#x} traps again each time its trap has been served")
-        elif stop is not Stop.SLICE:
+        else:
             if stop is Stop.HVC:
                 engine.set_pc(engine.pc() - 4)
             self.kill(c, task, self._why(engine, task))

@@ -30,6 +30,7 @@ from fpstate.paths.order import (
     SETREG,
     SIGNAL,
     SIGRETURN,
+    TAKE_OVER,
     USER_FP,
     USER_TRAPS,
 )
@@ -50,6 +51,7 @@ from fpstate.world.operations import (
     OOPS,
     OVERWRITE,
     SAVE,
+    START_TIMER,
     read_place,
     set_fields,
 )
@@ -76,7 +78,16 @@ from fpstate.world.state import (
     owner_of,
 )
 from fpstate.world.state import ZEROS as NOBODYS_ZEROS
-from fpstate.world.step import MIND_AFTER, MIND_BEFORE, after_row, before_row, copy_of_parent, touch, trap_of
+from fpstate.world.step import (
+    MIND_AFTER,
+    MIND_BEFORE,
+    after_row,
+    before_row,
+    copy_of_parent,
+    exchanged,
+    touch,
+    trap_of,
+)
 from fpstate.world.table import A_EVENT, A_KEY, NOT_LEARNED, R_NEXT, R_OPS, Report, Table, find_row, named, new_report
 from fpstate.world.verdicts import OK, TRAP_NOT_SERVED
 
@@ -237,7 +248,7 @@ class Twin:
             wide.wide_before(w, e, t, s)
         if not MIND_BEFORE >> e & 1:
             return OK
-        whom = t if e in (EXEC, SIGRETURN) else s
+        whom = t if e in (EXEC, SIGRETURN, TAKE_OVER) else s
         old = self.latest(whom) if e in (PTRACE_WRITE, SETREG) else b""
         verdict = before_row(w, e, c, t, s)
         if e in (EXEC, RESET):
@@ -246,9 +257,19 @@ class Twin:
             self.define(whom, self.frames.get(t, ZEROS))
         elif e in (PTRACE_WRITE, SETREG):
             self.define(whom, self.edited(whom, old))
+        elif e == TAKE_OVER:
+            self._take_over(t, s)
         if e == NEON_END:
             self.check_registers(c)
         return verdict
+
+    def _take_over(self, t: int, s: int) -> None:
+        """Copy the image and the signal frame of `s` to `t`, and call the values of each by the other's name."""
+        self.ram.write(self.offsets[own(t)], self.image(s))
+        self.known = {exchanged(label, t, s): value for label, value in self.known.items()}
+        self.other = {exchanged(label, t, s): values for label, values in self.other.items()}
+        if s in self.frames:
+            self.frames[t] = self.frames.pop(s)
 
     def segment(self, e: int, c: int, t: int, s: int) -> tuple[int, int]:
         """Run one row of event or point `e`, operation by operation; return verdict and next point."""
@@ -315,7 +336,7 @@ class Twin:
             return self._fetch(code, c, t, s, owner)
         kept = op == wide.ALLOC_SVE and code >> 12 == wide.KEEP and w.context[x, STORAGE] & SVE_STORE
         verdict = int(carry_out(w, code, c, t, s, self.report))
-        if verdict == OK and not kept:
+        if verdict == OK and not kept and op != START_TIMER:  # there is no clock
             if self.features:
                 self._do_wide(op, owner, x, c)
             else:

@@ -37,9 +37,11 @@ from fpstate.world.wide import (
     ALLOC_SVE,
     FRAME_SVE,
     FREE_SVE,
+    LOAD_CLASS,
     LOAD_SVE,
     NARROW,
     OVERWRITE_SVE,
+    SAVE_CLASS,
     SAVE_SVE,
     SET_VL,
     WIDEN,
@@ -63,6 +65,7 @@ class SveTwin(Twin):
         self.sves: list[Sve] = [sve for sve in found if sve is not None]
         self.bytes = self.sves[0].size
         self.forms = [ram.take(self.bytes + _STATUS) for _ in range(self.n)]
+        self.stashes = [bytes(self.bytes)] * len(engines)  # what is beyond V, of each CPU's stash
         self.known_z: dict[int, bytes] = {}
         self.other_z: dict[int, list[bytes]] = {}
         self.using = -1  # whose stretch has used registers already
@@ -149,6 +152,10 @@ class SveTwin(Twin):
             self.ram.write(self.forms[x], self._joined(self.latest(x), self.known_z[self._latest_z(x)]))
         elif op == FRAME_SVE:
             self.frames_sve[x] = self._form_of(x)[: self.bytes]
+        elif op == SAVE_CLASS and not owner:
+            self.stashes[c] = self._high(self._registers(c))
+        elif op == LOAD_CLASS and not owner:
+            self._load(c, self._joined(engine.fp(), self.stashes[c]))
         elif op == ALLOC_SVE:
             self.ram.write(self.forms[x], self._form(LOST))  # zeros beyond V; of V the world says that it is nobody's
         elif op == FREE_SVE:

@@ -10,6 +10,7 @@ import numpy as np
 from fpstate.paths.order import (
     ENTER,
     GUEST_FP,
+    GUEST_SVCR,
     GUEST_SVE,
     LOAD,
     RESUME,
@@ -130,7 +131,7 @@ def _made(walk: Walk, value: Value) -> int:
 def _let_in(walk: Walk, value: Value) -> int:
     """Return the step that let the victim run without its value, or took it away after that."""
     last, cpu = len(walk.moves) - 1, cpu_of(walk.moves[-1])
-    guest = kind_of(walk.moves[last]) in (GUEST_FP, GUEST_SVE)
+    guest = kind_of(walk.moves[last]) in (GUEST_FP, GUEST_SVE, GUEST_SVCR)
     if walk.used[last] and not guest:
         return last  # kernel code read it
     entered = last

@@ -24,6 +24,7 @@ from fpstate.world.state import (
     BIRTH,
     CURRENT,
     F_AARCH32,
+    F_GUEST_SME,
     F_GUEST_SVE,
     F_SME,
     F_SVE,
@@ -67,7 +68,7 @@ from fpstate.world.table import (
     Table,
     find_row,
 )
-from fpstate.world.verdicts import NO_ROW, OK, TRAP_NOT_SERVED, TRAPS_AGAIN
+from fpstate.world.verdicts import NO_ROW, OK, TRAP_NOT_SERVED, TRAPS_AGAIN, WRONG_MODE
 
 # What a thread is doing (MODE). FREE (6) is in world.state.
 KERNEL: Final = 0  # in the kernel, running or not
@@ -80,8 +81,11 @@ NEON: Final = 7  # in the kernel, in a kernel NEON section
 RUN_NEON: Final = 8  # the same between guest runs
 RUN_OUT_NEON: Final = 9  # the same, preempted in it: the vCPU is not loaded
 RUN_OVER: Final = 10  # KVM_RUN has put the vCPU and has not returned; only where policies handle its end
+OFFERED: Final = 11  # in a system call, its identity in user mode waiting for a worker to take it over
+WORKER: Final = 12  # in the kernel, without such an identity
 
-RESUME: Final = N_EVENTS  # the one move that is no event: an interrupted handler goes on
+RESUME: Final = N_EVENTS  # a move that is no event: an interrupted handler goes on
+EXPIRE: Final = int(Event.NONE)  # another: nothing happens but that a task's timer is over
 
 SWITCH: Final = int(Event.THREAD_SWITCH)
 RET: Final = int(Event.RET_TO_USER)
@@ -116,6 +120,7 @@ GUEST_TRAPS: Final = int(Event.GUEST_FP_TRAP)
 
 USER_SVE: Final = int(Event.USER_SVE)
 GUEST_SVE: Final = int(Event.GUEST_SVE)
+GUEST_SVCR: Final = int(Event.GUEST_SVCR)
 INTERRUPT: Final = int(Event.INTERRUPT)
 VL_CHANGE: Final = int(Event.VL_CHANGE)
 SIGRETURN_SVE: Final = int(Event.SIGRETURN_SVE)
@@ -140,12 +145,15 @@ UNBIND: Final = int(Event.VCPU_UNBIND)
 GUEST_CONTROL: Final = int(Event.GUEST_CONTROL)
 IPI: Final = int(Event.IPI)
 NESTED_SWITCH: Final = int(Event.NESTED_SWITCH)
+PREPARE: Final = int(Event.HANDOFF_PREPARE)
+TAKE_OVER: Final = int(Event.HANDOFF_FINISH)
 
 WIDE_MOVES: Final = {
     F_SVE: (USER_SVE, INTERRUPT, VL_CHANGE, SIGRETURN_SVE, PTRACE_SVE, SMCCC, EFI, PTRACE_VL),
     F_GUEST_SVE: (GUEST_SVE,),
     F_SME: (SMSTART, SMSTOP, USER_ZA, PTRACE_STREAMING, PTRACE_ZA, SIGRETURN_ZA),
     F_AARCH32: (GUEST_CONTROL,),
+    F_GUEST_SME: (GUEST_SVCR,),
 }
 """Kinds of moves that only worlds with a feature have."""
 
@@ -153,6 +161,7 @@ MOVES: Final = (
     SWITCH, RET, USER_FP, SYSCALL, RUN_ENTER, LOAD, ENTER, GUEST_FP, EXIT_GUEST, PUT, RUN_EXIT,
     NEON_BEGIN, NEON_END, SOFTIRQ, FORK, EXEC, EXIT, SIGNAL, SIGRETURN, PTRACE_WRITE, SETREG, RESET, FREE_VCPU,
     DOWN, UP, PM_ENTER, RESUME, PTRACE_READ, GETREG, UNBIND, IPI, NESTED_SWITCH,
+    PREPARE, TAKE_OVER, EXPIRE,
     *(kind for kinds in WIDE_MOVES.values() for kind in kinds),
 )  # fmt: skip
 """Kinds of moves: an event stands for itself; a softirq, a call to EFI and a PM event are done whole.
@@ -165,7 +174,8 @@ PREEMPTIBLE: Final = sum(1 << e for e in world_events.PREEMPTIBLE)
 SOFTIRQ_ONLY: Final = sum(1 << e for e in world_events.SOFTIRQ_ONLY)
 
 OF_RUN: Final = sum(
-    1 << e for e in (LOAD, ENTER, GUEST_FP, EXIT_GUEST, PUT, RUN_EXIT, GUEST_SVE, GUEST_CONTROL, NESTED_SWITCH)
+    1 << e
+    for e in (LOAD, ENTER, GUEST_FP, EXIT_GUEST, PUT, RUN_EXIT, GUEST_SVE, GUEST_SVCR, GUEST_CONTROL, NESTED_SWITCH)
 )
 """Moves whose second participant is the vCPU that the thread has in KVM_RUN."""
 
@@ -187,6 +197,7 @@ class Bounds(Struct):
     vcpu_word: int
     foreign: int  # the bit of TIF_FOREIGN_FPSTATE in a task's word, 0 if the policy has no such flag
     tif_sve: int  # the bit of TIF_SVE in a task's word, 0 if the policy has no such flag
+    timer: int  # the bit that the clock sets in a task's word, 0 if the policy has none
 
 
 # A move as a number.
@@ -267,6 +278,7 @@ def add_task_moves(w: World, bounds: Bounds, moves: Ints, k: int, c: int) -> int
             k = add(moves, k, bounds, kind, c, 0)
     else:
         k = add(moves, k, bounds, SIGRETURN if w.context[t, FRAME] else SIGNAL, c, 0)
+        k = add(moves, k, bounds, PREPARE, c, 0)  # of V alone: what else would move is not modelled
     k = add(moves, k, bounds, EXEC, c, 0)
     k = add(moves, k, bounds, EXIT, c, 0)
     for x in range(bounds.cpus, bounds.cpus + bounds.tasks):
@@ -328,7 +340,10 @@ def add_guest_moves(w: World, bounds: Bounds, moves: Ints, k: int, c: int) -> in
     k = add(moves, k, bounds, GUEST_FP, c, 0)
     k = add(moves, k, bounds, EXIT_GUEST, c, 0)
     plain = w.features == 0 or w.context[w.context[w.cpu[c, CURRENT], RUNS] - 1, PLAIN]
-    return k if plain else add(moves, k, bounds, GUEST_SVE, c, 0)
+    if plain:
+        return k
+    k = add(moves, k, bounds, GUEST_SVE, c, 0)
+    return add(moves, k, bounds, GUEST_SVCR, c, 0)
 
 
 @inline
@@ -351,9 +366,23 @@ def add_kernel_moves(w: World, bounds: Bounds, moves: Ints, k: int, c: int) -> i
         k = add(moves, k, bounds, LOAD, c, 0)
     elif mode == RUN_OVER:
         k = add(moves, k, bounds, RUN_EXIT, c, 0)
+    elif mode == WORKER:
+        for x in range(bounds.cpus, bounds.cpus + bounds.tasks):
+            if w.context[x, MODE] == OFFERED:
+                k = add(moves, k, bounds, TAKE_OVER, c, x)
     if (mode == KERNEL and t >= bounds.cpus) or mode == RUN:
         k = add(moves, k, bounds, NEON_BEGIN, c, 0)
     return add_idle_moves(w, bounds, moves, k, c) if t == c else k
+
+
+@inline
+def add_expiries(w: World, bounds: Bounds, moves: Ints, k: int, c: int) -> int:
+    """Append that the timer of a task is over, which runs on CPU `c` or nowhere."""
+    for x in range(bounds.cpus, bounds.cpus + bounds.tasks):
+        here = w.cpu[c, CURRENT] == x or not running(w, x)
+        if here and w.context[x, MODE] != FREE and not w.context[x, WORD] & bounds.timer:
+            k = add(moves, k, bounds, EXPIRE, c, x)
+    return k
 
 
 @inline
@@ -382,7 +411,9 @@ def enabled_on(w: World, bounds: Bounds, moves: Ints, k: int, c: int) -> int:
     else:
         k = add_kernel_moves(w, bounds, moves, k, c)
         preemptible = mode != RUN_OUT_NEON
-    return add_switches(w, bounds, moves, k, c) if preemptible else k
+    if preemptible:
+        k = add_switches(w, bounds, moves, k, c)
+    return add_expiries(w, bounds, moves, k, c) if bounds.timer and not w.cpu[c, OFF] else k
 
 
 @inline
@@ -560,12 +591,15 @@ def take_trap(w: World, table: Table, report: Report, trap: int, c: int, t: int,
 @inline
 def use(w: World, table: Table, report: Report, e: int, c: int, t: int, s: int) -> int:
     """Use registers as `e` says, or take the trap it raises."""
+    of_guest = wide.OF_GUEST >> e & 1
+    x = s if of_guest else t
+    if wide.in_wrong_mode(w, e, c, x):
+        return WRONG_MODE
     trap = wide.trap_of(w, e, c)
     if trap == 0:
-        x = s if e == GUEST_FP or e == GUEST_SVE else t
         return wide.wide_use(w, e, x, c) if w.features else touch(w, x, c)
     endless = OK
-    if e != GUEST_FP and e != GUEST_SVE:
+    if not of_guest:
         endless = never_ends(w, table, report, e, c, t)
         if endless == NO_ROW:
             return NO_ROW
@@ -609,6 +643,10 @@ def arrive(w: World, table: Table, bounds: Bounds, e: int, t: int, s: int) -> No
     elif e == FORK:
         w.context[s, MODE] = KERNEL
         w.context[s, FRAME] = w.context[t, FRAME]
+    elif e == PREPARE:
+        w.context[t, MODE] = OFFERED
+    elif e == TAKE_OVER:
+        w.context[t, MODE] = KERNEL
     elif e == FREE_VCPU:
         recycle(w, bounds, s)
     elif e == UNBIND:
@@ -645,6 +683,8 @@ def set_out(w: World, kind: int, c: int, t: int, s: int) -> None:
         w.context[t, MODE] = KERNEL
     elif kind == RESET:
         w.context[s, MODE] = KERNEL  # it exists from now on
+    elif kind == TAKE_OVER:
+        w.context[s, MODE] = WORKER
     elif kind == DOWN:
         w.cpu[c, OFF] = 1
     elif kind == UP:
@@ -660,6 +700,9 @@ def make_move(w: World, table: Table, report: Report, bounds: Bounds, move: int)
     if kind == SWITCH:
         return switch(w, table, report, bounds, c, other_of(move))
     s = other_participant(w, kind, t, other_of(move))
+    if kind == EXPIRE:
+        w.context[s, WORD] |= bounds.timer
+        return OK
     if wide.USES >> kind & 1:
         return use(w, table, report, kind, c, t, s)
     if kind == RESUME:

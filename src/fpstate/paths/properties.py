@@ -8,7 +8,7 @@ from typing import Final
 
 from fpstate.errors import FpstateError, unknown_name
 from fpstate.jit import inline
-from fpstate.paths.order import GUEST, KERNEL, RUN, RUN_OUT, USER, Bounds
+from fpstate.paths.order import GUEST, KERNEL, RUN, RUN_OUT, USER, WORKER, Bounds
 from fpstate.world import verdicts
 from fpstate.world.state import (
     CURRENT,
@@ -194,6 +194,8 @@ def pair_breaks(w: World, c: int) -> int:
         return 0
     if w.context[x, MODE] == FREE:
         return DANGLING
+    if w.context[x, MODE] == WORKER:
+        return 0  # no value is its own
     return 0 if is_latest(w, V, x, w.cpu[c, REGISTERS]) else STALE_PAIR
 
 
@@ -255,6 +257,7 @@ def broken_in(w: World, bounds: Bounds, wanted: int) -> int:
     if wanted & LOST_UPDATE:
         for x in range(bounds.cpus, len(w.context) - 1):
             thread_only = bounds.cpus + bounds.tasks <= x < len(w.context) - 1 - bounds.vcpus
-            if not thread_only and w.context[x, MODE] != FREE and not somewhere(w, x):
+            mode = w.context[x, MODE]
+            if not thread_only and mode != FREE and mode != WORKER and not somewhere(w, x):
                 broken |= LOST_UPDATE
     return broken & wanted

@@ -14,9 +14,11 @@ from fpstate.policies.base import Policy
 from fpstate.rows.learn import FEATURE_BITS, Rows, features_of
 from fpstate.world.events import IF_HANDLED, Event
 from fpstate.world.state import (
+    F_GUEST_SME,
     F_GUEST_SVE,
     F_SME,
     F_SVE,
+    MODE,
     PLAIN,
     REGISTERS,
     ZEROS,
@@ -25,7 +27,8 @@ from fpstate.world.state import (
     zeroed_classes,
 )
 
-KIND_NAMES = {k: "resume" if k == order.RESUME else Event(k).name.lower() for k in order.MOVES}
+NO_EVENTS = {order.RESUME: "resume", order.EXPIRE: "expire"}
+KIND_NAMES = {k: NO_EVENTS[k] if k in NO_EVENTS else Event(k).name.lower() for k in order.MOVES}
 GROUPS: dict[str, tuple[int, ...]] = {
     "neon": (order.NEON_BEGIN, order.NEON_END, order.SOFTIRQ),
     "kvm": (
@@ -53,8 +56,10 @@ GROUPS: dict[str, tuple[int, ...]] = {
     ),
     "sve": order.WIDE_MOVES[F_SVE],
     "guest_sve": order.WIDE_MOVES[F_GUEST_SVE],
+    "guest_sme": order.WIDE_MOVES[F_GUEST_SME],
     "sme": order.WIDE_MOVES[F_SME],
-    "base": (order.SWITCH, order.RET, order.USER_FP, order.SYSCALL, order.RESUME),
+    "handoff": (order.PREPARE, order.TAKE_OVER),
+    "base": (order.SWITCH, order.RET, order.USER_FP, order.SYSCALL, order.RESUME, order.EXPIRE),
 }
 """Names that stand for several events. "base" is always in."""
 
@@ -63,9 +68,11 @@ ENDS = {
     order.RUN_ENTER: (order.LOAD, order.PUT, order.RUN_EXIT),
     order.LOAD: (order.PUT, order.RUN_EXIT),
     order.ENTER: (order.EXIT_GUEST,),
+    order.PREPARE: (order.TAKE_OVER,),
 }
 """What must follow an event sooner or later: these come along with it, else worlds would get stuck."""
 
+HANDOFF = (Event.HANDOFF_PREPARE, Event.HANDOFF_FINISH)
 BOOTS = ("unknown", "initial")
 LIMITS = {"cpus": (1, 4), "tasks": (0, 6), "kthreads": (0, 3), "vcpus": (0, 4)}
 
@@ -75,6 +82,7 @@ class Scope:
     """Bounds of a check. `events` are names of events or groups; "all" is everything, and "-name" takes one away.
 
     `boot` says what the registers of all CPUs hold at the start: "unknown", or "initial", the same as a new task's.
+    Where identities are handed over, the last of two or more tasks begins as a worker, which has none.
     So many vCPUs, the last ones, are plain: their guests have none of the features (SVE, FPMR, 32-bit) of the others.
     """
 
@@ -162,7 +170,7 @@ def named_kinds(events: Iterable[str]) -> list[int]:
 
 def _refuse_absent(scope: Scope, features: int) -> None:
     """Raise FpstateError for an event asked for by name that cannot happen in a scope."""
-    of_vcpus = (*GROUPS["kvm"], *GROUPS["vcpu_writes"], *order.WIDE_MOVES[F_GUEST_SVE])
+    of_vcpus = (*GROUPS["kvm"], *GROUPS["vcpu_writes"], *GROUPS["guest_sve"], *GROUPS["guest_sme"])
     for kind in named_kinds(scope.events):
         lacking = [f for f, kinds in order.WIDE_MOVES.items() if kind in kinds and not features & f]
         needs = [name for name, bit in FEATURE_BITS.items() if bit in lacking]
@@ -173,6 +181,10 @@ def _refuse_absent(scope: Scope, features: int) -> None:
             lack = "a vCPU: --vcpus 1"
         elif kind in GROUPS["hotplug"] and scope.cpus < 2:
             lack = "a CPU that stays up: --cpus 2"
+        elif kind in GROUPS["handoff"] and features:
+            lack = "a world with FPSIMD registers alone"
+        elif kind in GROUPS["handoff"] and scope.tasks < 2:
+            lack = "a task and a worker: --tasks 2"
         if lack:
             raise FpstateError(f"event '{KIND_NAMES[kind]}' cannot happen in this scope", expected=lack)
 
@@ -181,7 +193,11 @@ def build(scope: Scope, rows: Rows, *, zeros: bool = True) -> tuple[Bounds, Worl
     """Return a scope as the compiled code takes it, and the world it starts from; `zeros` as in `new_world`."""
     features = features_of(rows.policy)
     _refuse_absent(scope, features)
-    unhandled = (int(e) for e in IF_HANDLED if rows.handler(e) is None and int(e) not in named_kinds(scope.events))
+    named = named_kinds(scope.events)
+    wanted = {e for e in IF_HANDLED if rows.handler(e) is not None or e in named}
+    if wanted & {*HANDOFF}:  # neither is of any use alone
+        wanted |= {*HANDOFF}
+    unhandled = (int(e) for e in IF_HANDLED - wanted)
     absent = (k for feature, kinds in order.WIDE_MOVES.items() if not features & feature for k in kinds)
     flags = {f.name: 1 << f.shift for f in rows.fields.lists["Task"] if not f.pointer}
     _, task_word, vcpu_word = rows.fields.words
@@ -197,6 +213,7 @@ def build(scope: Scope, rows: Rows, *, zeros: bool = True) -> tuple[Bounds, Worl
         vcpu_word=vcpu_word,
         foreign=flags.get("foreign", 0),
         tif_sve=flags.get("tif_sve", 0),
+        timer=rows.fields.timer,
     )
     first_task = scope.cpus
     first_kthread = first_task + scope.tasks
@@ -213,6 +230,8 @@ def build(scope: Scope, rows: Rows, *, zeros: bool = True) -> tuple[Bounds, Worl
         world.cpu[:, [REGISTERS + k for k in zeroed_classes(world)]] = ZEROS
     rows.clear_mm(world, (x < first_task) | (x >= first_kthread) & (x < first_vcpu))
     order.start(world)
+    if bounds.events >> order.TAKE_OVER & 1 and scope.tasks > 1 and not features:
+        world.context[first_kthread - 1, MODE] = order.WORKER
     return bounds, world
 
 

@@ -6,7 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fpstate.paths.blame import blame
-from fpstate.paths.order import GETREG, GUEST_CONTROL, GUEST_FP, GUEST_SVE, PTRACE_READ, USER_FP, cpu_of, kind_of
+from fpstate.paths.order import (
+    GETREG,
+    GUEST_CONTROL,
+    GUEST_FP,
+    GUEST_SVCR,
+    GUEST_SVE,
+    PTRACE_READ,
+    USER_FP,
+    cpu_of,
+    kind_of,
+)
 from fpstate.paths.walk import Walk, participants, second_of
 from fpstate.rows.session import op_text
 from fpstate.world.state import (
@@ -27,7 +37,7 @@ from fpstate.world.state import (
 from fpstate.world.table import ELSEWHERE, ITS_STASH, R_OPS, SECOND_KERNEL, SECOND_ONE, TASK, TASK_KERNEL
 from fpstate.world.verdicts import IN_WORDS, WRONG_VALUE
 
-OF_SECOND = (GUEST_FP, GUEST_SVE, PTRACE_READ, GETREG, GUEST_CONTROL)
+OF_SECOND = (GUEST_FP, GUEST_SVE, GUEST_SVCR, PTRACE_READ, GETREG, GUEST_CONTROL)
 """Moves in which the values of the second participant are read."""
 
 

@@ -57,6 +57,7 @@ FEATURES = {
     "sve": "tasks use SVE",
     "guest-sve": "guests use SVE too",
     "sme": "tasks use streaming mode and ZA",
+    "guest-sme": "guests use streaming mode and ZA too",
     "fpmr": "tasks and guests use FPMR",
     "upper": "upper halves of registers that are saved apart (x86 YMM, LoongArch LSX), and that V does not touch",
     "aarch32": "guests are 32-bit and own FPEXC32_EL2",
@@ -99,12 +100,15 @@ class Policy:
     vcpu_mutex: ClassVar[bool] = True
     """Other threads cannot read or write the registers of a vCPU while it is in KVM_RUN (vcpu->mutex of KVM)."""
 
+    timeout: ClassVar[float] = 1.0
+    """Seconds after which the clock sets a task's field `expired`, counted from when a handler last cleared it."""
+
     features: ClassVar[frozenset[str]] = frozenset()
     """The features of the world this class is for (`with_features`)."""
     supports: ClassVar[frozenset[str]] = frozenset()
     """The features this policy knows about, of FEATURES."""
 
-    sve = guest_sve = sme = fpmr = upper = aarch32 = nvhe = dirty_bit = barriers = False
+    sve = guest_sve = sme = guest_sme = fpmr = upper = aarch32 = nvhe = dirty_bit = barriers = False
     """Whether this run has the feature (`with_features`), as kernel code asks by system_supports_sve() and the like."""
 
     @classmethod
@@ -168,10 +172,11 @@ class Policy:
             """Change part of the image from outside; what was there must have been up to date."""
             _only_in_a_handler()
 
-        def fetch(self, context: Context) -> None:
+        def fetch(self, context: Context, *, look: bool = False) -> None:
             """Interrupt the CPU that the first pointer of `context` names, if it is another one (IPI).
 
             If that CPU's first pointer names `context`, it saves its registers to the image; both pointers become None.
+            If it does not, it is interrupted in vain, unless others may `look` at its pointer.
             """
             _only_in_a_handler()
 
@@ -240,7 +245,7 @@ class Policy:
             _only_in_a_handler()
 
         def stash_part(self, part: str) -> None:
-            """Copy that register class to this CPU's private copy."""
+            """Copy that register class to this CPU's private copy; here also "z", what SVE has beyond V."""
             _only_in_a_handler()
 
         def load_stash_part(self, part: str) -> None:
@@ -304,6 +309,8 @@ class Policy:
 
         has_sve: bool = when("guest-sve", True, False)
         """vcpu_has_sve(): this guest may use SVE, and its image is in SVE form. Nobody writes it, nor the next."""
+        has_sme: bool = when("guest-sme", True, False)
+        """vcpu_has_sme()."""
         has_fpmr: bool = when("fpmr", True, False)
         """vcpu_has_fpmr()."""
 
@@ -318,6 +325,8 @@ def with_features(policy: type[Policy], features: Iterable[str]) -> type[Policy]
     for feature in sorted(chosen):
         if feature not in FEATURES:
             raise unknown_name("feature", feature, FEATURES)
+    if "guest-sme" in chosen:
+        chosen |= {"guest-sve", "sme"}
     if "guest-sve" in chosen or "sme" in chosen:
         chosen |= {"sve"}
     if {"upper", "fpmr"} <= chosen:

@@ -56,8 +56,9 @@ class FormHost(InPlaceHost):
         whole = self.saves_current(cpu, task) if cpu.to_save is Saves.CURRENT else cpu.to_save is Saves.SVE
         if self.sme and cpu.last_state is task:
             task.svcr_sm, task.svcr_za = cpu.sm, cpu.za
+        if self.guest_sme or (self.sme and cpu.last_state is task):
             if cpu.za:
-                cpu.save_part("za", task)
+                cpu.save_part("za", cpu.last_state)
             whole = whole or cpu.sm
         if whole:
             cpu.save_sve(cpu.last_state)

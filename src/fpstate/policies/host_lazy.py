@@ -1,8 +1,8 @@
 """The lazy host of small kernels: the registers belong to whoever used them last, and everybody else traps.
 
-Minix 3, seL4 up to 13.0.0, Zephyr and NuttX on arm64, Genode's own kernel. Nothing is saved when a thread stops
-running. It is right on one CPU only: to fetch a state that is live on another CPU takes an interrupt to that CPU, and
-handlers of this world act on their own.
+Minix 3, seL4 up to 13.0.0, Genode's own kernel, and on one CPU Zephyr (`zephyr` has what it does on several). NuttX on
+arm64 was so once (bug O3), and saves with each exception now (`nuttx`). Nothing is saved when a thread stops running.
+It is right on one CPU only: a state that is live on another CPU takes an interrupt to that CPU to fetch.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class Tried:
 
 
 def try_all(trace: Trace, tell: Callable[[str], None] = lambda _: None) -> list[Tried]:
-    """Hold each policy that describes a kernel, and has the registers of `trace`, against it; nearest first.
+    """Hold each policy that describes a Linux kernel, and has the registers of `trace`, against it; nearest first.
 
     Of those that are equally near, that of the kernel's version comes first, then by name. `tell` is called with the
     name of each before it is tried. Raise FpstateError if the trace holds no ground truth.
@@ -47,7 +47,7 @@ def try_all(trace: Trace, tell: Callable[[str], None] = lambda _: None) -> list[
     tried = []
     for policy in policies().values():
         kernels = about(policy)["kernels"]
-        if kernels and features <= policy.supports:
+        if kernels.startswith("Linux") and features <= policy.supports:
             tell(policy.name)
             tried.append(Tried(policy, kernels, validate(trace, policy)))
     return sorted(tried, key=lambda each: (each.missed + each.extra, each.policy.name != own, each.policy.name))

@@ -17,7 +17,7 @@ from fpstate.world import step as plain
 from fpstate.world import wide
 from fpstate.world.events import MAYBE, N_EVENTS, Event
 from fpstate.world.operations import N_COUNTS
-from fpstate.world.state import F_GUEST_SVE, LATEST, REGISTERS, Ints, World, new_world
+from fpstate.world.state import F_GUEST_SVE, IS_VCPU, LATEST, REGISTERS, WORD, Ints, World, new_world
 from fpstate.world.table import A_EVENT, A_KEY, A_ROW, R_OPS, Report, Table, find_row, new_report
 from fpstate.world.verdicts import NO_ROW, OK
 
@@ -57,6 +57,9 @@ class Replay(Struct):
     held: Ints  # gets the label of what the CPU's registers hold after each event; this and the next the same
     done: NDArray[np.uint8]  # [event, N_*] gets the operations carried out at each event
     before: Ints  # [N_*] operations carried out before the event at hand
+    time: Ints  # [event] nanoseconds; empty if the policy has no timer
+    timer: int  # the bit of a task's word that the clock sets, 0 if there is none
+    timeout: int  # nanoseconds after which it does
 
 
 @inline
@@ -71,6 +74,22 @@ def second_at(events: Replay, i: int, w: World, table: Table, report: Report) ->
         if r >= 0 and table.rows[r, R_OPS] > 0:
             return NONE
     return n
+
+
+@inline
+def look_at_clock(events: Replay, w: World, report: Report, x: int) -> None:
+    """Set the bit of thread `x` if its timer is over by now."""
+    over = report.clock[0] - report.clock[1 + x] > events.timeout
+    if over and x < len(w.context) - 1 and not w.context[x, IS_VCPU]:
+        w.context[x, WORD] |= events.timer
+
+
+@inline
+def let_time_pass(events: Replay, i: int, w: World, report: Report, t: int, s: int) -> None:
+    """Let it be the time of the event at row `i`, for the threads in view."""
+    report.clock[0] = events.time[i]
+    look_at_clock(events, w, report, t)
+    look_at_clock(events, w, report, s)
 
 
 @inline
@@ -103,6 +122,8 @@ def replay_plain(events: Replay, w: World, table: Table, report: Report) -> bool
         if s == NONE:
             continue
         found = w.cpu[c, REGISTERS]
+        if events.timer:
+            let_time_pass(events, i, w, report, t, s)
         verdict = plain.happen(w, table, report, e, c, t, s)
         if verdict == NO_ROW:
             events.place[P_NEXT] = i
@@ -123,6 +144,8 @@ def replay_wide(events: Replay, w: World, table: Table, report: Report) -> bool:
         if s == NONE:
             continue
         found = w.cpu[c, REGISTERS]
+        if events.timer:
+            let_time_pass(events, i, w, report, t, s)
         if wide.USES >> e & 1:
             verdict = wide.use(w, table, report, e, c, t, s)
         else:
@@ -224,7 +247,8 @@ def replay(
     `keep_done`: also return what each event left in its CPU's registers, and what was carried out at it.
     """
     world = start_of(trace, rows)
-    report = new_report(N_COUNTS)
+    timer = rows.fields.timer
+    report = new_report(N_COUNTS, len(world.context) if timer else 0)
     place = np.zeros(P_SIZE, np.int64)
     used = np.full(len(trace) if keep_rows else 0, NONE, np.int32)
     held = np.full(len(trace) if keep_done else 0, NONE, np.int64)
@@ -241,6 +265,9 @@ def replay(
         held,
         done,
         np.zeros(N_COUNTS, np.int64),
+        trace.time if timer else np.empty(0, np.int64),
+        timer,
+        round(rows.policy.timeout * 1e9),
     )
     loop = replay_wide if world.features else replay_plain
     while not loop(events, world, rows.table, report):

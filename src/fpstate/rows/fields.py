@@ -18,6 +18,10 @@ RESERVED = {
 """Fields of a CPU that are hardware: the world knows their bits (world.state)."""
 
 
+TIMED = "expired"
+"""The field of a task that the clock sets, `Policy.timeout` after a handler has cleared it."""
+
+
 @dataclass(frozen=True)
 class Field:
     """One declared field: where it lies and what its codes mean."""
@@ -28,6 +32,7 @@ class Field:
     bits: int
     pointer: str = ""  # "", "context" or "cpu"
     start: int = 0
+    timed: bool = False  # the clock sets it
 
     @property
     def counts(self) -> bool:
@@ -68,7 +73,10 @@ def declared(owner: type, kind: str, features: frozenset[str]) -> tuple[list[Fie
             bits = (len(values) - 1).bit_length()
             reserved = RESERVED.get(name) if kind == "Cpu" else None
             at = shift if reserved is None else reserved
-            fields[name] = Field(name, values, at, bits, start=values.index(start))
+            timed = name == TIMED and kind == "Task"
+            if timed and values != (False, True):
+                raise _refused(cls, name, "is set by the clock", f"{name}: bool = True")
+            fields[name] = Field(name, values, at, bits, start=values.index(start), timed=timed)
             shift += bits if reserved is None else 0
     return list(fields.values()), absent
 
@@ -137,6 +145,11 @@ class Fields:
             start_word(self.lists["Task"]),
             start_word(self.lists["Vcpu"]),
         )
+
+    @property
+    def timer(self) -> int:
+        """The bit of a task's word that the clock sets, 0 if there is none."""
+        return sum(1 << f.shift for f in self.lists["Task"] if f.timed)
 
     def of(self, role: str, second_is_vcpu: bool) -> dict[str, Field]:
         """Return the fields of whoever has `role` ("cpu", "task", "second"), by name."""

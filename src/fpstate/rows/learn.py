@@ -23,7 +23,7 @@ from fpstate.rows.fields import Field, Fields, width
 from fpstate.rows.handlers import defined, made
 from fpstate.rows.session import ROLES, Decision, Refused, Session
 from fpstate.world.events import N_EVENTS, NEEDS, PARTICIPANTS, Event
-from fpstate.world.state import F_AARCH32, F_FPMR, F_GUEST_SVE, F_SME, F_SVE, WORD, World
+from fpstate.world.state import F_AARCH32, F_FPMR, F_GUEST_SME, F_GUEST_SVE, F_SME, F_SVE, WORD, World
 from fpstate.world.table import (
     H_BASE,
     H_COLUMNS,
@@ -67,6 +67,7 @@ Node = Read | tuple[Decision, bool]
 
 FEATURE_BITS = {
     "sve": F_SVE, "guest-sve": F_GUEST_SVE, "sme": F_SME, "fpmr": F_FPMR, "upper": F_FPMR, "aarch32": F_AARCH32,
+    "guest-sme": F_GUEST_SME,
 }  # fmt: skip
 """Features that give a world more registers, as its bits."""
 
@@ -114,7 +115,7 @@ class Rows:
         Without own ones, softirqs use those of kernel NEON in tasks.
         """
         needs = NEEDS.get(event, "")
-        if needs and needs not in self.policy.features:
+        if needs and needs not in self.policy.features and event != Event.INTERRUPT:  # recordings have those, too
             return None
         name = event.name.lower()
         found = getattr(self.instance, name, None)
@@ -135,7 +136,7 @@ class Rows:
     def without_features(self, world: World, vcpus: NDArray[np.bool_]) -> None:
         """Clear the fields that say what features a vCPU has, of some vCPUs."""
         for f in self.fields.lists["Vcpu"]:
-            if f.name in ("has_sve", "has_fpmr"):
+            if f.name in ("has_sve", "has_sme", "has_fpmr"):
                 self._clear("Vcpu", f.name, world, vcpus)
 
     def _clear(self, kind: str, name: str, world: World, whose: NDArray[np.bool_]) -> None:

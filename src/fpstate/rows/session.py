@@ -11,7 +11,7 @@ from fpstate.errors import unknown_name
 from fpstate.rows.fields import Field, Fields, kind_of
 from fpstate.world import operations, table, wide
 from fpstate.world.events import PARTICIPANTS, Event
-from fpstate.world.state import FPEXC, FPMR, ZA, ZCR
+from fpstate.world.state import FPEXC, FPMR, ZA, ZCR, Z
 
 ROLES = ("cpu", "task", "second")
 PLAIN_OPS = {
@@ -41,7 +41,7 @@ PART_OPS = {"save_part": wide.SAVE_CLASS, "load_part": wide.LOAD_CLASS, "overwri
 ALLOC_OPS = {"alloc_sve": wide.ALLOC_SVE, "alloc_za": wide.ALLOC_ZA}
 CPU_OPS = {"zero_sve": wide.ZERO_SVE, "drop_sve": wide.DROP_SVE, "force_fpexc": wide.FORCE_FPEXC, "warn": wide.WARN}
 OPS = PLAIN_OPS | SVE_OPS
-PARTS = {"zcr": ZCR, "za": ZA, "fpmr": FPMR, "upper": FPMR, "fpexc": FPEXC}
+PARTS = {"z": Z, "zcr": ZCR, "za": ZA, "fpmr": FPMR, "upper": FPMR, "fpexc": FPEXC}
 MODE_FIELDS = ("sm", "za")
 GATES = ("guest_fp_trap", "guest_sve_trap", "user_fp_trap", "kernel_sme_trap")
 """Traps that kernel code itself can run into: what it touches once they are lifted must come after an ISB. User mode's
@@ -64,6 +64,7 @@ OP_NAMES = {number: name for name, number in (OPS | PART_OPS | ALLOC_OPS | CPU_O
 OP_NAMES |= {
     operations.OOPS: "oops",
     operations.BUILD_FRAME: "signal frame built for",
+    operations.START_TIMER: "start timer of",
     wide.SET_SVCR: "set_svcr",
     wide.UNSYNCHRONISED: "touches FP registers before the ISB",
     operations.BEHIND_TRAP: "touches FP registers behind a trap",
@@ -181,6 +182,8 @@ class CpuEntity(Entity):
         if part in ("fpmr", "upper") and part not in self._session.catalogue.features:
             raise Refused(f"asks for part '{part}' in a world that has no such registers; test for the feature first")
         target = table.ITS_STASH if context == table.ITS_STASH else self._session.target(name, context)
+        if part == "z" and target != table.ITS_STASH:
+            raise Refused("moves part 'z' of an image; save_sve and load_sve do, with V")
         self._session.operation(PART_OPS[name], target, PARTS[part])
 
     def alloc_sve(self, context: object, flush: bool = True) -> None:
@@ -204,6 +207,11 @@ class CpuEntity(Entity):
     def smstop(self) -> None:
         """Leave streaming mode and disable ZA."""
         self.set_svcr(False, False)
+
+    def fetch(self, context: object, *, look: bool = False) -> None:
+        """Have another CPU save a context that is live there."""
+        target = table.NOBODY if context is None else self._session.target("fetch", context)
+        self._session.operation(operations.FETCH if target else operations.OOPS, target, int(look and target > 0))
 
     def isb(self) -> None:
         """Synchronise trap settings."""
@@ -238,7 +246,7 @@ def _on_cpu(name: str) -> Callable[[CpuEntity], None]:
     return ask
 
 
-for _name in OPS:
+for _name in OPS.keys() - {"fetch"}:
     setattr(CpuEntity, _name, _operation(_name))
 for _name in CPU_OPS:
     setattr(CpuEntity, _name, _on_cpu(_name))
@@ -350,6 +358,10 @@ class Session:
         if name in MODE_FIELDS and role == "cpu":
             raise Refused(f"sets cpu.{name}; SVCR is changed by set_svcr and smstop")
         f = self.field(role, name)
+        if f.timed:
+            if value is not False:
+                raise Refused(f"sets {name}; the clock does, after a handler has cleared it")
+            self.operation(operations.START_TIMER, table.TASK if role == "task" else table.SECOND_ONE)
         self.decision.writes[role, name] = self.encode(role, f, value)
         if "barriers" in self.catalogue.features and role == "cpu" and name in GATES:
             self.unsynchronised |= value is False and bool(self.read(role, name))

@@ -72,9 +72,12 @@ class Event(IntEnum):
     GUEST_CONTROL = 56  # between guest runs, kernel code does for a guest what it asked of its FP control register
     IPI = 57  # another CPU interrupts kernel code on this one
     NESTED_SWITCH = 58  # a guest hypervisor and its own guest take turns on a vCPU, which its thread puts and loads
+    GUEST_SVCR = 59  # the guest writes SVCR: it enters streaming mode and enables ZA, or leaves both
+    HANDOFF_PREPARE = 60  # task, about to block in a system call, offers its identity in user mode to a worker
+    HANDOFF_FINISH = 61  # task, a worker, takes over the identity of next, and will return to user mode in its place
 
 
-N_EVENTS = 59
+N_EVENTS = 62
 
 MAYBE = {
     Event.RET_TO_USER_MAYBE: Event.RET_TO_USER,
@@ -132,6 +135,8 @@ PARTICIPANTS: dict[Event, tuple[str, ...]] = {
     Event.GUEST_CONTROL: ("task", "vcpu"),
     Event.IPI: ("task",),
     Event.NESTED_SWITCH: ("task", "vcpu"),
+    Event.HANDOFF_PREPARE: ("task",),
+    Event.HANDOFF_FINISH: ("task", "next"),
 }
 """Events a policy may handle, and who takes part beside the CPU."""
 
@@ -155,6 +160,7 @@ PREEMPTIBLE: frozenset[Event] = frozenset(
         Event.VL_CHANGE, Event.SIGRETURN_SVE, Event.SIGRETURN_ZA, Event.PTRACE_SVE, Event.PTRACE_STREAMING,
         Event.PTRACE_ZA, Event.SVE_TRAP, Event.SME_TRAP, Event.SMCCC, Event.RUN_EXIT,
         Event.PTRACE_READ, Event.PTRACE_VL, Event.VCPU_GETREG, Event.VCPU_UNBIND, Event.GUEST_CONTROL,
+        Event.HANDOFF_PREPARE, Event.HANDOFF_FINISH,
     )
 )  # fmt: skip
 """Events whose handler may be interrupted at its points by softirqs and by the scheduler."""
@@ -170,7 +176,7 @@ SOFTIRQ_ONLY: frozenset[Event] = frozenset(
 IF_HANDLED: frozenset[Event] = frozenset(
     (
         Event.PTRACE_READ, Event.PTRACE_VL, Event.VCPU_GETREG, Event.VCPU_UNBIND, Event.GUEST_CONTROL, Event.IPI,
-        Event.NESTED_SWITCH,
+        Event.NESTED_SWITCH, Event.HANDOFF_PREPARE, Event.HANDOFF_FINISH,
     )
 )  # fmt: skip
 """Events that not every system has: they happen under a policy that handles them, or if they are asked for by name."""

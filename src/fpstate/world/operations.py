@@ -51,6 +51,7 @@ OOPS: Final = 6  # kernel code followed a pointer to nobody; with a target: if t
 # whose kernel-mode state has not all that the code looks for
 FETCH: Final = 7  # interrupt the CPU the target names: it saves the target if its record names it, and forgets it
 # 8 to 28, 32, 33, and BUILD_FRAME: world.wide
+START_TIMER: Final = 34  # the target's field `expired` was cleared; the clock sets it when its time is over
 BEHIND_TRAP: Final = 29  # kernel code touches the registers behind a trap that stops it, too
 BUILD_FRAME: Final = 30  # the signal frame is built, and the handler begins with the initial state
 NEW_PLACE: Final = 31  # the image is at another place from now on, which holds rubbish
@@ -119,16 +120,18 @@ def write_place(w: World, owner: int, c: int, label: int) -> None:
 
 
 @inline
-def interrupted(w: World, x: int, c: int, report: Report) -> int:
+def interrupted(w: World, x: int, c: int, look: int, report: Report) -> int:
     """Interrupt the CPU that context `x` names, if it is not `c`; return it if its first pointer names `x`, else -1.
 
-    Only that CPU can look at its pointer, so it is interrupted to do that, in vain or not.
+    Unless others may `look` at its pointer, it is interrupted to do that itself, in vain or not.
     """
     other = w.context[x, POINTER] - 1
     if other < 0 or other == c:
         return -1
-    report.counts[N_IPI] += 1
-    return int(other) if w.cpu[other, POINTER] == own(x) else -1
+    has = w.cpu[other, POINTER] == own(x)
+    if has or not look:
+        report.counts[N_IPI] += 1
+    return int(other) if has else -1
 
 
 @inline
@@ -139,9 +142,9 @@ def part_from(w: World, x: int, other: int) -> None:
 
 
 @inline
-def fetch(w: World, x: int, c: int, report: Report) -> None:
+def fetch(w: World, x: int, c: int, look: int, report: Report) -> None:
     """Let the CPU that context `x` names save the registers to the image of `x`, if its first pointer names `x`."""
-    other = interrupted(w, x, c, report)
+    other = interrupted(w, x, c, look, report)
     if other >= 0:
         w.context[x, IMAGE] = w.cpu[other, REGISTERS]
         part_from(w, x, other)
@@ -167,13 +170,16 @@ def carry_out(w: World, code: int, c: int, t: int, s: int, report: Report) -> in
         else:
             w.cpu[c, REGISTERS] = read_place(w, owner, c)
             report.counts[N_LOAD_HOST + whose(w, owner)] += 1
+    elif op == START_TIMER:
+        if len(report.clock) > 1:
+            report.clock[1 + x] = report.clock[0]
     elif op == CLEAR:
         w.cpu[c, REGISTERS] = ZEROS if w.zeros else w.context[x, INITIAL]
         report.counts[N_CLEAR] += 1
     elif op == NEW_PLACE:
         write_place(w, owner, c, NOBODYS)
     elif op == FETCH:
-        fetch(w, x, c, report)
+        fetch(w, x, c, code >> 12, report)
     elif op == OVERWRITE or was_latest(w, V, x, read_place(w, owner, c), 1):
         write_place(w, owner, c, latest_label(w, V, x))
     return OK

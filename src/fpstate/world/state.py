@@ -103,6 +103,7 @@ F_GUEST_SVE: Final = 2  # guests do
 F_SME: Final = 4
 F_FPMR: Final = 8
 F_AARCH32: Final = 16  # guests are 32-bit and own FPEXC
+F_GUEST_SME: Final = 32  # guests use streaming mode and ZA
 
 # Labels: an owner, and a version above it. Owners: nobody, a softirq, a context, a thread's kernel-mode state.
 VERSION: Final = 1 << 32  # one version more
@@ -182,6 +183,12 @@ def latest_label(w: World, k: int, x: int) -> int:
     return ZEROS if zeros else int(w.context[x, LATEST + k])
 
 
+@inline
+def guest_storage(features: int) -> int:
+    """Return what the image of a vCPU has storage for in a world whose guests use SVE."""
+    return SVE_STORE | ZA_STORE if features & F_GUEST_SME else SVE_STORE
+
+
 def new_world(
     cpus: int,
     is_vcpu: NDArray[np.bool_],
@@ -218,7 +225,7 @@ def new_world(
         x[:, IMAGE + Z] = ZEROS
         x[:, IN_SYSCALL] = ~is_vcpu
         if features & F_GUEST_SVE:  # KVM allocates a vCPU's storage when its features are finalised
-            x[is_vcpu, STORAGE] = SVE_STORE
+            x[is_vcpu, STORAGE] = guest_storage(features)
             x[is_vcpu, SVE_IMAGE] = x[is_vcpu, IMAGE]
     return w
 

@@ -20,6 +20,7 @@ from fpstate.world.state import (
     IMAGE,
     INITIAL,
     IS_VCPU,
+    KERNEL_IMAGE,
     KERNEL_LATEST,
     LATEST,
     NOBODYS,
@@ -27,6 +28,7 @@ from fpstate.world.state import (
     POINTER,
     REGISTERS,
     SOFTIRQS,
+    STASH,
     SVE_IMAGE,
     USER_FP_TRAP,
     VERSION,
@@ -38,6 +40,7 @@ from fpstate.world.state import (
     is_own,
     latest_label,
     own,
+    owner_of,
 )
 from fpstate.world.table import A_ROW, H_BASE, NO_HANDLER, NOT_HANDLED, NOT_LEARNED, Report, Table, find_row
 from fpstate.world.verdicts import (
@@ -65,13 +68,16 @@ _SOFTIRQ_BEGIN: Final = int(Event.SOFTIRQ_NEON_BEGIN)
 _EFI_BEGIN: Final = int(Event.EFI_BEGIN)
 _PTRACE_READ: Final = int(Event.PTRACE_READ)
 _VCPU_GETREG: Final = int(Event.VCPU_GETREG)
+_HANDOFF_FINISH: Final = int(Event.HANDOFF_FINISH)
 _CPU_DOWN: Final = int(Event.CPU_DOWN)
 _CPU_UP: Final = int(Event.CPU_UP)
 _PM_ENTER: Final = int(Event.CPU_PM_ENTER)
 _USER_FP_TRAP: Final = int(Event.USER_FP_TRAP)
 _GUEST_FP_TRAP: Final = int(Event.GUEST_FP_TRAP)
 
-MIND_BEFORE: Final = sum(1 << e for e in (_EXEC, _SIGRETURN, _PTRACE_WRITE, _VCPU_SETREG, _VCPU_RESET, _NEON_END))
+MIND_BEFORE: Final = sum(
+    1 << e for e in (_EXEC, _SIGRETURN, _PTRACE_WRITE, _VCPU_SETREG, _VCPU_RESET, _NEON_END, _HANDOFF_FINISH)
+)
 MIND_AFTER: Final = sum(
     1 << e
     for e in (
@@ -108,6 +114,37 @@ def copy_image_to_child(w: World, t: int, s: int) -> None:
 
 
 @inline
+def exchanged(label: int, a: int, b: int) -> int:
+    """Return the label of the same value, once contexts `a` and `b` have exchanged names."""
+    owner = owner_of(label)
+    if owner == own(a):
+        return label - own(a) + own(b)
+    return label - own(b) + own(a) if owner == own(b) else label
+
+
+@inline
+def take_over(w: World, t: int, s: int) -> None:
+    """Give worker `t` the identity of thread `s`: its values, its image as it is, and its signal frame.
+
+    No value changes by that, only whose it is: wherever one of `s` lies, it is one of `t` from now on. What `t` had
+    before, nobody has any more.
+    """
+    for c in range(len(w.cpu)):
+        for k in (REGISTERS, STASH):
+            w.cpu[c, k] = exchanged(w.cpu[c, k], t, s)
+    for x in range(len(w.context)):
+        for k in (IMAGE, KERNEL_IMAGE):
+            w.context[x, k] = exchanged(w.context[x, k], t, s)
+    w.context[t, IMAGE] = w.context[s, IMAGE]
+    for k in (LATEST, INITIAL, BIRTH):
+        of_worker = w.context[t, k]
+        w.context[t, k] = exchanged(w.context[s, k], t, s)
+        w.context[s, k] = exchanged(of_worker, t, s)
+    w.context[t, FRAME] = w.context[s, FRAME]
+    w.context[s, FRAME] = 0
+
+
+@inline
 def before_row(w: World, e: int, c: int, t: int, s: int) -> int:
     """Do what event `e` does to values before kernel code handles it."""
     if e == _EXEC or e == _SIGRETURN:
@@ -118,6 +155,8 @@ def before_row(w: World, e: int, c: int, t: int, s: int) -> int:
         w.context[s, LATEST] += VERSION
         if e == _VCPU_RESET:
             w.context[s, INITIAL] = w.context[s, LATEST]
+    elif e == _HANDOFF_FINISH:
+        take_over(w, t, s)
     elif e == _NEON_END and w.cpu[c, REGISTERS] != w.context[t, KERNEL_LATEST]:
         return KERNEL_VALUE_LOST
     return OK

@@ -75,6 +75,7 @@ class Report(Struct):
 
     counts: Ints  # [N_*] operations carried out so far
     asked: Ints  # [A_*] what was asked of the policy last
+    clock: Ints  # [0 the time now, in nanoseconds; 1 + context: when its timer was started]; [0] alone where none runs
 
 
 A_EVENT: Final = 0  # the handler and view a row was missing for
@@ -87,9 +88,9 @@ A_FIRST: Final = 6
 A_SIZE: Final = 256  # a move runs at most three handlers, each through all points there can be
 
 
-def new_report(counters: int) -> Report:
-    """Return a report with nothing in it."""
-    return Report(np.zeros(counters, np.int64), np.zeros(A_SIZE, np.int64))
+def new_report(counters: int, timers: int = 0) -> Report:
+    """Return a report with nothing in it, and room for so many timers."""
+    return Report(np.zeros(counters, np.int64), np.zeros(A_SIZE, np.int64), np.zeros(1 + timers, np.int64))
 
 
 @inline

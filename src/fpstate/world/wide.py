@@ -30,6 +30,7 @@ from fpstate.world.operations import (
     N_SVE_TRAP,
     N_USER_TRAP,
     NEW_PLACE,
+    START_TIMER,
     set_fields,
     whose,
 )
@@ -40,6 +41,7 @@ from fpstate.world.state import (
     DISCARDABLE,
     F_AARCH32,
     F_FPMR,
+    F_GUEST_SME,
     F_GUEST_SVE,
     F_SME,
     F_SVE,
@@ -82,6 +84,7 @@ from fpstate.world.state import (
     World,
     Z,
     context_of,
+    guest_storage,
     is_anothers,
     is_latest,
     kernel_of,
@@ -157,6 +160,7 @@ _USER_FP: Final = int(Event.USER_FP)
 _GUEST_FP: Final = int(Event.GUEST_FP)
 _USER_SVE: Final = int(Event.USER_SVE)
 _GUEST_SVE: Final = int(Event.GUEST_SVE)
+_GUEST_SVCR: Final = int(Event.GUEST_SVCR)
 _SMSTART: Final = int(Event.USER_SMSTART)
 _SMSTOP: Final = int(Event.USER_SMSTOP)
 _USER_ZA: Final = int(Event.USER_ZA)
@@ -171,8 +175,9 @@ _VCPU_GETREG: Final = int(Event.VCPU_GETREG)
 _GUEST_CONTROL: Final = int(Event.GUEST_CONTROL)
 _UP: Final = int(Event.CPU_UP)
 
-USES: Final = sum(1 << e for e in (_USER_FP, _GUEST_FP, _USER_SVE, _GUEST_SVE, _SMSTART, _SMSTOP, _USER_ZA))
-"""Events that are uses of registers, and so may trap."""
+OF_GUEST: Final = sum(1 << e for e in (_GUEST_FP, _GUEST_SVE, _GUEST_SVCR))
+USES: Final = OF_GUEST | sum(1 << e for e in (_USER_FP, _USER_SVE, _SMSTART, _SMSTOP, _USER_ZA))
+"""Events that are uses of registers, and so may trap; those of guests."""
 
 
 # Values.
@@ -245,7 +250,7 @@ def transfer(w: World, op: int, x: int, c: int) -> int:
 @inline
 def fetch_sve(w: World, x: int, c: int, report: Report) -> int:
     """Let the CPU that context `x` names save its SVE form, if its first pointer names `x`; return what went wrong."""
-    other = operations.interrupted(w, x, c, report)
+    other = operations.interrupted(w, x, c, 0, report)
     if other < 0:
         return OK
     verdict = transfer(w, SAVE_SVE, x, other)
@@ -369,7 +374,7 @@ def carry_out(w: World, code: int, c: int, t: int, s: int, report: Report) -> in
     op, k = code & 255, code >> 12
     if op == BUILD_FRAME:
         return build_frame(w, t)
-    if op <= FETCH or op == BEHIND_TRAP or op == NEW_PLACE:
+    if op <= FETCH or op == BEHIND_TRAP or op == NEW_PLACE or op == START_TIMER:
         verdict = operations.carry_out(w, code, c, t, s, report)
         if w.features and (op == LOAD or op == CLEAR) and verdict == OK:
             written_narrow(w, c)
@@ -457,7 +462,7 @@ def recycle(w: World, x: int) -> None:
     blank(w, x)
     w.context[x, IN_SYSCALL] = 1
     laid_out = w.features & F_GUEST_SVE and w.context[x, IS_VCPU]
-    w.context[x, STORAGE] = SVE_STORE if laid_out else 0
+    w.context[x, STORAGE] = guest_storage(w.features) if laid_out else 0
     w.context[x, SVE_IMAGE] = latest_label(w, V, x) if laid_out else NOBODYS
     w.context[x, IMAGE + Z] = ZEROS
 
@@ -621,9 +626,12 @@ def step(w: World, table: Table, report: Report, e: int, c: int, t: int, s: int)
 
 @inline
 def trap_of(w: World, e: int, c: int) -> int:
-    """Return the trap event that use `e` raises on CPU `c` as things are, 0 if none."""
+    """Return the trap event that use `e` raises on CPU `c` as things are, 0 if none.
+
+    A guest's writes of SVCR trap together with its uses of V: hypervisors arm and lift both at once.
+    """
     word = w.cpu[c, WORD]
-    if e == _GUEST_FP or e == _GUEST_SVE:
+    if OF_GUEST >> e & 1:
         if word & GUEST_FP_TRAP:
             return _GUEST_FP_TRAP
         return _GUEST_SVE_TRAP if e == _GUEST_SVE and word & GUEST_SVE_TRAP else 0
@@ -661,8 +669,8 @@ def touch_class(w: World, k: int, x: int, c: int) -> int:
 
 @inline
 def change_mode(w: World, e: int, x: int, c: int) -> None:
-    """Let task `x` itself enter or leave streaming mode and ZA; the zeros that this leaves are its latest values."""
-    mode = 3 if e == _SMSTART else 0
+    """Let context `x` itself enter or leave streaming mode and ZA; the zeros that this leaves are its latest values."""
+    mode = 3 if e == _SMSTART or (e == _GUEST_SVCR and w.context[x, SVCR] == 0) else 0
     changed = w.context[x, SVCR] ^ mode
     enter_mode(w, mode, c)
     w.context[x, SVCR] = mode
@@ -680,10 +688,12 @@ def change_mode(w: World, e: int, x: int, c: int) -> None:
 def wide_use(w: World, e: int, x: int, c: int) -> int:
     """Let context `x` use registers as `e` says, all traps being off; return what is wrong with what it reads."""
     mode = w.cpu[c, WORD] >> MODE_SHIFT & 3
+    if OF_GUEST >> e & 1 and not w.features & F_GUEST_SME:
+        mode &= 1  # whether ZA is enabled is nothing to a guest that cannot reach it
     if mode != w.context[x, SVCR]:
         w.context[x, SVCR] = mode
         return WRONG_MODE
-    if e == _SMSTART or e == _SMSTOP:
+    if e == _SMSTART or e == _SMSTOP or e == _GUEST_SVCR:
         change_mode(w, e, x, c)
         return OK
     if e == _USER_ZA:
@@ -694,6 +704,8 @@ def wide_use(w: World, e: int, x: int, c: int) -> int:
             verdict = max(verdict, WRONG_LENGTH)
         verdict = max(verdict, touch_class(w, Z, x, c))
         w.context[x, DISCARDABLE] = 0
+        if e == _GUEST_SVE and mode & 2:  # an outer product reads Z and adds to ZA
+            verdict = max(verdict, touch_class(w, ZA, x, c))
     if w.dirty:
         w.cpu[c, WORD] |= DIRTY
     if w.context[x, PLAIN]:
@@ -706,12 +718,27 @@ def wide_use(w: World, e: int, x: int, c: int) -> int:
 
 
 @inline
+def in_wrong_mode(w: World, e: int, c: int, x: int) -> bool:
+    """Tell whether guest `x` is at use `e` in a mode that is not its own, where guests have modes.
+
+    Whether an instruction is legal, and who hears of it if it is not, hangs on the mode before any trap of the
+    hypervisor does: in another's mode the guest's own kernel gets an exception, and the hypervisor never knows.
+    """
+    if not w.features & F_GUEST_SME or not OF_GUEST >> e & 1:
+        return False
+    return bool(w.cpu[c, WORD] >> MODE_SHIFT & 3 != w.context[x, SVCR])
+
+
+@inline
 def use(w: World, table: Table, report: Report, e: int, c: int, t: int, s: int) -> int:
     """Let a use `e` happen in a world with more features than V; traps are taken first, each at most once.
 
     A user SVE or SME trap is served on the way back to user mode: only the trap is taken, using is another event.
     """
     report.asked[A_ROW] = NOT_LEARNED + 1
+    x = s if OF_GUEST >> e & 1 else t
+    if in_wrong_mode(w, e, c, x):
+        return WRONG_MODE
     for _ in range(3):
         trap = trap_of(w, e, c)
         if trap == 0:
@@ -724,4 +751,4 @@ def use(w: World, table: Table, report: Report, e: int, c: int, t: int, s: int) 
             return OK
     if trap_of(w, e, c):
         return TRAP_NOT_SERVED
-    return wide_use(w, e, s if e == _GUEST_FP or e == _GUEST_SVE else t, c)
+    return wide_use(w, e, x, c)

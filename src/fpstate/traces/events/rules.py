@@ -45,6 +45,7 @@ _BOUNDS = order.Bounds(
     vcpu_word=0,
     foreign=0,
     tif_sve=0,
+    timer=0,
 )
 _FILLERS = (
     Event.INTERRUPT, Event.RET_TO_USER, Event.SYSCALL, Event.KERNEL_NEON_END, Event.GUEST_EXIT, Event.VCPU_PUT,
@@ -104,7 +105,7 @@ def _ask(rules: Rules, idle: int, mode: int, in_syscall: int) -> None:
     moves = _moves(w)
     state = mode | in_syscall * SYSCALL_BIT
     for kind, move in moves.items():
-        if kind >= N_EVENTS:
+        if kind >= N_EVENTS or kind == order.EXPIRE:
             continue
         rules.allowed[idle, state] |= 1 << kind
         if kind not in (order.DOWN, order.UP, order.PM_ENTER):
