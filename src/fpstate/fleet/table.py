@@ -1,0 +1,190 @@
+"""The table of a fleet: one Parquet file that is always whole, and beside it what has come since it was written.
+
+Each row that comes is first a line of a journal, `NAME.journal`, so that nothing is lost with this process; now and
+then all of it is written as the table anew, which takes the old one's place at once. At the end there is no journal.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fpstate.errors import FpstateError
+from fpstate.files import cannot_write, replacing
+from fpstate.fleet.job import Ask, Row
+from fpstate.fleet.kind import NUMBER, REAL, TEXT, YES, Kind
+
+SCHEMA_KEY = b"fpstate.schema"
+TYPES = {TEXT: pa.string(), NUMBER: pa.int64(), REAL: pa.float64(), YES: pa.bool_()}
+REST = 10.0
+"""Seconds at least between two writings of the whole table, and at least so many times as long as the last one took."""
+
+
+class Table:
+    """The rows of one kind in one file. A row is told from others by its label; a later one replaces an earlier."""
+
+    def __init__(self, path: Path, kind: Kind) -> None:
+        """Open the table, an empty one if there is no file.
+
+        Raise FpstateError if another kind of file is there, if it cannot be written, or if another process writes it.
+        """
+        self.path, self.kind = path, kind
+        self.journal = path.with_name(f"{path.name}.journal")
+        metadata = {SCHEMA_KEY: kind.schema.encode()}
+        self.schema = pa.schema([(n, TYPES[what]) for n, what in kind.columns.items()], metadata=metadata)
+        self._kept = self._read()
+        self._fresh: dict[tuple[Any, ...], Row] = {}
+        self._file = self._opened()
+        self._take_in_journal()
+        self._known = {self._place(row): row for row in self._labels()}
+        self._next, self._changed = time.monotonic() + REST, bool(self._fresh)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def answered(self, ask: Ask) -> bool:
+        """Return whether the answer to this is there, from the same code and input; an error is none."""
+        known = self._known.get(ask.place)
+        return known is not None and known["key"] == ask.key and known["error"] is None
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Keep rows that came; FpstateError if they cannot be written."""
+        whole = [dict.fromkeys(self.kind.columns) | row for row in rows]
+        lines = "".join(json.dumps(row, default=_plain) + "\n" for row in whole)
+        try:
+            self._file.write(lines.encode())
+        except OSError as error:
+            raise cannot_write(self.journal, error) from None
+        self._remember(whole)
+        if time.monotonic() > self._next:
+            self.write()
+
+    def write(self, order: Sequence[Ask] = ()) -> None:
+        """Write the whole table, rows of `order` first; what was in the journal is then in it."""
+        began = time.monotonic()
+        self._fold()
+        if order:
+            self._kept = _taken(self._kept, self._sorted(order))
+        with replacing(self.path) as file:
+            pq.write_table(self._kept, file, compression="zstd", write_page_checksum=True)
+        self._file.truncate(0)
+        self._changed = False
+        now = time.monotonic()
+        self._next = now + max(REST, REST * (now - began))
+
+    def rows_of(self, asks: Sequence[Ask]) -> pa.Table:
+        """Return the rows of these, in their order, as far as they are there."""
+        self._fold()
+        places = self._numbers()
+        return _taken(self._kept, [places[ask.place] for ask in asks if ask.place in places])
+
+    def close(self) -> None:
+        """Write what is not written, and leave no journal."""
+        if self._file.closed:
+            return
+        try:
+            if self._changed:
+                self.write()
+            self.journal.unlink()
+        finally:
+            self._file.close()
+
+    def _opened(self) -> BinaryIO:
+        try:
+            file = self.journal.open("a+b", buffering=0)
+        except OSError as error:
+            raise cannot_write(self.path, error) from None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            raise FpstateError(
+                f"'{self.path}' is being written by another process", expected="another name, or to wait for it"
+            ) from None
+        return file
+
+    def _read(self) -> pa.Table:
+        path = self.path
+        if path.is_dir() or not path.name:
+            raise FpstateError(f"'{path}' is a folder", expected="the name of a file to write, like results.parquet")
+        if not path.exists() or not path.stat().st_size:
+            return self.schema.empty_table()
+        hint = "remove it first if it is not needed any more"
+        try:
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                found = (file.metadata.metadata or {}).get(SCHEMA_KEY, b"").decode()
+                if found != self.kind.schema or not file.schema_arrow.equals(self.schema):
+                    what = f"holds {found or 'other data'}"
+                    expected = f"a table of {self.kind.schema}, or another name"
+                    raise FpstateError(what, expected=expected, where=str(path), hint=hint)
+                return file.read()
+        except (OSError, pa.ArrowException) as error:
+            why = f"cannot be read as a table: {str(error).splitlines()[0]}"
+            raise FpstateError(why, expected="another name", where=str(path), hint=hint) from None
+
+    def _take_in_journal(self) -> None:
+        """Take in what a process had written that did not come to its end; a last line that is not whole is nothing."""
+        self._file.seek(0)
+        content = self._file.read()
+        rows = []
+        for line in content.split(b"\n"):
+            try:
+                row = json.loads(line) if line else {}
+            except ValueError:
+                continue
+            if isinstance(row, dict) and set(row) == set(self.kind.columns):
+                rows.append(row)
+        if content and not content.endswith(b"\n"):
+            self._file.write(b"\n")
+        self._fresh = {self._place(row): row for row in rows}
+
+    def _place(self, row: Row) -> tuple[Any, ...]:
+        return tuple(row[name] for name in self.kind.label)
+
+    def _labels(self) -> list[Row]:
+        names = [*self.kind.label, "key", "error"]
+        return [*self._kept.select(names).to_pylist(), *self._fresh.values()]
+
+    def _remember(self, rows: list[Row]) -> None:
+        for row in rows:
+            place = self._place(row)
+            self._fresh[place] = row
+            self._known[place] = row
+        self._changed = True
+
+    def _numbers(self) -> dict[tuple[Any, ...], int]:
+        return {self._place(row): i for i, row in enumerate(self._kept.select(list(self.kind.label)).to_pylist())}
+
+    def _fold(self) -> None:
+        """Take what came into the table in memory, in place of what it replaces."""
+        if not self._fresh:
+            return
+        left = [i for place, i in self._numbers().items() if place not in self._fresh]
+        came = pa.Table.from_pylist(list(self._fresh.values()), self.schema)
+        self._kept = pa.concat_tables([_taken(self._kept, left), came]).combine_chunks()
+        self._fresh = {}
+
+    def _sorted(self, order: Sequence[Ask]) -> list[int]:
+        places = self._numbers()
+        first = [places.pop(ask.place) for ask in order if ask.place in places]
+        return [*first, *places.values()]
+
+
+def _taken(table: pa.Table, numbers: list[int]) -> pa.Table:
+    return table.take(pa.array(numbers, pa.int64()))
+
+
+def _plain(value: Any) -> Any:
+    """Return a number of NumPy as one of Python."""
+    return value.item()
