@@ -12,7 +12,10 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from functools import cache
 from typing import Any, Final, NoReturn
+
+from fpstate.watch import watched
 
 ENDS: Final = {name: f for name, f in vars(os).items() if name in ("_exit", "abort", "fork") or name.startswith("exec")}
 """Functions of `os` that end this process, or go on in two."""
@@ -28,7 +31,7 @@ def _refuse(*_: Any, **__: Any) -> NoReturn:
 
 @contextmanager
 def users_code(seconds: float) -> Iterator[None]:
-    """Run what is inside for at most so many seconds, where that can be done: on the main thread, with a timer.
+    """Run what is inside for at most so many seconds: by a timer on the main thread, else by a thread that watches.
 
     Raise Stopped there if it takes longer, or if it ends the process by a function of `os`.
     """
@@ -42,14 +45,21 @@ def users_code(seconds: float) -> Iterator[None]:
             setattr(os, name, function)
 
 
+@cache
+def _too_long(seconds: float) -> type[Stopped]:
+    """Return the exception for what takes longer: a class without arguments, as one is raised on another thread."""
+    return type("TooLong", (Stopped,), {"__str__": lambda _: f"has not ended after {seconds:g} seconds"})
+
+
 @contextmanager
 def _limit(seconds: float) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
-        yield
+        with watched(seconds, _too_long(seconds)):
+            yield
         return
 
     def stop(*_: object) -> None:
-        raise Stopped(f"has not ended after {seconds:g} seconds")
+        raise _too_long(seconds)
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds)

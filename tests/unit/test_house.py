@@ -24,7 +24,7 @@ BELOW = {  # what each room may import beside itself and what is used everywhere
     "lab": set(),
     "kernel": {"world", "policies", "rows", "lab"},
 }
-EVERYWHERE = {"code_cache", "emulator", "errors", "files", "jit", "notebook", "structs", "users"}
+EVERYWHERE = {"code_cache", "emulator", "errors", "files", "jit", "notebook", "structs", "users", "watch"}
 
 
 def modules() -> Iterator[tuple[str, ast.Module]]:

@@ -94,7 +94,7 @@ def _ask(name: str, what: str, asked: Asked, max_states: int) -> Ask:
     scope = asdict(asked.scope) | {"events": ",".join(asked.scope.events)}
     about = {"policy": name, "features": ",".join(sorted(asked.policy.features))}
     label = {**about, "properties": ",".join(asked.properties), **{name: scope[name] for name in SCOPE}}
-    return Ask(label, digest(code=code_digest(), policy=what, max_states=max_states, **label | {"policy": what}))
+    return Ask(label, digest(code=code_digest(), **label | {"policy": what, "max_states": max_states}))
 
 
 def prepare(job: Job) -> Any:

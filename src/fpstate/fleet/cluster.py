@@ -23,6 +23,8 @@ INSTALL = "in the folder of fpstate's source: pip install -e '.[fleet]'"
 SILENT = logging.CRITICAL + 1
 """What Dask would log is told by us, as far as it bears on the answers."""
 CONNECT_SECONDS = 10
+Key = tuple[str, int]
+"""How Dask knows a job: the first part is the same for all, so that it counts them as a group."""
 MOST_DEATHS = 2
 """A job that so many workers of our own have died of is given to one more, the last."""
 WINDOW = 5000
@@ -42,6 +44,8 @@ def dask() -> Any:
         import distributed
     except ImportError:
         raise FpstateError("workers need Dask (distributed), which is not installed", hint=INSTALL) from None
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
+        logging.getLogger(name).setLevel(SILENT)
     return distributed
 
 
@@ -95,12 +99,17 @@ def _end(cluster: Any) -> None:
 def _there(address: str) -> Iterator[Client]:
     """Connect to a scheduler."""
     distributed = dask()
-    logging.getLogger("distributed").setLevel(SILENT)
+    from distributed.comm import get_address_host_port
+    from distributed.comm.registry import get_backend
+
     expected = "the address of a Dask scheduler, like tcp://127.0.0.1:8786"
     try:
-        client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+        get_backend(address.partition("://")[0] if "://" in address else "tcp")
+        get_address_host_port(address)
     except ValueError as error:
         raise FpstateError(f"'{address}' is no address: {error}", expected=expected) from None
+    try:
+        client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except GONE:
         raise FpstateError(f"no scheduler answers at '{address}'", expected=expected) from None
     try:
@@ -132,9 +141,9 @@ class _Spread:
     def __init__(self, client: Client, jobs: Sequence[Job], note: Note) -> None:
         self.client, self.note = client, note
         run = secrets.token_hex(4)
-        self.waiting = {f"fpstate-{job.kind}-{run}-{i}": job for i, job in enumerate(jobs)}
+        self.waiting: dict[Key, Job] = {(f"fpstate-{job.kind}-{run}", i): job for i, job in enumerate(jobs)}
         self.todo = iter(list(self.waiting))
-        self.futures: dict[str, Future] = {}
+        self.futures: dict[Key, Future] = {}
         self.finished: queue.SimpleQueue[Future] = queue.SimpleQueue()
         self.events: queue.SimpleQueue[Mapping[str, Any]] = queue.SimpleQueue()
         self.last_seen = time.monotonic()
@@ -213,7 +222,7 @@ class _Spread:
                 yield self._done(future, self._failed(future))
 
     def _done(self, future: Future, rows: list[Row]) -> list[Row]:
-        key = str(future.key)
+        key = future.key
         del self.futures[key], self.waiting[key]
         future.release()
         return rows
@@ -223,7 +232,7 @@ class _Spread:
         from distributed import KilledWorker
 
         error = future.exception()
-        job = self.waiting[str(future.key)]
+        job = self.waiting[future.key]
         self._refuse(error)
         if isinstance(error, KilledWorker):
             why = f"{error.allowed_failures + 1} workers died while they were at it"

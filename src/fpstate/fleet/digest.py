@@ -12,7 +12,7 @@ from typing import Any
 from fpstate.costs import load_profile
 from fpstate.kernel.named import PREFIX
 from fpstate.named import chosen
-from fpstate.traces.samples import sample_names, sample_path
+from fpstate.traces.samples import trace_path
 
 PACKAGE = Path(__file__).parent.parent
 NO_MATTER = {"cli", "pictures", "lab"}
@@ -42,9 +42,8 @@ def file_digest(path: Path) -> str:
 
 
 def trace_digest(name: str) -> str:
-    """Return a digest of a trace: a file, or a bundled recording."""
-    path = Path(name)
-    return file_digest(sample_path(name) if not path.exists() and name in sample_names() else path)
+    """Return a digest of a trace: a file, or a bundled recording. Raise FpstateError when it is neither."""
+    return file_digest(trace_path(name))
 
 
 def policy_digest(name: str) -> str:

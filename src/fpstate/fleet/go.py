@@ -79,7 +79,8 @@ def go(asked: Asked, progress: Callable[[], None] = lambda: None, note: Note = l
             gone = str(error)
         except BaseException:
             table.close()
-            note(f"{came:,} of {len(asks):,} are kept in {asked.output}; the same command goes on from there")
+            if came > before:
+                note(f"{came:,} of {len(asks):,} rows are kept in {asked.output}; the same command goes on from there")
             raise
         if not gone and came > before:
             table.write(asks)

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fpstate.errors import FpstateError
-from fpstate.files import cannot_write, replacing
+from fpstate.files import cannot_write, refuse_foreign, replacing
 from fpstate.fleet.job import Ask, Row
 from fpstate.fleet.kind import NUMBER, REAL, TEXT, YES, Kind
 
@@ -121,6 +121,7 @@ class Table:
         if not path.exists() or not path.stat().st_size:
             return self.schema.empty_table()
         hint = "remove it first if it is not needed any more"
+        refuse_foreign(path, b"PAR1")
         try:
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
                 found = (file.metadata.metadata or {}).get(SCHEMA_KEY, b"").decode()

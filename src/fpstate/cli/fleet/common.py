@@ -121,7 +121,8 @@ def _show(found: Summary, done: Done, output: Path, left_out: Sequence[str]) -> 
     say(f"{done.asked - done.left:,} of {done.asked:,} rows in {output}{before}")
     if left_out:
         say(f"left out, since they cannot be: {len(left_out):,} combinations; the first: {left_out[0]}", "yellow")
-    _show_policies(found)
+    if not done.left:
+        _show_policies(found)
     if not found.failed:
         return
     say(f"no answer: {len(found.failed):,} of {done.asked:,} rows", "bold red")

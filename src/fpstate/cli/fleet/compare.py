@@ -58,7 +58,7 @@ def traces_of(named: Sequence[str], output: Path) -> list[str]:
 
     Raise FpstateError for what is not there, and for a folder without files.
     """
-    from fpstate.traces.samples import sample_path
+    from fpstate.traces.samples import trace_path
 
     own = {output.name, f"{output.name}.journal"}
     found: dict[str, None] = {}
@@ -71,7 +71,6 @@ def traces_of(named: Sequence[str], output: Path) -> list[str]:
                 raise FpstateError(f"the folder '{name}' holds no files", expected="traces in it")
             found |= dict.fromkeys(map(str, files))
             continue
-        if not path.exists():
-            sample_path(name)
+        trace_path(name)
         found[name] = None
     return list(found)
