@@ -26,14 +26,16 @@ NO_ANSWER = "no answer"
 class Told:
     """What of a kind of rows is told: by which column, what came out of a row, and which figures' quantiles.
 
-    `findings` are outcomes that the exit code tells, `unsure` those that decide nothing.
+    `findings` are outcomes that the exit code tells, `unsure` those that decide nothing; the column `why` says of a
+    finding what was found.
     """
 
     by: str
     outcome: Callable[[Row], str]
     outcomes: tuple[str, ...]
     figures: tuple[str, ...]
-    findings: tuple[str, ...] = ()
+    findings: tuple[str, ...]
+    why: str
     unsure: tuple[str, ...] = ()
 
 
@@ -57,14 +59,15 @@ def _of_search(row: Row) -> str:
 
 TOLD = {
     "compare": Told(
-        "policy", _of_compare, ("right", "corrupts"), ("ratio_high", "high_cycles"), findings=("corrupts",)
+        "policy", _of_compare, ("right", "corrupts"), ("ratio_high", "high_cycles"), ("corrupts",), "broken_first"
     ),
     "check": Told(
         "policy",
         _of_check,
         ("holds", "violated", "not reached", "incomplete"),
         ("states", "depth"),
-        findings=("violated",),
+        ("violated",),
+        "property",
         unsure=("not reached", "incomplete"),
     ),
     "run": Told(
@@ -72,7 +75,8 @@ TOLD = {
         _of_run,
         ("right", "wrong", "running"),
         ("saves", "loads", "traps"),
-        findings=("wrong",),
+        ("wrong",),
+        "first_wrong",
         unsure=("running",),
     ),
     "search": Told(
@@ -80,7 +84,8 @@ TOLD = {
         _of_search,
         ("cheapest", "good", "none holds", "open"),
         ("cost",),
-        findings=("none holds",),
+        ("none holds",),
+        "ways",
         unsure=("good", "open"),
     ),
 }
@@ -90,6 +95,7 @@ TOLD = {
 class OfPolicy:
     """One policy: its `rows`, how many of them came out how, and of each figure the quantiles, None without any.
 
+    `first`: label of the first row with a finding, and `why`; None if there is none.
     `cheapest`: on so many traces no other policy that was asked costs less; of `compare` alone.
     """
 
@@ -97,16 +103,21 @@ class OfPolicy:
     rows: int
     outcomes: dict[str, int]
     quantiles: dict[str, dict[str, float] | None]
+    first: Row | None = None
     cheapest: int | None = None
 
 
 @dataclass(frozen=True)
 class Summary:
-    """All policies, in the order asked; `failed`: label and error of each row without an answer."""
+    """All policies, in the order asked; `failed`: label and error of each row without an answer.
+
+    `telling`: the columns of the label, other than the policy, in which rows differ.
+    """
 
     kind: str
     policies: list[OfPolicy]
     failed: list[Row]
+    telling: list[str]
 
     def has(self, outcomes: tuple[str, ...]) -> bool:
         """Return whether one of these came out anywhere."""
@@ -127,15 +138,16 @@ class Summary:
 def summary(kind: str, rows: pa.Table, label: list[str]) -> Summary:
     """Return what rows of a kind say; `label` are the columns by which a row is told."""
     told = TOLD[kind]
-    names = dict.fromkeys([*label, "error", *told.figures, *_NEEDED[kind]])
+    names = dict.fromkeys([*label, "error", *told.figures, *_NEEDED[kind], told.why])
     found = rows.select(list(names)).to_pylist()
     by: dict[str, list[Row]] = {}
     for row in found:
         by.setdefault(row[told.by], []).append(row)
     cheapest = _cheapest(found) if kind == "compare" else None
-    policies = [_of_policy(told, name, own, None if cheapest is None else cheapest[name]) for name, own in by.items()]
+    policies = [_of_policy(told, label, own, None if cheapest is None else cheapest[n]) for n, own in by.items()]
     failed = [{name: row[name] for name in (*label, "error")} for row in found if row["error"] is not None]
-    return Summary(kind, policies, failed)
+    telling = [name for name in label if name != told.by and len({row[name] for row in found}) > 1]
+    return Summary(kind, policies, failed, telling)
 
 
 _NEEDED = {
@@ -146,13 +158,16 @@ _NEEDED = {
 }
 
 
-def _of_policy(told: Told, name: str, rows: list[Row], cheapest: int | None) -> OfPolicy:
-    outcomes = dict.fromkeys((*told.outcomes, NO_ANSWER), 0)
+def _of_policy(told: Told, label: list[str], rows: list[Row], cheapest: int | None) -> OfPolicy:
+    outcomes, first = dict.fromkeys((*told.outcomes, NO_ANSWER), 0), None
     for row in rows:
-        outcomes[NO_ANSWER if row["error"] is not None else told.outcome(row)] += 1
+        came = NO_ANSWER if row["error"] is not None else told.outcome(row)
+        outcomes[came] += 1
+        if came in told.findings and first is None:
+            first = {**{name: row[name] for name in label}, "why": row[told.why]}
     figures = {f: [row[f] for row in rows if row["error"] is None and row[f] is not None] for f in told.figures}
     quantiles = {f: _quantiles(np.array(values)) if values else None for f, values in figures.items()}
-    return OfPolicy(name, len(rows), outcomes, quantiles, cheapest)
+    return OfPolicy(rows[0][told.by], len(rows), outcomes, quantiles, first, cheapest)
 
 
 def _quantiles(values: NDArray[Any]) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -123,21 +123,42 @@ def _show(found: Summary, done: Done, output: Path, left_out: Sequence[str]) -> 
         say(f"left out, since they cannot be: {len(left_out):,} combinations; the first: {left_out[0]}", "yellow")
     if not done.left:
         _show_policies(found)
+    for sentence in _findings(found):
+        say(sentence, "red")
     if not found.failed:
         return
     say(f"no answer: {len(found.failed):,} of {done.asked:,} rows", "bold red")
-    about = list(dict.fromkeys(_about(row) for row in found.failed))
+    about = list(dict.fromkeys(_about(found, row) for row in found.failed))
     for sentence in about[:ERRORS_SHOWN]:
         say(sentence, "red")
     if len(about) > ERRORS_SHOWN:
         say(f"and {len(about) - ERRORS_SHOWN:,} more: the rows of the table that have an error", "red")
 
 
-def _about(row: dict[str, object]) -> str:
-    first, second, *_ = row.values()
-    error = str(row["error"])
-    name = first if "trace" in row else f"{first}, {second}"
-    return error if str(name) in error else f"{name}: {error}"
+def _findings(found: Summary) -> Iterator[str]:
+    """Yield a sentence for each policy of which something was found."""
+    from fpstate.fleet.summary import TOLD
+
+    for p in found.policies:
+        if p.first is not None:
+            what = next(name for name in TOLD[found.kind].findings if p.outcomes[name])
+            first = f"{_which(found, p.first)}{p.first['why']}"
+            yield f"{p.name}: {what} in {p.outcomes[what]:,} of {p.rows:,}; first: {first}"
+
+
+def _about(found: Summary, row: dict[str, object]) -> str:
+    """Say which row has no answer and why, without the policy where there is a trace: that mostly hangs on it alone."""
+    from fpstate.fleet.summary import TOLD
+
+    error, by = str(row["error"]), TOLD[found.kind].by
+    if "trace" in row and str(row["trace"]) in error:
+        return error
+    return f"{_which(found, row) if 'trace' in row else f'{row[by]}, {_which(found, row)}'}{error}"
+
+
+def _which(found: Summary, row: dict[str, object]) -> str:
+    told = [str(row[n]) if n in ("trace", "programs") else f"{n} {row[n]}" for n in found.telling if row[n] != ""]
+    return f"{', '.join(told)}: " if told else ""
 
 
 def _show_policies(found: Summary) -> None:
