@@ -10,10 +10,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from functools import cache
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from fpstate.watch import watched
 
@@ -25,8 +25,21 @@ class Stopped(Exception):
     """A user's code took too long, or tried to end the process; the message says which, as what it did."""
 
 
-def _refuse(*_: Any, **__: Any) -> NoReturn:
-    raise Stopped("ends the process")
+@cache
+def _refusals(thread: int) -> dict[str, Callable[..., Any]]:
+    """Return what stands for functions of ENDS while a user's code runs on a thread."""
+    return {name: _refusing(function, thread) for name, function in ENDS.items()}
+
+
+def _refusing(function: Callable[..., Any], thread: int) -> Callable[..., Any]:
+    """Return what refuses to do what `function` does on one thread: others may have to end the process meanwhile."""
+
+    def called(*given: Any, **named: Any) -> Any:
+        if threading.get_ident() == thread:
+            raise Stopped("ends the process")
+        return function(*given, **named)
+
+    return called
 
 
 @contextmanager
@@ -35,8 +48,8 @@ def users_code(seconds: float) -> Iterator[None]:
 
     Raise Stopped there if it takes longer, or if it ends the process by a function of `os`.
     """
-    for name in ENDS:
-        setattr(os, name, _refuse)
+    for name, refusal in _refusals(threading.get_ident()).items():
+        setattr(os, name, refusal)
     try:
         with redirect_stdout(sys.stderr), _limit(seconds):
             yield

@@ -74,7 +74,9 @@ def journal(output: Path) -> str:
 
 
 def gone(pids: list[int]) -> bool:
-    return not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    """Return whether processes have ended, though nobody may have asked how."""
+    stats = [Path(f"/proc/{pid}/stat") for pid in pids]
+    return all(stat.read_text().rpartition(")")[2].split()[0] == "Z" for stat in stats if stat.exists())
 
 
 def test_workers_answer_what_this_process_answers_though_one_is_killed(traces: Path, own: str, tmp_path: Path) -> None:
@@ -186,3 +188,19 @@ def test_an_address_that_is_none_is_one_clear_error(address: str, said: str, tra
     assert said in done.stderr
     assert "like tcp://127.0.0.1:8786" in done.stderr
     assert not [path.name for path in tmp_path.iterdir() if path.name.startswith("x")]
+
+
+def test_what_is_killed_outright_loses_nothing_that_was_done(own: str, tmp_path: Path) -> None:
+    """No chance to tidy up: the journal has all, workers end by themselves, and the next start takes it in."""
+    output = tmp_path / "x.parquet"
+    words = ["check", f"{own}:Slow", *SCOPES, "-o", str(output)]
+    with running(*words, "--workers", "1") as process:
+        wait_for(lambda: len(journal(output).splitlines()) >= 2)
+        workers = workers_of(process.pid)
+        process.kill()
+        process.wait()
+    wait_for(lambda: gone(workers))
+    kept = len(journal(output).splitlines())
+    done = json.loads(run(*words, "--json").stdout)
+    assert (done["before"], done["left"]) == (kept, 0)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["x.parquet"]
