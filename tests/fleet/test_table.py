@@ -13,6 +13,7 @@ import pytest
 from fpstate.errors import FpstateError
 from fpstate.fleet.job import Ask, Job, Row, failed
 from fpstate.fleet.kind import NUMBER, TEXT, Kind
+from fpstate.fleet.lines import lines_of
 from fpstate.fleet.table import Table
 
 KIND = Kind("toy", {"name": TEXT}, {"n": NUMBER}, lambda job: job, lambda _, ask: {"n": 1}, ())
@@ -33,8 +34,8 @@ def content(path: Path) -> list[tuple[str, Any]]:
 def test_rows_come_back_in_the_order_asked_and_leave_one_file(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     with Table(path, KIND) as table:
-        table.add([row("b", 2), row("c", 3)])
-        table.add([row("a", 1)])
+        table.add(lines_of(KIND, [row("b", 2), row("c", 3)]))
+        table.add(lines_of(KIND, [row("a", 1)]))
         table.write([ask("a"), ask("b")])
     assert content(path) == [("a", 1), ("b", 2), ("c", 3)]
     assert [p.name for p in tmp_path.iterdir()] == ["x.parquet"]
@@ -44,13 +45,15 @@ def test_rows_come_back_in_the_order_asked_and_leave_one_file(tmp_path: Path) ->
 def test_an_answer_is_one_of_the_same_input_and_an_error_is_none(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     with Table(path, KIND) as table:
-        table.add([row("a", 1), failed(ask("b"), "cannot be read")])
+        table.add(lines_of(KIND, [row("a", 1), failed(ask("b"), "cannot be read")]))
     with Table(path, KIND) as table:
         assert table.answered(ask("a"))
         assert not table.answered(ask("a", "other"))
         assert not table.answered(ask("b"))
-        table.add([row("b", 7), row("a", 8, "other")])
+        table.add(lines_of(KIND, [row("b", 7), row("a", 8, "other")]))
+    with Table(path, KIND) as table:
         assert table.answered(ask("a", "other"))
+        assert table.answered(ask("b"))
     assert sorted(content(path)) == [("a", 8), ("b", 7)]
 
 
@@ -58,14 +61,14 @@ def test_what_a_killed_process_had_is_taken_in(tmp_path: Path) -> None:
     """Its journal has whole lines, and a last one that is not."""
     path = tmp_path / "x.parquet"
     with Table(path, KIND) as table:
-        table.add([row("a", 1)])
+        table.add(lines_of(KIND, [row("a", 1)]))
     journal = path.with_name("x.parquet.journal")
     half = json.dumps(row("c", 3))[:20]
-    journal.write_text(json.dumps(row("b", 2)) + "\n" + half)
+    journal.write_bytes(lines_of(KIND, [row("b", 2)]) + half.encode())
     with Table(path, KIND) as table:
         assert table.answered(ask("b"))
         assert not table.answered(ask("c"))
-        table.add([row("d", 4)])
+        table.add(lines_of(KIND, [row("d", 4)]))
         assert [json.loads(line)["name"] for line in journal.read_text().splitlines() if line != half] == ["b", "d"]
     assert content(path) == [("a", 1), ("b", 2), ("d", 4)]
     assert not journal.exists()
@@ -75,10 +78,10 @@ def test_the_file_is_whole_while_rows_come(tmp_path: Path) -> None:
     """What is not in it yet is in the journal."""
     path = tmp_path / "x.parquet"
     with Table(path, KIND) as table:
-        table.add([row("a", 1)])
+        table.add(lines_of(KIND, [row("a", 1)]))
         assert not path.exists()
         table.write()
-        table.add([row("b", 2)])
+        table.add(lines_of(KIND, [row("b", 2)]))
         assert content(path) == [("a", 1)]
         assert path.with_name("x.parquet.journal").read_text().count("\n") == 1
         assert table.rows_of([ask("b"), ask("z"), ask("a")])["name"].to_pylist() == ["b", "a"]
@@ -97,7 +100,7 @@ def test_what_is_no_such_table_is_left_alone(tmp_path: Path, content: bytes) -> 
 def test_a_table_of_another_kind_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     with Table(path, KIND) as table:
-        table.add([row("a", 1)])
+        table.add(lines_of(KIND, [row("a", 1)]))
     other = Kind("other", {"name": TEXT}, {"n": NUMBER}, lambda job: job, lambda _, ask: {}, ())
     with pytest.raises(FpstateError, match=r"holds fpstate\.fleet\.toy/1; expected a table of fpstate\.fleet\.other/1"):
         Table(path, other)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any
 
-from fpstate.check.answer import answer
+from fpstate.check.answer import answer, refuse_together
 from fpstate.check.run import MAX_STATES, Result
 from fpstate.errors import FpstateError
 from fpstate.fleet.digest import code_digest, digest, located, policy_digest
@@ -69,8 +69,9 @@ def jobs(
 ) -> tuple[list[Job], list[str]]:
     """Return a job for each policy in each scope, and why combinations are left out that cannot be.
 
-    Raise FpstateError if there is no such policy, or if no combination can be.
+    Raise FpstateError if there is no such policy or property, or if no combination can be.
     """
+    refuse_together(properties)
     made: dict[tuple[Any, ...], Job] = {}
     left_out: list[FpstateError] = []
     for name in policies:

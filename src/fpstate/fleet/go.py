@@ -8,28 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fpstate.fleet.job import Job, Row
+from fpstate.fleet.job import Job
 from fpstate.fleet.kinds import kind_of
 from fpstate.fleet.table import Table
-from fpstate.fleet.work import work
+from fpstate.fleet.where import HERE, Note, SchedulerGoneError, Where
+from fpstate.fleet.work import answered
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-Note = Callable[[str], None]
-"""What is called with a sentence that is to be said at once."""
-
-
-class SchedulerGoneError(Exception):
-    """The scheduler was there, and is not any more; the message is its address."""
-
-
-@dataclass(frozen=True)
-class Where:
-    """Where jobs run: in this process, on so many workers here, or on those of the scheduler at an address."""
-
-    workers: int = 0
-    scheduler: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,7 +25,7 @@ class Asked:
     kind: str
     jobs: Sequence[Job]
     output: Path
-    where: Where = Where()
+    where: Where = HERE
 
 
 @dataclass(frozen=True)
@@ -71,9 +57,9 @@ def go(asked: Asked, progress: Callable[[], None] = lambda: None, note: Note = l
         gone, came = "", before
         try:
             with closing(answers(waiting, asked.where, note)) as rows_of_jobs:
-                for rows in rows_of_jobs:
-                    table.add(rows)
-                    came += len(rows)
+                for job, lines in rows_of_jobs:
+                    table.add(lines)
+                    came += len(job.asks)
                     progress()
         except SchedulerGoneError as error:
             gone = str(error)
@@ -88,12 +74,12 @@ def go(asked: Asked, progress: Callable[[], None] = lambda: None, note: Note = l
         return Done(rows, len(asks), before, len(asks) - came, gone)
 
 
-def answers(jobs: Sequence[Job], where: Where, note: Note) -> Generator[list[Row]]:
-    """Yield the rows of each job as they come. Raise SchedulerGoneError if a scheduler goes away."""
+def answers(jobs: Sequence[Job], where: Where, note: Note) -> Generator[tuple[Job, bytes]]:
+    """Yield each job with the lines of its rows, as they come. Raise SchedulerGoneError if a scheduler goes away."""
     if not jobs:
         return
     if not where.workers and not where.scheduler:
-        yield from (work(job) for job in jobs)
+        yield from ((job, answered(job)[0]) for job in jobs)
         return
     from fpstate.fleet.cluster import client_of, spread
 

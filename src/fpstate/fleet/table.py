@@ -7,9 +7,8 @@ then all of it is written as the table anew, which takes the old one's place at 
 from __future__ import annotations
 
 import fcntl
-import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -20,10 +19,9 @@ import pyarrow.parquet as pq
 from fpstate.errors import FpstateError
 from fpstate.files import cannot_write, refuse_foreign, replacing
 from fpstate.fleet.job import Ask, Row
-from fpstate.fleet.kind import NUMBER, REAL, TEXT, YES, Kind
+from fpstate.fleet.kind import Kind
+from fpstate.fleet.lines import SCHEMA_KEY, schema_of, table_of, whole
 
-SCHEMA_KEY = b"fpstate.schema"
-TYPES = {TEXT: pa.string(), NUMBER: pa.int64(), REAL: pa.float64(), YES: pa.bool_()}
 REST = 10.0
 """Seconds at least between two writings of the whole table, and at least so many times as long as the last one took."""
 
@@ -38,14 +36,15 @@ class Table:
         """
         self.path, self.kind = path, kind
         self.journal = path.with_name(f"{path.name}.journal")
-        metadata = {SCHEMA_KEY: kind.schema.encode()}
-        self.schema = pa.schema([(n, TYPES[what]) for n, what in kind.columns.items()], metadata=metadata)
+        self.schema = schema_of(kind)
         self._kept = self._read()
-        self._fresh: dict[tuple[Any, ...], Row] = {}
         self._file = self._opened()
-        self._take_in_journal()
-        self._known = {self._place(row): row for row in self._labels()}
-        self._next, self._changed = time.monotonic() + REST, bool(self._fresh)
+        self._fresh = self._left_in_journal()
+        self._changed = bool(self._fresh)
+        self._fold()
+        names = [*kind.label, "key", "error"]
+        self._known = {self._place(row): row for row in self._kept.select(names).to_pylist()}
+        self._next = time.monotonic() + REST
 
     def __enter__(self) -> Self:
         return self
@@ -54,19 +53,18 @@ class Table:
         self.close()
 
     def answered(self, ask: Ask) -> bool:
-        """Return whether the answer to this is there, from the same code and input; an error is none."""
+        """Return whether the answer was there at the start, from the same code and input; an error is none."""
         known = self._known.get(ask.place)
         return known is not None and known["key"] == ask.key and known["error"] is None
 
-    def add(self, rows: Iterable[Row]) -> None:
-        """Keep rows that came; FpstateError if they cannot be written."""
-        whole = [dict.fromkeys(self.kind.columns) | row for row in rows]
-        lines = "".join(json.dumps(row, default=_plain) + "\n" for row in whole)
+    def add(self, lines: bytes) -> None:
+        """Keep rows that came, as `lines_of` has them; FpstateError if they cannot be written."""
         try:
-            self._file.write(lines.encode())
+            self._file.write(lines)
         except OSError as error:
             raise cannot_write(self.journal, error) from None
-        self._remember(whole)
+        self._fresh.append(lines)
+        self._changed = True
         if time.monotonic() > self._next:
             self.write()
 
@@ -86,7 +84,7 @@ class Table:
     def rows_of(self, asks: Sequence[Ask]) -> pa.Table:
         """Return the rows of these, in their order, as far as they are there."""
         self._fold()
-        places = self._numbers()
+        places = self._numbers(self._kept)
         return _taken(self._kept, [places[ask.place] for ask in asks if ask.place in places])
 
     def close(self) -> None:
@@ -134,58 +132,36 @@ class Table:
             why = f"cannot be read as a table: {str(error).splitlines()[0]}"
             raise FpstateError(why, expected="another name", where=str(path), hint=hint) from None
 
-    def _take_in_journal(self) -> None:
-        """Take in what a process had written that did not come to its end; a last line that is not whole is nothing."""
+    def _left_in_journal(self) -> list[bytes]:
+        """Return what a process had written that did not come to its end."""
         self._file.seek(0)
         content = self._file.read()
-        rows = []
-        for line in content.split(b"\n"):
-            try:
-                row = json.loads(line) if line else {}
-            except ValueError:
-                continue
-            if isinstance(row, dict) and set(row) == set(self.kind.columns):
-                rows.append(row)
         if content and not content.endswith(b"\n"):
             self._file.write(b"\n")
-        self._fresh = {self._place(row): row for row in rows}
+        lines = whole(self.kind, content)
+        return [lines] if lines else []
 
     def _place(self, row: Row) -> tuple[Any, ...]:
         return tuple(row[name] for name in self.kind.label)
 
-    def _labels(self) -> list[Row]:
-        names = [*self.kind.label, "key", "error"]
-        return [*self._kept.select(names).to_pylist(), *self._fresh.values()]
-
-    def _remember(self, rows: list[Row]) -> None:
-        for row in rows:
-            place = self._place(row)
-            self._fresh[place] = row
-            self._known[place] = row
-        self._changed = True
-
-    def _numbers(self) -> dict[tuple[Any, ...], int]:
-        return {self._place(row): i for i, row in enumerate(self._kept.select(list(self.kind.label)).to_pylist())}
+    def _numbers(self, table: pa.Table) -> dict[tuple[Any, ...], int]:
+        return {self._place(row): i for i, row in enumerate(table.select(list(self.kind.label)).to_pylist())}
 
     def _fold(self) -> None:
-        """Take what came into the table in memory, in place of what it replaces."""
+        """Take what came into the table in memory, in place of what it replaces; of two the later counts."""
         if not self._fresh:
             return
-        left = [i for place, i in self._numbers().items() if place not in self._fresh]
-        came = pa.Table.from_pylist(list(self._fresh.values()), self.schema)
-        self._kept = pa.concat_tables([_taken(self._kept, left), came]).combine_chunks()
-        self._fresh = {}
+        came = table_of(self.kind, b"".join(self._fresh))
+        fresh = self._numbers(came)
+        left = [i for place, i in self._numbers(self._kept).items() if place not in fresh]
+        self._kept = pa.concat_tables([_taken(self._kept, left), _taken(came, list(fresh.values()))]).combine_chunks()
+        self._fresh = []
 
     def _sorted(self, order: Sequence[Ask]) -> list[int]:
-        places = self._numbers()
+        places = self._numbers(self._kept)
         first = [places.pop(ask.place) for ask in order if ask.place in places]
         return [*first, *places.values()]
 
 
 def _taken(table: pa.Table, numbers: list[int]) -> pa.Table:
     return table.take(pa.array(numbers, pa.int64()))
-
-
-def _plain(value: Any) -> Any:
-    """Return a number of NumPy as one of Python."""
-    return value.item()

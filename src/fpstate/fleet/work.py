@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from fpstate.errors import FpstateError
 from fpstate.fleet.digest import code_digest
 from fpstate.fleet.job import Ask, Job, Row, failed
 from fpstate.fleet.kind import Kind
 from fpstate.fleet.kinds import kind_of
+from fpstate.fleet.lines import lines_of
+
+Handed = tuple[bytes, float]
+"""What comes of a job: its rows as lines, and how many seconds they took."""
 
 
 class OtherCodeError(Exception):
@@ -25,6 +30,18 @@ def work(job: Job) -> list[Row]:
     except Exception as error:
         return [failed(ask, sentence(error)) for ask in job.asks]
     return [_answer(kind, prepared, ask) for ask in job.asks]
+
+
+def handed_over(jobs: Sequence[Job]) -> list[Handed]:
+    """Return what comes of several jobs, in their order, as `Handed`."""
+    return [answered(job) for job in jobs]
+
+
+def answered(job: Job) -> Handed:
+    """Return what comes of one job."""
+    began = time.perf_counter()
+    lines = lines_of(kind_of(job.kind), work(job))
+    return lines, time.perf_counter() - began
 
 
 def _answer(kind: Kind, prepared: object, ask: Ask) -> Row:
@@ -50,9 +67,9 @@ def sentence(error: BaseException) -> str:
 
 def warm(name: str) -> None:
     """Compile what a kind of job needs, once on a machine, so that other workers there find it done."""
-    from fpstate.jit import first_use
+    from fpstate import jit
 
-    if not any(first_use(engine) for engine in kind_of(name).engines):
+    if not any(jit.first_use(engine) for engine in kind_of(name).engines):
         return
     if name in ("compare", "search"):
         from fpstate.api import compare

@@ -84,9 +84,10 @@ def finish(kind: str, jobs: Sequence[Job], given: Common, left_out: Sequence[str
     """Take jobs to their end, tell what came of them, and exit."""
     from fpstate.cli.output import print_json
     from fpstate.cli.progress import compiling, steps
-    from fpstate.fleet.go import Asked, Where, go
+    from fpstate.fleet.go import Asked, go
     from fpstate.fleet.kinds import kind_of
     from fpstate.fleet.summary import summary
+    from fpstate.fleet.where import Where
 
     if given.workers and given.scheduler:
         raise FpstateError("--workers has no effect with --scheduler", expected="one of them")
