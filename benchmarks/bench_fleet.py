@@ -5,13 +5,14 @@
 Made-up traces as Parquet are compared under all policies: in this process, by two workers, and by a pool of two plain
 processes that keep nothing, by turns in one run. Then the parts: what a job costs the scheduler and the client beside
 its work, and with that at how many workers they have no more time. That is held against a hundred simulated workers,
-which take as long as real ones took for each job, and return what real ones returned; they share one process with their
-scheduler and client, so that what they show is less than a hundred machines would.
+which take as long as real ones took for each job, and return what real ones returned; they share one process, beside
+that of their scheduler and the client, so that what they show is less than a hundred machines would.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import functools
 import json
 import logging
@@ -95,25 +96,31 @@ def pretended(seconds: float, lines: bytes, several: Sequence[Job]) -> list[Hand
     return [(lines, seconds) for _ in several]
 
 
+async def be_workers(address: str, count: int) -> None:
+    """Be so many workers of a scheduler, each with one thread, until it is gone."""
+    workers = [distributed.Worker(address, nthreads=1, memory_limit=0, dashboard=False) for _ in range(count)]
+    await asyncio.gather(*workers)
+    await asyncio.gather(*(worker.finished() for worker in workers))
+
+
 def simulated(every: list[Job], workers: int, answer: Callable[[Sequence[Job]], list[Handed]], output: Path) -> float:
-    """Return the seconds that jobs take on workers in this process, once these are there."""
+    """Return the seconds that jobs take on workers that share a process of their own, once these are there."""
     dask()
-    cluster = distributed.LocalCluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        processes=False,
-        dashboard_address=None,
-        memory_limit=0,
-        silence_logs=SILENT,
-    )
+    cluster = distributed.LocalCluster(n_workers=0, dashboard_address=None, silence_logs=SILENT)
+    words = [sys.executable, __file__, "--be-workers", str(workers), "--scheduler", cluster.scheduler_address]
     with cluster, distributed.Client(cluster, set_as_default=False) as client, Table(output, KIND) as table:
+        quiet = subprocess.DEVNULL
+        with subprocess.Popen(words, stdout=quiet, stderr=quiet) as process:
+            client.wait_for_workers(workers, timeout=120)
 
-        def run() -> None:
-            for _, lines in spread(client, every, lambda _: None, answer):
-                if lines:
-                    table.add(lines)
+            def run() -> None:
+                for _, lines in spread(client, every, lambda _: None, answer):
+                    if lines:
+                        table.add(lines)
 
-        return timed(run)
+            took = timed(run)
+            process.kill()
+    return took
 
 
 def repeated(every: list[Job], count: int) -> list[Job]:
@@ -195,7 +202,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="40 traces, once")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--be-workers", type=int, metavar="N", help=argparse.SUPPRESS)
+    parser.add_argument("--scheduler", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.be_workers:
+        asyncio.run(be_workers(options.scheduler, options.be_workers))
+        return
     result = measure(40, 1) if options.short else measure(1000, 2)
     if options.json:
         print(json.dumps(result, indent=2))
