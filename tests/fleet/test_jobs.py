@@ -139,6 +139,8 @@ def test_names_mean_the_same_in_another_folder(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "eager.txt").touch()
     assert located("x.py:Mine") == f"{tmp_path}/x.py:Mine"
     assert located("eager.txt") == str(tmp_path / "eager.txt")
+    assert located("kernel:eager.txt@nvhe") == f"kernel:{tmp_path}/eager.txt@nvhe"
+    assert located("kernel:eager.txt") == f"kernel:{tmp_path}/eager.txt"
     assert [located(name) for name in ("eager", "y.py:Mine", "kernel:debian-6.1")] == [
         "eager", "y.py:Mine", "kernel:debian-6.1",
     ]  # fmt: skip

@@ -14,7 +14,7 @@ from fpstate.fleet.kind import NUMBER, REAL, TEXT, Kind
 from fpstate.named import chosen, trace_of
 from fpstate.policies.base import Policy
 from fpstate.replay.compare import Compared, Figures, bounds_of, compared, rows_for
-from fpstate.replay.engine import features_in
+from fpstate.replay.engine import features_for
 from fpstate.replay.told import corrupts_where
 from fpstate.rows.learn import Rows
 from fpstate.traces.trace import Trace
@@ -78,9 +78,9 @@ def prepare(job: Job) -> Read:
 
 def answer_of(read: Read, ask: Ask) -> Row:
     """Replay the trace under one policy."""
-    rows = _rows(read.trace, _policy(*read.policies[ask.label["policy"]]))
+    policy = _policy(*read.policies[ask.label["policy"]])
     try:
-        found = compared(read.trace, rows, read.bounds, read.profile, vl=read.vl)
+        found = compared(read.trace, policy, _rows(read.trace, policy), read.bounds, read.profile, vl=read.vl)
     except BaseException:
         _LEARNED.clear()  # what was being learned is not whole
         raise
@@ -97,7 +97,7 @@ _LEARNED: dict[tuple[type[Policy], frozenset[str]], Rows] = {}
 
 
 def _rows(trace: Trace, policy: type[Policy]) -> Rows:
-    key = policy, features_in(trace) & policy.supports
+    key = policy, features_for(policy, trace)
     if key not in _LEARNED:
         _LEARNED[key] = rows_for(trace, policy)
     return _LEARNED[key]

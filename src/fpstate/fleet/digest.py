@@ -55,7 +55,7 @@ def policy_digest(name: str) -> str:
     policy = chosen(name)
     file, colon, _ = name.rpartition(":")
     if name.startswith(PREFIX):
-        image = Path(name.removeprefix(PREFIX))
+        image = Path(name.removeprefix(PREFIX).partition("@")[0])
         return digest(name=name, source=policy.source, image=file_digest(image) if image.is_file() else "")
     if colon:
         own = {str(f): file_digest(f) for f in sorted(Path(file).resolve().parent.glob("*.py"))}
@@ -71,7 +71,7 @@ def costs_digest(name: str) -> str:
 def located(name: str) -> str:
     """Return a name of a trace, policy or profile so that it means the same in another folder."""
     prefix = PREFIX if name.startswith(PREFIX) else ""
-    path, colon, rest = name.removeprefix(prefix).rpartition(":")
-    if not colon or not path.endswith(".py"):
-        path, colon, rest = name.removeprefix(prefix), "", ""
-    return f"{prefix}{os.path.abspath(path)}{colon}{rest}" if Path(path).exists() else name  # noqa: PTH100
+    path, mark, rest = name.removeprefix(prefix).partition("@") if prefix else name.rpartition(":")
+    if not prefix and not path.endswith(".py"):
+        path, mark, rest = name, "", ""
+    return f"{prefix}{os.path.abspath(path)}{mark}{rest}" if Path(path).exists() else name  # noqa: PTH100
