@@ -18,6 +18,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from fpstate.errors import FpstateError
+from fpstate.fleet.cluster import _Spread
+from fpstate.fleet.job import Job
+from fpstate.fleet.work import OtherCodeError
+
 pytest.importorskip("distributed")
 
 FLEET = [sys.executable, "-m", "fpstate", "fleet"]
@@ -204,3 +209,22 @@ def test_what_is_killed_outright_loses_nothing_that_was_done(own: str, tmp_path:
     done = json.loads(run(*words, "--json").stdout)
     assert (done["before"], done["left"]) == (kept, 0)
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["x.parquet"]
+
+
+class Nobody:
+    """A client that is connected to nobody."""
+
+    scheduler = None
+
+
+def test_workers_with_another_fpstate_or_none_are_refused() -> None:
+    """By one sentence, whatever Dask has wrapped the error in."""
+    spread = _Spread(Nobody(), [Job("compare", "x", ())], lambda _: None, lambda _: [])
+    spread._refuse(None)
+    spread._refuse(ValueError("x"))
+    with pytest.raises(FpstateError, match="have another fpstate; expected the same fpstate there as here"):
+        spread._refuse(OtherCodeError())
+    wrapped = RuntimeError("Error during deserialization of the task graph")
+    wrapped.__cause__ = ModuleNotFoundError("No module named 'fpstate'", name="fpstate")
+    with pytest.raises(FpstateError, match="have no such fpstate"):
+        spread._refuse(wrapped)
