@@ -61,6 +61,7 @@ bench: .venv/stamp-bench
 	done
 
 docs: .venv/stamp-dev
+	$(BIN)/python docs/shown.py
 	$(BIN)/python docs/generate.py
 	$(MAKE) site
 

@@ -118,6 +118,10 @@ def test_each_command_on_a_page_is_one(page: Path) -> None:
             words, params = [name, *words], program.params
         else:
             assert name in program.commands, line
-            params = program.commands[name].params
+            command = program.commands[name]
+            if words and hasattr(command, "commands"):
+                assert words[0] in command.commands, line
+                command, words = command.commands[words[0]], words[1:]
+            params = command.params
         known = {"--help", *(name for p in params for name in (*p.opts, *p.secondary_opts))}
         assert not [w for w in words if w.startswith("--") and w.partition("=")[0] not in known], line

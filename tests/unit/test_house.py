@@ -23,8 +23,12 @@ BELOW = {  # what each room may import beside itself and what is used everywhere
     "pictures": {"world", "policies", "costs", "traces", "replay", "check", "paths"},
     "lab": set(),
     "kernel": {"world", "policies", "rows", "lab"},
+    "fleet": {
+        *("world", "policies", "rows", "paths", "costs", "traces", "replay", "check", "search", "machine", "kernel"),
+        *("named", "api"),
+    },
 }
-EVERYWHERE = {"code_cache", "emulator", "errors", "files", "jit", "notebook", "structs", "users"}
+EVERYWHERE = {"code_cache", "emulator", "errors", "files", "jit", "notebook", "structs", "users", "watch"}
 
 
 def modules() -> Iterator[tuple[str, ast.Module]]:

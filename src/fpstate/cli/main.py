@@ -21,6 +21,7 @@ from fpstate.cli import (
     describe,
     diff,
     export,
+    fleet,
     import_,
     policies,
     repair,
@@ -45,7 +46,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
+COMMANDS: dict[str, tuple[Callable[..., None] | typer.Typer, str]] = {
     "compare": (
         compare.command,
         "Saves, loads, traps and cycles of each policy on a trace, beside the fewest possible.",
@@ -64,10 +65,14 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "policies": (policies.command, "All policies with their sources, or one as a decision table."),
     "capture": (capture.command, "Record a trace of a real Linux/KVM on an emulated machine."),
     "costs": (costs.command, "Cycle costs, with the source and standing of each figure."),
+    "fleet": (fleet.app, "Many traces, policies, seeds and scopes at once, as one table; on Dask's workers too."),
 }
 """What each command does, and in one sentence."""
 for name, (function, sentence) in COMMANDS.items():
-    app.command(name, short_help=sentence)(function)
+    if isinstance(function, typer.Typer):
+        app.add_typer(function, name=name, short_help=sentence)
+    else:
+        app.command(name, short_help=sentence)(function)
 
 
 def _show_version(wanted: bool) -> None:

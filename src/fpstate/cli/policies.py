@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fpstate.cli import complete
 from fpstate.cli.options import Named, chosen, one_policy
+
+if TYPE_CHECKING:
+    from fpstate.policies.shown import Shown
 
 
 def command(
@@ -68,4 +72,15 @@ def _one(name: str, json: bool) -> None:
     if p["source"]:
         say(f"source: {p['source']}")
     say(f"gives up: {', '.join(p['gives_up']) or 'nothing'}")
+    for sentence in _shown(name, p["shown"]):
+        say(sentence)
     show_table(["event", "when", "then"], in_rows(rules), sections=True)
+
+
+def _shown(name: str, found: dict[str, Shown] | None) -> Iterator[str]:
+    """Yield what was found when it was checked what a policy shows others, or how to find it out."""
+    for what in ("transient-exposure", "timing"):
+        if found is None:
+            yield f"{what}: \N{EM DASH} (not checked: fpstate check {name} --property {what})"
+        else:
+            yield f"{what}: {found[what]['verdict']} at {found[what]['scope']}"

@@ -14,7 +14,6 @@ from fpstate.cli.options import chosen, refuse, takes, words
 from fpstate.errors import FpstateError
 
 if TYPE_CHECKING:
-    from fpstate.machine.elf import Program
     from fpstate.machine.run import Outcome, Result
     from fpstate.policies.base import Policy
     from fpstate.traces.trace import Trace
@@ -149,6 +148,7 @@ def _run(policy: type[Policy], given: Given) -> int:
     from fpstate.cli.output import print_json
     from fpstate.cli.progress import stage
     from fpstate.emulator import unicorn
+    from fpstate.machine.dealt import Programs
     from fpstate.machine.host import Settings
     from fpstate.machine.record import as_trace
     from fpstate.machine.run import VECTOR_LENGTH, check_limits, run
@@ -164,7 +164,7 @@ def _run(policy: type[Policy], given: Given) -> int:
     cpus = 2 if given.cpus is None else given.cpus
     check_limits(cpus=cpus, tasks=given.tasks or 0, vcpus=given.vcpus or 0, slice=given.slice_)
     check_limits(**{name: n for name in ("instructions", "seconds") if (n := getattr(given, name)) is not None})
-    programs = _Programs(policy, given)
+    programs = Programs(policy, given.programs or [], tasks=given.tasks, vcpus=given.vcpus, sve=bool(given.vl))
     programs.choose(frozenset())  # what is wrong with them is said before anything runs
     if given.trace is not None:
         _refuse_place(Path(given.trace))
@@ -212,39 +212,6 @@ def _write(trace: Trace, path: str) -> FpstateError | None:
     except FpstateError as error:
         return error
     return None
-
-
-class _Programs:
-    """The programs that are asked for, and how they are dealt to tasks and guests."""
-
-    def __init__(self, policy: type[Policy], given: Given) -> None:
-        from fpstate.machine.elf import find_program
-        from fpstate.machine.run import all_bundled, handles_guests
-
-        self.given = given
-        self.bundled = all_bundled()
-        self.named = [find_program(name) for name in given.programs or []]
-        self.sve = [find_program("sve")] if given.vl and not given.programs and given.tasks is None else []
-        self.guests = handles_guests(policy)
-        if given.vcpus and not self.guests:
-            given_them = f"the policy '{policy.name}' handles no guests"
-            raise FpstateError(given_them, expected="--vcpus 0, or another policy")
-
-    def choose(self, no_guests: frozenset[Program]) -> tuple[list[Program], list[Program]]:
-        """Return what runs as tasks and what as guests, where some cannot be guests because they use SVE."""
-        from fpstate.machine.run import deal
-
-        given, found = self.given, self.named or self.bundled
-        tasks = [*found, *self.sve] if given.tasks is None else deal(found, given.tasks)
-        fit = [p for p in found if p not in no_guests]
-        if given.vcpus and not fit:
-            uses = f"{', '.join(p.name for p in found)} uses SVE, which guests do not have"
-            raise FpstateError(uses, expected="--vcpus 0, or a program for guests beside it")
-        own = [p for p in fit if p in self.bundled] if self.guests else []
-        guests = own if given.vcpus is None else deal(fit, given.vcpus)
-        if not tasks and not guests:
-            raise FpstateError("there is nothing to run", expected="--tasks or --vcpus of at least 1")
-        return tasks, guests
 
 
 def _show(result: Result, trace: str | None) -> None:

@@ -16,6 +16,7 @@ from fpstate.errors import FpstateError, unknown_name
 from fpstate.policies.base import Policy, with_features
 from fpstate.policies.bugs.bug import Bug
 from fpstate.policies.own import fitting, own_policy
+from fpstate.policies.shown import shown_by
 
 
 def policies() -> dict[str, type[Policy]]:
@@ -91,6 +92,7 @@ def about(policy: type[Policy]) -> dict[str, Any]:
         "source": policy.source,
         "gives_up": list(policy.gives_up),
         "supports": sorted(policy.supports),
+        "shown": shown_by(policy),
     }
 
 

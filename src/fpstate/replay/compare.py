@@ -325,19 +325,44 @@ def compare(
 
     A policy runs with the features that the trace has and it supports; without SVE, an SVE use is a use of V.
     """
-    low, high = (bound_figures(trace, profile, maybe=m) for m in (False, True))
-    compared = []
+    bounds = bounds_of(trace, profile)
+    replayed = []
     for policy in policies:
-        known = features_for(policy, trace)
-        rows = Rows(with_features(policy, known))
-        outcomes = [replay(trace, rows, maybe=m) for m in (False, True)]
-        at = [figures(o, profile, vl) for o in outcomes]
-        wrong = broken(trace, outcomes[1]) or broken(trace, outcomes[0])
-        about: dict[str, Any] = {"gives_up": policy.gives_up, "broken": wrong, "features": tuple(sorted(known))}
-        compared.append(Compared(policy.name, at[0], at[1], **ratios_of(at, (low, high), profile), **about))
+        replayed.append(compared(trace, policy, rows_for(trace, policy), bounds, profile, vl=vl))
         done()
     either = (tuple(either_way(trace, maybe=m)) for m in (False, True))
-    return Comparison(placed(compared, profile), low, high, trace.about(), *either)
+    return Comparison(placed(replayed, profile), *bounds, trace.about(), *either)
+
+
+def bounds_of(trace: Trace, profile: Profile) -> tuple[Figures, Figures]:
+    """Return the clairvoyant bound on a trace, low and high."""
+    return bound_figures(trace, profile, maybe=False), bound_figures(trace, profile, maybe=True)
+
+
+def rows_for(trace: Trace, policy: type[Policy]) -> Rows:
+    """Return the rows, none learned yet, of a policy with the features that a trace has and it supports."""
+    return Rows(with_features(policy, features_for(policy, trace)))
+
+
+def compared(
+    trace: Trace,
+    policy: type[Policy],
+    rows: Rows,
+    bounds: tuple[Figures, Figures],
+    profile: Profile,
+    *,
+    vl: int = DEFAULT_VL,
+) -> Compared:
+    """Replay a trace under a policy, low and high, and hold it against the bounds.
+
+    `rows` are those of `rows_for`: learned on one trace, they serve the next that has the same features.
+    """
+    outcomes = [replay(trace, rows, maybe=m) for m in (False, True)]
+    at = [figures(o, profile, vl) for o in outcomes]
+    wrong = broken(trace, outcomes[1]) or broken(trace, outcomes[0])
+    known = tuple(sorted(features_for(policy, trace)))
+    about: dict[str, Any] = {"gives_up": policy.gives_up, "broken": wrong, "features": known}
+    return Compared(policy.name, at[0], at[1], **ratios_of(at, bounds, profile), **about)
 
 
 def repriced(comparison: Comparison, profile: Profile) -> Comparison:

@@ -124,7 +124,7 @@ def other_machine(arch: str) -> list[str]:
 
 def corrupts(c: Comparison) -> list[str]:
     """Return a sentence for each policy that corrupts registers on the trace."""
-    return [f"{p.name} corrupts registers on this trace: {_where(p.broken)}" for p in c.policies if p.broken]
+    return [f"{p.name} corrupts registers on this trace: {corrupts_where(p.broken)}" for p in c.policies if p.broken]
 
 
 def notes(c: Comparison, profile: Profile) -> list[str]:
@@ -196,6 +196,7 @@ def _short(x: float) -> str:
     return text.removesuffix(".0") + unit
 
 
-def _where(b: Broken) -> str:
+def corrupts_where(b: Broken) -> str:
+    """Return how often a policy corrupts a trace, and where first."""
     times = "once" if b.times == 1 else f"{b.times:,} times"
     return f"{times}, first at line {b.line} ({b.time / 1e9:.6f} s, CPU {b.cpu}): {b.who} {b.what}"

@@ -35,13 +35,20 @@ def open_trace(name: str) -> Trace:
     """Read a trace: a file, or a bundled recording by its name. Raise FpstateError when it is neither."""
     from fpstate.traces.read import read_trace
 
-    path = Path(name)
-    if name in sample_names() and not path.exists():
-        trace = read_trace(sample_path(name))
+    path = trace_path(name)
+    trace = read_trace(path)
+    if path != Path(name):
         trace.header.source = f"{name} (bundled)"
-        return trace
-    if not path.exists():
-        near = unknown_name("sample", name, sample_names())
-        hint = f"bundled recordings are {', '.join(sample_names())}"
-        raise FpstateError(f"there is no file '{name}'", expected="a trace file", hint=near.hint or hint)
-    return read_trace(path)
+    return trace
+
+
+def trace_path(name: str) -> Path:
+    """Return where a trace is: a file, or a bundled recording by its name. Raise FpstateError when it is neither."""
+    path = Path(name)
+    if path.exists():
+        return path
+    if name in sample_names():
+        return sample_path(name)
+    near = unknown_name("sample", name, sample_names())
+    hint = f"bundled recordings are {', '.join(sample_names())}"
+    raise FpstateError(f"there is no file '{name}'", expected="a trace file", hint=near.hint or hint)

@@ -1,0 +1,1 @@
+"""Fleets: their table, their jobs, and Dask's workers for real."""
