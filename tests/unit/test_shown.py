@@ -13,6 +13,7 @@ from fpstate.policies.catalogue import find_policy, policies
 from fpstate.policies.shown import shown_by, table
 
 made = runpy.run_path(str(Path(__file__).parents[2] / "docs/shown.py"))["shown"]
+UNDECIDED = {("zircon", "timing")}  # its counter makes more worlds than are looked at
 GIVEN_UP = {"transient-exposure": "transient exposure", "timing": "timing"}
 
 
@@ -27,6 +28,7 @@ def test_all_policies_are_in_it_and_give_up_what_it_says() -> None:
     for name, policy in policies().items():
         for what, given_up in GIVEN_UP.items():
             expected = "violated" if given_up in policy.gives_up else "holds"
+            expected = "incomplete" if (name, what) in UNDECIDED else expected
             assert table()[name][what]["verdict"] == expected, (name, what)
 
 
