@@ -16,9 +16,12 @@ from fpstate.check.run import HOLDS, VIOLATED, check
 from fpstate.cli.check import _as_pytest
 from fpstate.cli.main import app
 from fpstate.errors import FpstateError
+from fpstate.kernel import kept, policy
 from fpstate.kernel.named import named_kernel
 from fpstate.kernel.stage import Stage
-from fpstate.lab.kernel import calls
+from fpstate.lab.apt import fetch_kernel
+from fpstate.lab.kernel import calls, read_kernel
+from fpstate.lab.qemu import Machine
 from fpstate.paths.scope import Scope
 from fpstate.policies.base import Policy, with_features
 from fpstate.policies.catalogue import find_policy
@@ -26,6 +29,9 @@ from fpstate.replay.validate import validate
 from fpstate.rows.decisions import all_decisions, decision_table
 from fpstate.rows.learn import Rows
 from fpstate.traces.samples import open_trace
+from fpstate.world.events import Event
+from fpstate.world.operations import OVERWRITE, SAVE
+from fpstate.world.table import TASK
 from tests.capture.test_real import need
 from tests.kernel.changes import NOP, changed, dump
 
@@ -140,6 +146,45 @@ def test_what_a_kernel_cannot_be_run_on_is_said(name: str, error: str) -> None:
 def test_its_rows_are_exact_on_recordings_of_it(recording: str) -> None:
     """What the kernel's own code says it does is what it was seen to do."""
     assert validate(open_trace(recording), kernel("debian-6.1")).exact
+
+
+def test_rows_are_split_where_others_may_come_in() -> None:
+    """7.3 enables softirqs and the scheduler between the save of a task's registers and what is done with its image."""
+    assert kernel("debian-7.3").preemptible
+    assert not kernel("debian-6.1").preemptible
+    rows = Rows(kernel("debian-7.3"), interruptible=True)
+    saved, goes_on = rows.run(Event.SIGRETURN, lambda _, f: TASK if f.pointer == "context" else 0)
+    assert goes_on
+    assert [op for op, _, _ in saved.ops] == [SAVE]
+    whole, goes_on = Rows(kernel("debian-7.3")).run(Event.SIGRETURN, lambda _, f: TASK if f.pointer == "context" else 0)
+    assert not goes_on
+    assert [op for op, _, _ in whole.ops] == [SAVE, OVERWRITE]
+
+
+def test_a_fault_on_account_of_who_is_out_of_view_is_asked_for() -> None:
+    """Saving to the state of a section, 6.12 faults after the save: it is no user's, and has no form."""
+    then = [rule.then for rule in decision_table(kernel("debian-6.12")) if rule.event == "signal"]
+    saves = [list(ops) for ops in then if "save whom fpsimd_last_state.st names" in ops]
+    assert saves
+    assert all("oops if whom fpsimd_last_state.st names is kernel-mode state" in ops for ops in saves)
+
+
+def test_what_is_kept_says_the_same_and_needs_no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second process reads it; a file that is not whole is made anew."""
+    first = decision_table(kernel("debian-6.1"))
+    read = read_kernel(fetch_kernel(lambda _: None, "debian-6.1"))
+    path = kept.path_for(read, Machine("neoverse-n1", 1, "vhe"))
+    named_kernel.cache_clear()
+    code = policy.code_of(Stage(dump()))
+    made = policy.policy_of(code, "kernel:debian-6.1", "it")
+    kept.write(path, code.kept)
+    with monkeypatch.context() as without:
+        without.setattr("fpstate.lab.dump.dump_of", lambda *_: pytest.fail("it asks for a dump"))
+        assert decision_table(named_kernel("kernel:debian-6.1")) == first == decision_table(made)
+    path.write_text(path.read_text()[:-100])
+    assert kept.read(path) is None
+    kept.write(path, code.kept)
+    named_kernel.cache_clear()
 
 
 FAULTS = {

@@ -20,7 +20,7 @@ from fpstate.rows.session import Undecided, op_text
 from fpstate.world.events import N_EVENTS, Event
 from fpstate.world.operations import LOAD, N_COUNTS, OOPS, SAVE, carry_out
 from fpstate.world.state import CURRENT, POINTER, kernel_of, own
-from fpstate.world.table import ELSEWHERE, H_CPU_POINTER, H_TASK, R_OPS, R_POINTERS, R_TASK, TASK, new_report
+from fpstate.world.table import ELSEWHERE, H_CPU_POINTER, H_TASK, R_NEXT, R_OPS, R_POINTERS, R_TASK, TASK, new_report
 from fpstate.world.verdicts import NULL_POINTER, OK
 
 
@@ -364,6 +364,33 @@ def test_an_image_named_before_a_point_is_not_used_after_it() -> None:
     assert learned(ReadsAgain) == SAVE | ELSEWHERE << 8
     with pytest.raises(FpstateError, match=r"uses what cpu\.last named before a point"):
         learned(Remembers)
+
+
+def test_where_a_handler_stands_hangs_on_what_it_has_read() -> None:
+    """Not on all that was in view: points that differ in what nobody looked at are one."""
+
+    class Looks(Policy):
+        name = "looks"
+
+        class Task(Policy.Task):
+            seen: bool = False
+            unseen: bool = False
+
+        def syscall(self, cpu: Policy.Cpu, task: Task) -> Iterator[None]:
+            first = task.seen
+            yield
+            if first:
+                cpu.save(task)
+
+    rows = Rows(Looks, interruptible=True)
+    shift = {f.name: f.shift for f in rows.fields.lists["Task"]}
+    base = int(rows.table.handlers[Event.SYSCALL, H_TASK])
+    next_of = {}
+    for seen, unseen in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        key = (seen << shift["seen"] | unseen << shift["unseen"]) << base
+        next_of[seen, unseen] = int(rows.table.rows[rows.learn(Event.SYSCALL, key), R_NEXT])
+    assert next_of == {(0, 0): 1, (0, 1): 1, (1, 0): 2, (1, 1): 2}
+    assert [rows.decide(N_EVENTS + point, 0)[0].ops for point in (1, 2)] == [[], [(SAVE, TASK, 0)]]
 
 
 @pytest.mark.parametrize("mode", ["sm", "za"])
