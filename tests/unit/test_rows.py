@@ -15,6 +15,7 @@ from fpstate.policies.base import Context, Policy, bounded, with_features
 from fpstate.policies.catalogue import find_policy
 from fpstate.policies.host_deferred import DeferredHost
 from fpstate.rows.decisions import decision_table
+from fpstate.rows.fields import Field
 from fpstate.rows.learn import Rows
 from fpstate.rows.session import Undecided, op_text
 from fpstate.world.events import N_EVENTS, Event
@@ -391,6 +392,18 @@ def test_where_a_handler_stands_hangs_on_what_it_has_read() -> None:
         next_of[seen, unseen] = int(rows.table.rows[rows.learn(Event.SYSCALL, key), R_NEXT])
     assert next_of == {(0, 0): 1, (0, 1): 1, (1, 0): 2, (1, 1): 2}
     assert [rows.decide(N_EVENTS + point, 0)[0].ops for point in (1, 2)] == [[], [(SAVE, TASK, 0)]]
+
+
+@pytest.mark.parametrize("name", ["linux-5.13", "linux-6.1.y", "linux-6.12.y", "linux-7.2"])
+def test_a_kernel_function_is_entered_once(name: str) -> None:
+    """Also where a policy's method goes on to the one it overrides: a tracer shows one call."""
+    rows = Rows(with_features(find_policy(name), ["sve"]))
+    for foreign in (0, 1):
+
+        def view(_: str, f: Field, foreign: int = foreign) -> int:
+            return foreign * (f.name == "foreign")
+
+        assert rows.run(Event.SVE_TRAP, view)[0].trace.count(("do_sve_acc", 0)) == 1
 
 
 @pytest.mark.parametrize("mode", ["sm", "za"])

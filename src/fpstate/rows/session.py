@@ -218,9 +218,10 @@ class CpuEntity(Entity):
         self._session.unsynchronised = False
 
     def called(self, function: str) -> None:
-        """Enter a kernel function."""
+        """Enter a kernel function; where a policy does so by that of the policy it is made from, it is entered once."""
+        if self._session.inside[-1:] != [function]:
+            self._session.decision.trace.append((function, 0))
         self._session.inside.append(function)
-        self._session.decision.trace.append((function, 0))
 
     def returned(self) -> None:
         """Leave the kernel function entered last."""
