@@ -486,6 +486,37 @@ def test_runs_an_emulator_saw(story: Story) -> None:
     assert not any("MAYBE" in sentence for sentence in story.trace().header.unobserved)
 
 
+@pytest.mark.parametrize("saved", [True, False])
+def test_a_return_that_did_not_come_to_its_load(story: Story, saved: bool) -> None:
+    """A thread preempted before its registers were seen to has none to save, and returns once it runs again."""
+    story.text = "# tracer: function\n# fpstate: observed=user guest\n"
+    story.say("b-8", "hw_save: (fpsimd_save_user_state+0x254/0x320)")
+    story.switch("b-8", "a-7")
+    story.say("a-7", EXIT)
+    story.say("a-7", "almost_user:", after=0)
+    story.switch("a-7", "b-8", state="R+")
+    if saved:
+        story.say("a-7", "hw_save: (fpsimd_save_user_state+0x254/0x320)", after=0)
+    story.switch("b-8", "a-7")
+    story.say("a-7", "user_run: fp=1 sve=0 traps=0")
+    returns = [what for what in story.told() if what == "user a-7"]
+    assert len(returns) == (2 if saved else 1)
+
+
+def test_a_system_call_whose_line_comes_late(story: Story) -> None:
+    """Where every return was seen, a thread preempted between its entry to the kernel and the line entered by it."""
+    story.text = "# tracer: function\n# fpstate: observed=user guest\n"
+    story.say("a-7", EXIT)
+    story.say("a-7", "user_run: fp=1 sve=0 traps=0", after=0)
+    story.switch("a-7", "b-8", state="R+")
+    story.say("b-8", "user_run: fp=0 sve=0 traps=0")
+    story.switch("b-8", "a-7")
+    story.say("a-7", ENTER)
+    told = [what for what in story.told() if "a-7" in what]
+    assert told == ["user a-7", "USER_FP a-7", "SYSCALL a-7", "switch a-7 b-8", "switch b-8 a-7"]
+    assert story.trace().header.holes == []
+
+
 def test_guest_runs_an_emulator_saw(story: Story) -> None:
     """FP use is known for each run, later ones too; traps are what the hypervisor did; no line means no run."""
     story.text = "# tracer: function\n# fpstate: observed=user guest\n"

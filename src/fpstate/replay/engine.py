@@ -15,7 +15,7 @@ from fpstate.structs import Struct
 from fpstate.traces.trace import UNLESS_RELOADED, Kind, Trace
 from fpstate.world import step as plain
 from fpstate.world import wide
-from fpstate.world.events import MAYBE, N_EVENTS, Event
+from fpstate.world.events import MAYBE, N_EVENTS, Event, Truth
 from fpstate.world.operations import N_COUNTS
 from fpstate.world.state import F_GUEST_SVE, IS_VCPU, LATEST, REGISTERS, WORD, Ints, World, new_world
 from fpstate.world.table import A_EVENT, A_KEY, A_ROW, R_OPS, Report, Table, find_row, new_report
@@ -173,7 +173,7 @@ class Outcome:
 
 def features_in(trace: Trace) -> frozenset[str]:
     """Return the features beside FPSIMD that a trace shows in use."""
-    if (trace.event == Event.GUEST_SVE).any():
+    if with_sve(trace).any():
         return frozenset({"sve", "guest-sve"})
     return frozenset({"sve"} if (trace.event == Event.USER_SVE).any() else ())
 
@@ -192,13 +192,33 @@ def start_of(trace: Trace, rows: Rows) -> World:
         cpus, kinds == Kind.VCPU, rows.fields.words, features_of(rows.policy), dirty=rows.policy.dirty_bit
     )
     rows.clear_mm(world, (kinds == Kind.IDLE) | (kinds == Kind.KTHREAD))
-    with_sve = np.zeros(len(kinds), bool)
-    with_sve[trace.object[trace.event == Event.GUEST_SVE]] = True
-    rows.without_sve(world, (kinds == Kind.VCPU) & ~with_sve)
+    rows.without_sve(world, (kinds == Kind.VCPU) & ~with_sve(trace))
     for c, x in enumerate(first_threads(trace, cpus).tolist()):
         if x >= 0 and kinds[x] == Kind.USER:  # the registers may well be its own: nothing says that they are not
             world.cpu[c, REGISTERS] = world.context[x, LATEST]
     return world
+
+
+def with_sve(trace: Trace) -> NDArray[np.bool_]:
+    """Return which contexts are vCPUs that have SVE: they used it, or the kernel saved it as it put them.
+
+    Having given up a vCPU, a thread has no registers of its own to save until it is back in user mode, or loads one.
+    """
+    found = np.zeros(len(trace.contexts.kind), bool)
+    found[trace.object[trace.event == Event.GUEST_SVE]] = True
+    saves = trace.event == Truth.HW_SVE_SAVE
+    if saves.any():
+        gave_up: dict[int, int] = {}
+        ends = np.isin(trace.event, (Event.VCPU_PUT, Event.VCPU_LOAD, Event.RET_TO_USER))
+        for i in np.flatnonzero(ends | saves).tolist():
+            thread = int(trace.subject[i])
+            if trace.event[i] == Event.VCPU_PUT:
+                gave_up[thread] = int(trace.object[i])
+            elif not saves[i]:
+                gave_up.pop(thread, None)
+            elif thread in gave_up:
+                found[gave_up[thread]] = True
+    return found
 
 
 def first_threads(trace: Trace, cpus: int) -> NDArray[np.int32]:

@@ -27,34 +27,39 @@ the end of the run."""
 (
     CONTEXTS, ROWS, TIME, ON, LINE, SYSCALLS, MARKS, SYNCS, BINDS, BINDS_TRACED, EXITS, IN_GUEST, PLAIN_NEON,
     X86, DOWN, ANY_RUN, UNKNOWN_USE, SIGNALS, QUICKEST, USER_RUNS, GUEST_RUNS,
-    RELOADS, LOADS, UPDATES, STEPS,
-) = range(25)  # fmt: skip
+    RELOADS, LOADS, UPDATES, STEPS, TAKEN, SAVES,
+) = range(27)  # fmt: skip
 """Places in `Known.facts`: contexts and event rows in use; time, CPU and line of the row at hand; whether system
 calls, fpsimd_preserve_current_state, ctxsync and bind lines were seen, and whether bind lines would have been;
 whether kvm_userspace_exit was seen; guests already running at the start; neon lines without flags; x86 numbers; CPUs
 taken down whose death was not seen yet; guest runs; guest runs with FP use unknown; signals; shortest time from a
 line with need-resched set to the switch it led to; whether an emulator saw each return to user mode, and each guest
 run, with the use of FP there; whether reloads on the way to user mode are recorded, loads of vCPUs
-(kvm_arch_vcpu_load), and what sigreturn does (fpsimd_update_current_state); rows of the path in use."""
-FACTS = 25
+(kvm_arch_vcpu_load), and what sigreturn does (fpsimd_update_current_state); rows of the path in use, and how many
+were taken before; whether saves are recorded."""
+FACTS = 27
 
 GUESS = 10_000  # ns: what QUICKEST is before it was seen
 
 (
     KIND, TID, OWNER, PARENT, NAME, USER, MODE, SINCE, RESCHED, CHILD, FLUSHED, VCPU, RUN, LOAD, GUEST, FIRST,
-    SVE, SEEN, TRAP_ROW, RELOADED, DEAD, FIRST_SEEN, STATE, PLACE, ACTED, MAYBE_USER,
-) = range(26)  # fmt: skip
+    SVE, SEEN, TRAP_ROW, RELOADED, DEAD, FIRST_SEEN, STATE, PLACE, ACTED, MAYBE_USER, INTERRUPTED,
+    ALMOST, ALMOST_AT,
+) = range(29)  # fmt: skip
 """Columns of `Known.context`: IDLE, USER (any thread) or VCPU; thread id; owner; who forked it, or -1; number of its
 comm, or -1; it did what only a user task does (1), or what only a kernel thread does (KTHREAD_FOR_SURE); one of the
 modes; when it became PENDING; it became so on a line with need-resched set (1), or by being switched to (2); a fork
-that began, or -1; EXEC was already seen for the exec under way; its vCPU, or -1; in KVM_RUN; NOT_LOADED, LOADED or PUT;
-in the guest; guest FP use seen next is certain, since it did not own the registers; it trapped for SVE (2: and was
-switched out since), and uses it as soon as it is back in user mode; what an emulator saw of the guest run under way: 0
-nothing yet, 1 no use of FP, 2 use, 3 use of SVE; where in the rows its last SVE trap is; since it became PENDING its
-registers were reloaded; it is dead; the first thing seen of it was that it entered a system call (ENTERED), or
-something else it did in the kernel (INSIDE), or nothing yet (0). The rest is of `path`: its state there; the CPU it
-runs on, AWAY or NEVER; it has done something; a possible return to user mode was its last event."""
-_CONTEXT_COLUMNS = 26
+that began, or -1; EXEC was already seen for the exec under way; its vCPU, or -1; in KVM_RUN; NOT_LOADED, LOADED or
+PUT; in the guest; guest FP use seen next is certain, since it did not own the registers; it trapped for SVE (2: and
+was switched out since), and uses it as soon as it is back in user mode; what an emulator saw of the guest run under
+way: 0 nothing yet, 1 no use of FP, 2 use, 3 use of SVE; where in the rows its last SVE trap is; since it became
+PENDING its registers were reloaded; it is dead; the first thing seen of it was that it entered a system call
+(ENTERED), or something else it did in the kernel (INSIDE), or nothing yet (0). The rest is of `path`: its state
+there; the CPU it runs on, AWAY or NEVER; it has done something; a possible return to user mode was its last event;
+the row of the path, from 1 and with those taken, where it last left user mode without a line of its own. The last
+two: where in the rows, from 1, it was almost in user mode, less than 0 once it was switched out after it; and when
+that was."""
+_CONTEXT_COLUMNS = 29
 
 ENTERED, INSIDE = 1, 2
 KTHREAD_FOR_SURE = 2
@@ -134,6 +139,7 @@ def take_steps(m: Known) -> Rows:
     """Return the path as far as it goes, and begin anew."""
     n = int(m.facts[STEPS])
     m.facts[STEPS] = 0
+    m.facts[TAKEN] += n
     columns: list[Any] = [column[:n].astype(t) for column, t in zip(m.steps, _ROW_TYPES, strict=True)]
     return Rows(*columns)
 

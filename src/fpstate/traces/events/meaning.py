@@ -24,6 +24,8 @@ from fpstate.traces.events.guests import (
     saw_put,
 )
 from fpstate.traces.events.known import (
+    ALMOST,
+    ALMOST_AT,
     BINDS,
     BINDS_TRACED,
     CHILD,
@@ -65,6 +67,7 @@ from fpstate.traces.events.known import (
     ROOM,
     ROWS,
     RUN,
+    SAVES,
     SEEN_THERE,
     SIGNALS,
     SINCE,
@@ -95,6 +98,8 @@ from fpstate.world.events import Event, Truth
 
 BIND: Final = int(Truth.FPSIMD_BIND_STATE_TO_CPU)
 SVE_ACCESS: Final = int(Truth.DO_SVE_ACC)
+HW_SAVE: Final = int(Truth.HW_SAVE)
+HW_SVE_SAVE: Final = int(Truth.HW_SVE_SAVE)
 RELOAD: Final = int(Truth.FPSIMD_RESTORE_CURRENT_STATE)
 KTHREADD: Final = 2
 SIGRETURN_ARM64: Final = 139
@@ -164,6 +169,7 @@ def _went_straight(m: Known, x: int, stopper: bool) -> bool:
 
 @inline
 def _switch_out(m: Known, x: int, runnable: bool, stopper: bool) -> None:
+    m.context[x, ALMOST] = -abs(m.context[x, ALMOST])
     if m.context[x, MODE] == PENDING:
         if m.context[x, SVE] == 1 and not m.context[x, RELOADED]:
             m.context[x, SVE] = 2  # perhaps still in the trap's handler; its next line will tell
@@ -264,8 +270,36 @@ def _sys_exit(m: Known, x: int, need_resched: bool) -> None:
 
 
 @inline
+def _settle_almost(m: Known, x: int) -> None:
+    """Take back that `x` was almost in user mode, if it was switched out after it and nothing was saved.
+
+    It was preempted on its way to see to its registers, in the function that does so, which goes on only now.
+    """
+    r = -m.context[x, ALMOST] - 1
+    m.context[x, ALMOST] = 0
+    if not m.facts[SAVES] or r < 0 or r >= m.facts[ROWS]:
+        return
+    if m.rows[0, r] == m.context[x, ALMOST_AT] and m.rows[3, r] == x and m.rows[2, r] == Event.RET_TO_USER:
+        m.rows[2, r] = Event.NONE
+        for before in range(max(r - ROOM, 0), r):
+            if m.rows[3, before] == x and m.rows[2, before] == RELOAD and m.rows[0, before] == m.rows[0, r]:
+                m.rows[2, before] = Event.NONE
+                emit(m, RELOAD, x, -1)
+
+
+@inline
+def _almost_user(m: Known, x: int) -> None:
+    """almost_user: the kernel was about to return `x` to user mode, and did something else."""
+    _settle_almost(m, x)
+    m.context[x, ALMOST] = m.facts[ROWS] + 1
+    m.context[x, ALMOST_AT] = m.facts[TIME]
+    emit(m, Event.RET_TO_USER, x, -1)
+
+
+@inline
 def _saw_user(m: Known, x: int, used: int) -> None:
     """user_run: an emulator saw `x` return to user mode."""
+    _settle_almost(m, x)
     m.context[x, USER] = 1
     emit(m, Event.RET_TO_USER, x, -1)
     if used & codes.RUN_SVE:
@@ -467,6 +501,9 @@ def _often(m: Known, c: int, x: int, line: Line) -> None:
         if code == RELOAD:
             m.facts[RELOADS] = m.context[x, RELOADED] = 1
         m.facts[BINDS] |= code == BIND
+        if code == HW_SAVE or code == HW_SVE_SAVE:
+            m.facts[SAVES] = 1
+            m.context[x, ALMOST] = 0
         emit(m, code, x, -1)
     elif code == codes.SWITCH:
         _sched_switch(m, c, line)
@@ -488,7 +525,7 @@ def _often(m: Known, c: int, x: int, line: Line) -> None:
     elif code == codes.GUEST_RUN:
         saw_guest(m, x, line.a, line.b)
     elif code == codes.ALMOST_USER:
-        emit(m, Event.RET_TO_USER, x, -1)
+        _almost_user(m, x)
     elif code == codes.VCPU_LOAD:
         saw_load(m, x)
     elif code == codes.VCPU_PUT:

@@ -18,6 +18,7 @@ from fpstate.traces.events.known import (
     CONTEXT_ROOM,
     CONTEXTS,
     HERE,
+    INTERRUPTED,
     IS_OFF,
     KIND,
     LINE,
@@ -30,13 +31,15 @@ from fpstate.traces.events.known import (
     STATE,
     STEP_ROOM,
     STEPS,
+    TAKEN,
     TIME,
     USER,
+    USER_RUNS,
     Known,
     context_of,
     vcpu_of,
 )
-from fpstate.traces.events.rules import AT_START, USED_SVE
+from fpstate.traces.events.rules import AT_START, SYSCALL_BIT, USED_SVE
 from fpstate.traces.trace import UNLESS_RELOADED, Kind
 from fpstate.world.events import Event, Truth
 from fpstate.world.state import FREE
@@ -110,6 +113,10 @@ def _fill(m: Known, c: int, x: int, e: int) -> bool:
         filler = int(m.rules.filler[idle, state, e])
         if filler == 0:
             return False
+        if filler == _INTERRUPT:
+            m.context[x, INTERRUPTED] = m.facts[TAKEN] + m.facts[STEPS] + 1
+        elif filler == _RET:
+            m.context[x, INTERRUPTED] = 0
         back = may_have_trapped and filler == _RET
         may_have_trapped = may_have_trapped and filler == _INTERRUPT
         if filler != _INTERRUPT and not back and hole < 0:
@@ -275,6 +282,23 @@ def _can_be(m: Known, c: int, e: int, x: int, obj: int) -> bool:
 
 
 @inline
+def _was_entered(m: Known, x: int) -> bool:
+    """Let the interrupt by which `x` left user mode be the system call seen now; return whether it was that.
+
+    Where every return to user mode was seen and there was none since, the kernel was preempted between its entry and
+    the line that tells of the system call. It lets SVE go, if it does, before interrupts are on (el0_svc).
+    """
+    row = m.context[x, INTERRUPTED] - m.facts[TAKEN] - 1
+    state = m.context[x, STATE]
+    if not m.facts[USER_RUNS] or row < 0 or state != KERNEL:
+        return False
+    m.steps[2, row] = _SYSCALL
+    m.context[x, STATE] = state | SYSCALL_BIT
+    m.context[x, INTERRUPTED] = 0
+    return True
+
+
+@inline
 def _happens(m: Known, c: int, e: int, x: int, obj: int) -> None:
     """Add event `e`, which can happen now."""
     _add(m, c, e, x, obj, m.facts[LINE])
@@ -290,6 +314,8 @@ def _happens(m: Known, c: int, e: int, x: int, obj: int) -> None:
         m.context[x, STATE] = m.rules.after[m.context[x, STATE], e]
     m.context[x, MAYBE_USER] = e == _RET_MAYBE
     m.context[x, ACTED] = 1
+    if e == _RET:
+        m.context[x, INTERRUPTED] = 0
 
 
 @inline
@@ -307,6 +333,8 @@ def _step(m: Known, r: int) -> None:
         _add(m, c, e, x, obj, m.facts[LINE])
     elif e == _DOWN or e == _UP:
         _hotplug(m, c, e, x)
+    elif e == _SYSCALL and _was_entered(m, x):
+        _be_on(m, c, x)
     elif _can_be(m, c, e, x, obj):
         _happens(m, c, e, x, obj)
     elif e != _FORK or m.context[x, KIND] != Kind.IDLE:  # idle threads fork kernel threads at boot: that means nothing
