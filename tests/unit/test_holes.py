@@ -297,6 +297,24 @@ def test_an_sve_trap_belongs_to_the_stay_before_the_switch(story: Story, seen: s
     assert blamed(trace) == []
 
 
+@pytest.mark.parametrize("switched", [False, True])
+def test_registers_given_up_in_the_sve_trap_itself(story: Story, switched: bool) -> None:
+    """Until v5.12 do_sve_acc saves and flushes in any case: it is a trap of its own only where it was switched out."""
+    story.text = SEEN
+    story.say("a-7", EXIT)
+    story.say("a-7", USED)
+    story.say("a-7", TRAP)
+    if switched:
+        story.switch("a-7", "b-8", state="R+")
+        story.switch("b-8", "a-7")
+    story.say("a-7", "fpsimd_flush_task_state <-do_sve_acc")
+    told = [what for what in story.told() if what.split()[-1] == "a-7"]
+    trap, switch = told.index("USER_SVE a-7"), told.index("switch b-8 a-7") if switched else -1
+    assert trap > switch
+    assert told.count("USER_SVE a-7") == 1
+    assert told.count("user a-7") == (2 if switched else 1), told
+
+
 def test_lines_the_recording_says_it_lacks_are_not_compared(tmp_path: Path) -> None:
     """A kernel without the place of a probe: its saves are not called extra, and the rest is still held against it."""
     import gzip

@@ -443,13 +443,26 @@ def _sve_trap(m: Known, x: int, need_resched: bool) -> None:
 
 
 @inline
-def _sve_trap_goes_on(m: Known, x: int) -> None:
-    """fpsimd_flush_task_state in do_sve_acc: `x` was switched out before the trap had changed anything.
+def _lost_registers(m: Known, x: int, since: int) -> bool:
+    """Tell whether `x` was switched out, or a section of kernel NEON took its registers, after a row."""
+    for r in range(since, m.facts[ROWS]):
+        e = m.rows[2, r]
+        if m.rows[3, r] == x and (
+            e == Event.THREAD_SWITCH or e == Event.KERNEL_NEON_BEGIN or e == Event.SOFTIRQ_NEON_BEGIN
+        ):
+            return True
+    return False
 
-    So it is as if it trapped only now, unless those rows are gone.
+
+@inline
+def _sve_trap_goes_on(m: Known, x: int) -> None:
+    """fpsimd_flush_task_state in do_sve_acc: `x` lost its registers before the trap had changed anything.
+
+    So it is as if it trapped only now, unless those rows are gone. Until v5.12 it gives up its registers in any case.
     """
     r = m.context[x, TRAP_ROW]
-    if m.context[x, SVE] and r + 1 < m.facts[ROWS] and m.rows[3, r] == x and m.rows[2, r + 1] == SVE_ACCESS:
+    lost = m.context[x, SVE] and _lost_registers(m, x, r)
+    if lost and r + 1 < m.facts[ROWS] and m.rows[3, r] == x and m.rows[2, r + 1] == SVE_ACCESS:
         m.rows[2, r] = m.rows[2, r + 1] = Event.NONE
         emit(m, Event.RET_TO_USER, x, UNLESS_RELOADED)
         emit(m, Event.USER_SVE, x, -1)
