@@ -16,8 +16,7 @@ from fpstate.errors import FpstateError
 from fpstate.fleet.kinds import kind_of
 from fpstate.fleet.summary import TOLD
 from fpstate.replay.compare import Figures
-from fpstate.traces.generate import mixed_trace
-from fpstate.traces.parquet import write_parquet
+from tests.fleet.made import traces_in
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,11 +28,7 @@ def run(*words: str) -> Result:
 @pytest.fixture
 def traces(tmp_path: Path) -> Path:
     """Return a folder with three made-up traces."""
-    folder = tmp_path / "traces"
-    folder.mkdir()
-    for seed in range(3):
-        write_parquet(mixed_trace(2000, seed=seed, cpus=2), folder / f"t{seed}.parquet")
-    return folder
+    return traces_in(tmp_path / "traces", 3)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

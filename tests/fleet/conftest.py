@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fpstate.traces.generate import mixed_trace
-from fpstate.traces.parquet import write_parquet
+from tests.fleet.made import traces_in
 
 OWN = """
 import os, signal, time
@@ -50,11 +49,7 @@ class Raises(Eager):
 @pytest.fixture
 def traces(tmp_path: Path) -> Path:
     """Return a folder with eight made-up traces."""
-    folder = tmp_path / "traces"
-    folder.mkdir()
-    for seed in range(8):
-        write_parquet(mixed_trace(2000, seed=seed, cpus=2), folder / f"t{seed}.parquet")
-    return folder
+    return traces_in(tmp_path / "traces", 8)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from fpstate.errors import FpstateError
 from fpstate.policies.catalogue import find_policy
-from fpstate.replay.engine import replay
+from fpstate.replay.engine import features_in, replay, with_sve
 from fpstate.replay.validate import validate
 from fpstate.rows.learn import Rows
 from fpstate.traces.describe import describe
@@ -344,6 +344,22 @@ def test_a_guests_sve_is_v_for_a_policy_that_knows_sve_of_tasks_alone(story: Sto
     trace = story.trace()
     assert {Event.USER_SVE, Event.GUEST_SVE} <= set(trace.event.tolist())
     assert blamed(trace) == []
+
+
+@pytest.mark.parametrize(("saved", "has_sve"), [("hw_sve_save", True), ("hw_save", False)])
+def test_a_vcpu_that_is_saved_as_sve_has_sve(story: Story, saved: str, has_sve: bool) -> None:
+    """Though its guest was seen to use FP alone; a task's save, once it is back in user mode, says nothing of it."""
+    story.text = SEEN
+    for event in (RUN, ENTRY, "guest_run: fp=1 sve=0 traps=1", SYNC, LEFT):
+        story.say("vmm-7", event)
+    story.switch("vmm-7", "b-8", state="R+")
+    story.say("vmm-7", f"{saved}: (fpsimd_save+0x70/0x140)", after=0)
+    story.say("b-8", "user_run: fp=1 sve=1 traps=0")
+    story.switch("b-8", "vmm-7", state="R+")
+    story.say("b-8", "hw_sve_save: (fpsimd_save+0x70/0x140)", after=0)
+    trace = story.trace()
+    assert with_sve(trace).tolist().count(True) == has_sve
+    assert ("guest-sve" in features_in(trace)) == has_sve
 
 
 def test_holes_are_in_the_output_of_compare(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,19 @@ from fpstate.kernel.entities import SECTION, TASKS, VCPUS, Place, kind_of
 from fpstate.kernel.entries import ENTRIES
 from fpstate.kernel.processor import Saved
 from fpstate.kernel.stage import AS_NAMED, Halt, Stage
-from fpstate.kernel.steps import ELSEWHERE, POINT, THIS_CPU, Asked, Choose, Declared, Say, Step, Unclear, Value
+from fpstate.kernel.steps import (
+    ELSEWHERE,
+    FAULT_OF_SECTION,
+    POINT,
+    THIS_CPU,
+    Asked,
+    Choose,
+    Declared,
+    Say,
+    Step,
+    Unclear,
+    Value,
+)
 from fpstate.rows.session import Refused
 from fpstate.world.events import PARTICIPANTS, PREEMPTIBLE, SOFTIRQ_ONLY, Event
 
@@ -56,11 +68,11 @@ class Way:
 
 @dataclass
 class Answer:
-    """What one run did, and what it left in the fields it wrote; `trapped`: whether the guest would trap, if it ran."""
+    """What a run did, and what it left in the fields it wrote; `trapped`: whether the guest would trap, if it ran."""
 
+    way: Way
     effects: Effects
     after: After
-    other: str
     trapped: bool | None
     halt: Halt | None  # where it stands, if it does not go on to the end
 
@@ -74,12 +86,12 @@ class Answer:
 
     def whom(self, name: str) -> str:
         """Return a context's name as it looks from the view."""
-        return ELSEWHERE if name == self.other else name
+        return ELSEWHERE if name == self.way.other else name
 
 
 @dataclass
 class Runs:
-    """The code of one kernel, ready to be run. `preemptible` says whether sections of kernel NEON can be preempted."""
+    """The code of one kernel, ready to be run."""
 
     stage: Stage
     books: Bookkeeping = field(init=False)
@@ -149,12 +161,10 @@ class Runs:
         answers = self._answered[key]
         flipped: After | None = None
         if self._sets_unseen_bits(view, answers[0].effects):
-            point = self._first_point(view, answers[0].effects)
-            way = Way(answers[0].other, self._stands_in(event)[0], flip=True, point=point)
-            flipped = self._run(view, way).after
+            flipped = self._run(view, replace(answers[0].way, flip=True)).after
         wanted = self._lacking(view, answers, flipped)
         if wanted is None and answers[0].halt is not None:
-            self._halts[*asked, POINT] = {a.other: a.halt for a in answers if a.halt is not None}
+            self._halts[*asked, POINT] = {a.way.other: a.halt for a in answers if a.halt is not None}
         return wanted or self._said(view, answers, flipped)
 
     def _answers(self, view: View) -> list[Answer]:
@@ -205,7 +215,7 @@ class Runs:
         }
         trapped = stage.guest_trapped() if entry.guest in ("enter", "trap") else None
         stage.processor.restore()
-        return Answer(effects, after, other, trapped, stage.halt)
+        return Answer(way, effects, after, trapped, stage.halt)
 
     def _fields_of(self, view: View) -> list[tuple[str, Field]]:
         """Return all fields in view, with their roles."""
@@ -328,23 +338,24 @@ class Runs:
 
     def _said(self, view: View, answers: list[Answer], flipped: After | None) -> Step:
         """Return what runs of a whole view did; it must not hang on who is out of view, but for a fault."""
-        answer, faults = answers[0], None
+        answer = answers[0]
+        does = list(self._done(view, answer.effects.done, answer))
         for another in answers[1:]:
             if another.same_as(answer):
                 continue
             done = another.done()
-            faulty = another.other.endswith(".kernel") and (FAULT, "") in done
+            faulty = another.way.other.endswith(".kernel") and (FAULT, "") in done
             if not faulty or done[:-1] != answer.done()[: len(done) - 1]:
                 return Unclear("does what hangs on more than the view: on who is meant by somebody not in view")
-            faults = len(list(self._done(view, answer.effects.done[: len(done) - 1], answer)))
+            before = len(list(self._done(view, answer.effects.done[: len(done) - 1], answer)))
+            does.insert(before, (FAULT_OF_SECTION, ELSEWHERE, ""))
         calls, near = ENTRIES[view.event].calls, self.stage.symbols.near
         first = next((e for e in answer.effects.done if e.what != CALLED), None)
         name = calls[-1].names[0] if calls else "__kvm_vcpu_run"
         return Say(
             f"{name}, at {near(first.pc)}" if first else name,
-            tuple(self._done(view, answer.effects.done, answer)),
+            tuple(does),
             tuple((*key, value) for key, value in answer.after.items() if self._is_written(view, key, value, flipped)),
-            faults,
             answer.trapped,
             more=answer.halt is not None,
         )

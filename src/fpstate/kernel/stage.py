@@ -124,13 +124,15 @@ class Stage:
             trap = entry.guest == "trap"
             answer, syndrome = (ARM_EXCEPTION_TRAP, FP_ACCESS) if trap else (ARM_EXCEPTION_IRQ, 0)
             _join(whole, self.processor.resume(guest, answer, syndrome))
-        for number, call in enumerate(entry.calls):
-            over = number < since.call if since is not None else call.optional and self._function(call) is None
-            if over or whole.end != RETURNED:
-                continue
-            go_on = since is not None and number == since.call
-            _join(whole, self.processor.go_on(since.saved) if since and go_on else self._call(call, roles))
-            self.halt = Halt(self.processor.saved(), number) if whole.end == HALTED else None
+        first = 0
+        if since is not None:
+            _join(whole, self.processor.go_on(since.saved))
+            first = since.call + 1
+            self.halt = self._halted(whole, since.call)
+        for number, call in enumerate(entry.calls[first:], first):
+            if whole.end == RETURNED and not (call.optional and self._function(call) is None):
+                _join(whole, self._call(call, roles))
+                self.halt = self._halted(whole, number)
         for role in entry.others:
             if roles.get(role) in TASKS and whole.end == RETURNED:
                 self.entities.give_stack(roles[role])
@@ -140,6 +142,10 @@ class Stage:
         if whole.end != HALTED:
             self._hold(entry, roles, -1)
         return effects
+
+    def _halted(self, ran: Ran, call: int) -> Halt | None:
+        """Return where a run stands, if it was halted in a call of its entry."""
+        return Halt(self.processor.saved(), call) if ran.end == HALTED else None
 
     def _hold(self, entry: Entry, roles: dict[str, str], sign: int) -> None:
         """Count what an entry runs in: a softirq, or a section that is not preempted."""

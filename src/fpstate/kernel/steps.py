@@ -16,6 +16,8 @@ Value = bool | str
 """What a field holds: a bit; a value's name; a context's ("" nobody's, ELSEWHERE); a CPU's: "this", "" or ELSEWHERE."""
 ELSEWHERE = "?"
 """Somebody who is not in view."""
+FAULT_OF_SECTION = "oops of a section"
+"""The kernel faults if who is meant by ELSEWHERE is the state of a section."""
 THIS_CPU = "this"
 Asked = tuple[Any, ...]
 """An event's name, and what was asked for so far: (role, field, Value), in order; and POINT after each part of it."""
@@ -55,15 +57,13 @@ class Unclear:
 class Say:
     """What it does: (what, whom, function it is inside of) in order, and what it writes: (role, field, Value).
 
-    `whom` is a context's name, a function's for CALLED, or ELSEWHERE. After `faults` of these the kernel faults, if who
-    is meant by ELSEWHERE is the state of a section. `trapped`: whether the guest would trap, if it ran.
-    `more`: it goes on after a point where others may come in.
+    `whom` is a context's name, a function's for CALLED, or ELSEWHERE. `trapped`: whether the guest would trap, if it
+    ran. `more`: it goes on after a point where others may come in.
     """
 
     where: str
     does: tuple[tuple[str, str, str], ...]
     writes: tuple[tuple[str, str, Value], ...]
-    faults: int | None
     trapped: bool | None
     more: bool = False
 
@@ -113,12 +113,8 @@ class Speaker:
         """Ask for what was done; `kinds` are those of the fields."""
         session = self._cpu._session
         session.decision.where = step.where
-        for number, (what, whom, inside) in enumerate(step.does):
-            if number == step.faults:
-                session.operation(OOPS, session.target("oops", self._elsewhere))
+        for what, whom, inside in step.does:
             self._ask(what, whom, inside)
-        if step.faults == len(step.does):
-            session.operation(OOPS, session.target("oops", self._elsewhere))
         for role, name, value in step.writes:
             setattr(self._of[role], name, self._meant(name, value, kinds[name]))
         if step.trapped is not None:
@@ -133,6 +129,8 @@ class Speaker:
             cpu.warn()
         elif what == FAULT:
             cpu.save(None)
+        elif what == FAULT_OF_SECTION:
+            cpu._session.operation(OOPS, cpu._session.target("oops", self._elsewhere))
         else:
             if inside:
                 cpu._session.inside.append(inside)

@@ -208,16 +208,12 @@ def with_sve(trace: Trace) -> NDArray[np.bool_]:
     found[trace.object[trace.event == Event.GUEST_SVE]] = True
     saves = trace.event == Truth.HW_SVE_SAVE
     if saves.any():
-        gave_up: dict[int, int] = {}
-        ends = np.isin(trace.event, (Event.VCPU_PUT, Event.VCPU_LOAD, Event.RET_TO_USER))
-        for i in np.flatnonzero(ends | saves).tolist():
-            thread = int(trace.subject[i])
-            if trace.event[i] == Event.VCPU_PUT:
-                gave_up[thread] = int(trace.object[i])
-            elif not saves[i]:
-                gave_up.pop(thread, None)
-            elif thread in gave_up:
-                found[gave_up[thread]] = True
+        at = np.flatnonzero(saves | np.isin(trace.event, (Event.VCPU_PUT, Event.VCPU_LOAD, Event.RET_TO_USER)))
+        at = at[np.argsort(trace.subject[at], kind="stable")]
+        before = np.maximum.accumulate(np.where(saves[at], 0, np.arange(len(at))))  # of those, the last that is no save
+        of, put = at[saves[at]], at[before[saves[at]]]
+        gave_up = (trace.event[put] == Event.VCPU_PUT) & (trace.subject[put] == trace.subject[of])
+        found[trace.object[put[gave_up]]] = True
     return found
 
 
