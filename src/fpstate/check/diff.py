@@ -15,6 +15,7 @@ from fpstate.rows.decisions import Rule, rule_of_row
 from fpstate.rows.learn import Rows
 from fpstate.world.operations import OOPS
 from fpstate.world.table import R_CPU, R_OPS
+from fpstate.world.wide import FREE_SVE
 
 SAME, DIFFERENT, APART, INCOMPLETE = "same", "different", "apart", "incomplete"
 MEANINGS: Final = {
@@ -110,9 +111,10 @@ def _event(rows: Rows, r: int) -> str:
 def _asked(rows: Rows, r: int) -> tuple[list[int], int]:
     """Return what a row asks of the hardware: its operations, and the traps it leaves.
 
-    An oops that hangs on who is meant is none of the row's: where it comes about, the two are apart.
+    An oops that hangs on who is meant is none of the row's: where it comes about, the two are apart. Nor is that
+    storage is freed: a row may know that there is none, and what storage is left is compared with the values.
     """
     row = rows.table.rows[r]
     bits = HARDWARE if rows.policy.features else HARDWARE_OF_V
     asked = row[R_OPS + 1 : R_OPS + 1 + row[R_OPS]].tolist()
-    return [code for code in asked if code & 255 != OOPS or code == OOPS], int(row[R_CPU]) & bits
+    return [code for code in asked if code & 255 not in (OOPS, FREE_SVE) or code == OOPS], int(row[R_CPU]) & bits

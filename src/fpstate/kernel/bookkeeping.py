@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from fpstate.errors import FpstateError
-from fpstate.kernel.entities import SECTION, SLOT, TASKS, Place, kind_of
-from fpstate.kernel.entries import ENTRIES
+from fpstate.kernel.effects import GATE
+from fpstate.kernel.entities import SECTION, SLOT, TASKS, VCPUS, Place, kind_of
 from fpstate.kernel.life import GUEST, SECTIONS, Life
 from fpstate.kernel.stage import AS_NAMED, Stage
 from fpstate.world.events import Event
@@ -22,7 +22,8 @@ class Field:
 
     Kinds: an "owner" names a context by the address of its image (`also` are the members that go with it); a "cpu"
     holds a CPU's number; a "bit" is one of a word (`values`: its mask); a "section" is a pointer to what a task's own
-    section of kernel NEON is saved to, or NULL; a "number" has the values it was seen to have.
+    section of kernel NEON is saved to, or NULL; a "storage" is one to the storage of an SVE form, or NULL (of a CPU: to
+    that of the context its owner names); a "gate" is a trap of the CPU; a "number" has the values it was seen to have.
     """
 
     name: str
@@ -36,7 +37,7 @@ class Field:
 class Bookkeeping:
     """All fields of a kernel. The entities are put to rest, as before anything has run.
 
-    `records` says what the members of an owner hold when it names a context, by kind: "task", "vcpu" or "kernel".
+    `records` says what the members of an owner hold when it names a context, by its name.
     `nobody` is what a field of kind "cpu" holds that names no CPU. `changing` are members that are no fields, since
     nothing was seen to read them, but do change: a run that reads one has a view that lacks it. `read` are those that
     some run has read; `of_sections` those that change from the begin of a section to its end only; `of_guests` those
@@ -47,6 +48,8 @@ class Bookkeeping:
         self.stage = stage
         self.nobody = 0
         self.records: dict[str, Record] = {}
+        self._variants: dict[str, list[dict[Place, tuple[bool, int]]]] = {}
+        before = stage.entities.all_of_them()
         life = Life(stage)
         life.live()
         of_sections = {event for pair in SECTIONS for event in pair} if not stage.preemptible_neon else set()
@@ -63,9 +66,13 @@ class Bookkeeping:
         if elsewhere is not None:
             given = f"the kernel keeps something at {elsewhere.name}, in no task, vCPU or variable of a CPU"
             raise FpstateError(given, expected="members of those", where=stage.processor.where)
-        self._rest()
+        self._rest(before)
+        self._learn_records(found)
         self.fields = list(self._sorted_out(found))
-        self._learn_records()
+        if stage.has_sve:
+            place, mask = stage.sve_flag
+            self.fields += [Field("user_sve_trap", "gate", GATE, start=1)]
+            self.fields += [Field("has_sve", "bit", place, (mask,), mask)]
 
     def add(self, place: Place) -> None:
         """Take a member as a field after all: a run was seen to read it, and another to change it."""
@@ -73,9 +80,10 @@ class Bookkeeping:
         self.of_guests.pop(place, None)
         self.fields += self._sorted_out({place: (self._now(place), 0)})
 
-    def _rest(self) -> None:
-        """Put the entities to rest: no task's registers are live, and the CPU's are nobody's."""
+    def _rest(self, before: bytes) -> None:
+        """Put the entities to rest, as they were before: no task's registers are live, and the CPU's are nobody's."""
         stage, e = self.stage, self.stage.entities
+        stage.processor.write_bytes(stage.processor.base, before)
         for name in TASKS:
             stage.call("fpsimd_flush_task_state", name)
         at, size = stage.last_state
@@ -88,14 +96,12 @@ class Bookkeeping:
         return self.stage.processor.read(e.base_of(place.kind) + place.offset, place.size)
 
     def _sorted_out(self, found: dict[Place, tuple[int, ...]]) -> Iterator[Field]:
-        owners = {
-            p for p, values in found.items() if p.kind == "cpu" and any(v in self.stage.entities.images for v in values)
-        }
+        e, owners = self.stage.entities, self._owners(found)
         numbers = self._cpu_numbers({p for p in found if p.kind == "task" and p.size == 4})
         flags = self._flags()
         gone_with = set()
         for place in sorted(owners, key=_order):
-            also = tuple(sorted((p for p in found if p not in owners and _variable(p) == _variable(place)), key=_order))
+            also = tuple(sorted((p for p in found if p not in owners and self._goes_with(p, place)), key=_order))
             gone_with |= {place, *also}
             yield Field(place.name, "owner", place, also=also)
         for place in sorted(set(found) - gone_with, key=_order):
@@ -108,10 +114,22 @@ class Bookkeeping:
                 for mask in (1 << bit for bit in range(8 * place.size)):
                     if any(move & mask for move in moves):
                         yield Field(flags.get(mask, f"{place.name}.{mask:#x}"), "bit", place, (mask,), now & mask)
+            elif set(found[place]) <= {0, *e.storages}:
+                yield Field(place.name, "storage", place)
             elif place.kind == "task" and set(found[place]) <= {0, *self._section_buffers()}:
                 yield Field(place.name, "section", place)
             else:
                 yield Field(place.name, "number", place, tuple(sorted(set(found[place]))), found[place][0])
+
+    def _owners(self, found: dict[Place, tuple[int, ...]]) -> set[Place]:
+        images = self.stage.entities.images
+        return {p for p, values in found.items() if p.kind == "cpu" and any(v in images for v in values)}
+
+    def _goes_with(self, place: Place, owner: Place) -> bool:
+        """Tell whether what a member holds follows from whom an owner names, in all that was seen."""
+        if _variable(place) != _variable(owner):
+            return False
+        return all(len({seen.get(place) for seen in variants}) == 1 for variants in self._variants.values())
 
     def _section_buffers(self) -> set[int]:
         return {self.stage.entities.address[name] + SECTION for name in TASKS}
@@ -123,7 +141,7 @@ class Bookkeeping:
         for events in ((Event.RET_TO_USER,), sections):
             stage.be_cpu(3)
             for event in events:
-                changed = stage.perform(ENTRIES[event], AS_NAMED).changed()
+                changed = stage.perform(stage.entries[event], AS_NAMED).changed()
                 found |= {p for p in candidates if changed.get(("task", p)) == 3}
             stage.processor.restore()
         return found
@@ -136,30 +154,58 @@ class Bookkeeping:
         stage.processor.write(at, 0)
         stage.call("fpsimd_flush_task_state", "task")
         foreign = stage.processor.read(at)
-        stage.perform(ENTRIES[Event.KERNEL_NEON_BEGIN], AS_NAMED)
+        stage.perform(stage.entries[Event.KERNEL_NEON_BEGIN], AS_NAMED)
         section = stage.processor.read(at) & ~foreign & ~before
+        sve = 0
+        if stage.has_sve:
+            stage.perform(stage.entries[Event.SVE_TRAP], AS_NAMED)
+            sve = stage.processor.read(at) & ~foreign & ~section & ~before
         stage.processor.restore()
-        return {section: "TIF_KERNEL_FPSTATE", foreign: "TIF_FOREIGN_FPSTATE"}
+        return {sve: "TIF_SVE", section: "TIF_KERNEL_FPSTATE", foreign: "TIF_FOREIGN_FPSTATE"}
 
-    def _learn_records(self) -> None:
-        """Have the CPU's registers owned by a context of each kind, and keep what the members then hold."""
-        stage, p = self.stage, self.stage.processor
-        for kind, events in (
-            ("task", (Event.RET_TO_USER,)),
-            ("vcpu", (Event.VCPU_LOAD, Event.GUEST_ENTER, Event.GUEST_FP_TRAP, Event.GUEST_EXIT)),
-            ("kernel", (Event.KERNEL_NEON_BEGIN, Event.THREAD_SWITCH) if stage.preemptible_neon else ()),
-        ):
-            for event in events:
-                stage.perform(ENTRIES[event], AS_NAMED)
-            base = stage.entities.address["vcpu" if kind == "vcpu" else "task"]
-            record = []
-            for place in (place for f in self.fields if f.kind == "owner" for place in (f.place, *f.also)):
-                now = self._now(place)
-                inside = base <= now < base + SLOT
-                record.append((place, inside, now - base if inside else now))
-            if events:
-                self.records[kind] = tuple(record)
-            p.restore()
+    def _learn_records(self, found: dict[Place, tuple[int, ...]]) -> None:
+        """Have the CPU's registers owned by each context, in each way there is, and keep what the members then hold."""
+        stage, e = self.stage, self.stage.entities
+        owners = self._owners(found)
+        places = sorted((p for p in found if any(_variable(p) == _variable(o) for o in owners)), key=_order)
+        for name in TASKS:
+            roles = AS_NAMED | {"task": name, "next": "next" if name == "task" else "task"}
+            live = (Event.RET_TO_USER,)
+            self._note(name, roles, live, places)
+            if stage.has_sve:
+                self._note(name, roles, (Event.SVE_TRAP, *live), places)
+            if stage.preemptible_neon:
+                self._note(f"{name}.kernel", roles, (Event.KERNEL_NEON_BEGIN, Event.THREAD_SWITCH), places)
+        run = (Event.VCPU_LOAD, Event.GUEST_ENTER, Event.GUEST_FP_TRAP, Event.GUEST_EXIT)
+        for name in VCPUS:
+            self._note(name, AS_NAMED | {"vcpu": name}, run, places)
+            if stage.has_sve:
+                place, mask = stage.sve_flag
+                at = e.base_of(name) + place.offset
+                stage.processor.write(at, stage.processor.read(at, place.size) & ~mask, place.size)
+                self._note(name, AS_NAMED | {"vcpu": name}, run, places)
+        for place in places:
+            seen_too = (seen[place] for variants in self._variants.values() for seen in variants)
+            found[place] = tuple(dict.fromkeys((*found[place], *(now for inside, now in seen_too if not inside))))
+        nobody = dict.fromkeys((p for p in places if p in owners), (False, 0))
+        known = {name: variants[0] for name, variants in self._variants.items()}
+        same = [p for p in places if p in owners or any(self._goes_with(p, o) for o in owners)]
+        self.records = {name: tuple((p, *seen[p]) for p in same) for name, seen in known.items()}
+        self.records[""] = tuple((p, *at) for p, at in nobody.items())
+
+    def _note(self, name: str, roles: dict[str, str], events: tuple[Event, ...], places: list[Place]) -> None:
+        """Note what members hold after events that make a context the owner of the CPU's registers."""
+        stage = self.stage
+        for event in events:
+            stage.perform(stage.entries[event], roles)
+        base = stage.entities.address[name.partition(".")[0]]
+        seen = {}
+        for place in places:
+            now = self._now(place)
+            inside = base <= now < base + SLOT
+            seen[place] = inside, now - base if inside else now
+        self._variants.setdefault(name, []).append(seen)
+        stage.processor.restore()
 
     def fields_at(self, entity: str, place: Place) -> Iterable[Field]:
         """Return the fields that a member of an entity is, or is part of."""

@@ -5,19 +5,43 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from fpstate.kernel.entities import HYP_CALL, HYP_STACK, MOVED, REGISTERS, STACK_TOP, TASKS, Entities, Place
-from fpstate.kernel.processor import BUG, OOPS, OWN_AT, Access, Ran
+from fpstate.kernel.entities import (
+    FRAME_AT,
+    HANDED_IN,
+    HANDED_IN_SIZE,
+    HYP_CALL,
+    HYP_STACK,
+    MOVED,
+    OF_SVE,
+    REGISTERS,
+    STACK_TOP,
+    TASKS,
+    Entities,
+    Place,
+)
+from fpstate.kernel.processor import BUG, OOPS, OWN_AT, Access, Note, Ran
 
 SAVE, LOAD, WRITE, EDIT, WARN, FAULT, CALLED = "save", "load", "overwrite", "edit", "warn", "oops", "called"
+SAVE_SVE, LOAD_SVE, WRITE_SVE, EDIT_SVE = "save_sve", "load_sve", "overwrite_sve", "edit_sve"
+WIDEN, NARROW, ALLOC, FREE, FRAME = "widen", "narrow", "alloc_sve", "free_sve", "frame_sve"
+ZERO_SVE, SET_VL, SAVE_ZCR, LOAD_ZCR = "zero_sve", "set_vl", "save_part", "load_part"
+SAVES: Final = (SAVE, SAVE_SVE)
+ALLOCATORS: Final = (
+    "__kmalloc", "kmalloc_trace", "kmem_cache_alloc_trace", "__kmalloc_noprof", "__kmalloc_cache_noprof",
+)  # fmt: skip
+FREES: Final = "kfree"
+FLUSHES: Final = "sve_flush_live"
 STACKS: Final = (
     *((OWN_AT + at + STACK_TOP - 0x4000, OWN_AT + at + STACK_TOP) for at in TASKS.values()),
     (OWN_AT + HYP_STACK - 0x4000, OWN_AT + HYP_STACK + HYP_CALL),
 )
 VALUES: Final = (
-    "arch.ctxt.sys_regs", "kvm_host_data.host_ctxt.sys_regs", "kvm_hyp_ctxt.sys_regs", "arch.mdcr_el2_host",
+    "thread.vl", "thread.sve_vl", "arch.sve_max_vl", "arch.ctxt.sys_regs", "kvm_host_data.host_ctxt.sys_regs", "kvm_hyp_ctxt.sys_regs", "arch.mdcr_el2_host",
     "kvm_host_data.host_debug_state",
 )  # fmt: skip
-"""Members that hold other registers of a guest or the host (FPEXC32_EL2 among them): values, not bookkeeping."""
+"""Members that hold other registers of a guest or the host (FPEXC32_EL2 among them), or lengths: values."""
+GATE: Final = Place("cpu", -8, 8, "user_sve_trap")
+"""The CPU's trap of SVE of user mode, as if it were a member."""
 COPIERS: Final = ("memcpy", "memmove", "__memcpy", "__memmove", "__pi_memcpy", "__pi_memmove")
 """Functions that copy a whole task at a fork."""
 Key = tuple[str, Place]
@@ -44,6 +68,7 @@ class Effects:
     by_copy: set[Key] = field(default_factory=set)  # written last by a copy of the whole
     points: list[int] = field(default_factory=list)  # where others may come in: numbers of accesses
     touched: list[tuple[int, Key | None]] = field(default_factory=list)  # by which access; None: an image
+    gated: bool = False  # CPTR_EL2 was written
 
     def changed(self) -> dict[Key, int]:
         """Return what was left changed, with the values now."""
@@ -64,13 +89,13 @@ class Reader:
     def effects(self, ran: Ran) -> Effects:
         """Return what a run did. Memory must still be as the run left it."""
         result = Effects(points=ran.points)
-        moves = _Moves(result)
-        notes = list(ran.after)
+        moves = _Moves(result, self.entities)
+        notes = list(ran.notes)
         old: dict[int, int] = {}  # bytes written, with what was there before: by physical address
         for number, a in enumerate(ran.accesses):
-            while notes and notes[0][1] <= number:
+            while notes and notes[0].before <= number:
                 moves.end()
-                result.done.append(Effect(CALLED, notes.pop(0)[0], a.pc))
+                self._noted(notes.pop(0), a.pc, result)
             if a.address not in self._images:
                 self._images[a.address] = self._image(a.address)
             image = self._images[a.address]
@@ -78,11 +103,16 @@ class Reader:
                 self._member(a, old, result)
                 if ran.points:
                     result.touched += [(number, key) for key in self._keys(a.address, a.size)]
-            elif image[1] < MOVED:
+            elif image[0]:
                 moves.take(a, *image, fp=self._is_fp(a.pc))
                 result.touched.append((number, None))
+            elif image[1] == HANDED_IN:
+                moves.source = ""
+            if image is None and not a.write:
+                moves.source = ""
         moves.end()
-        result.done += [Effect(CALLED, what, ran.pc) for what, _ in notes]
+        for note in notes:
+            self._noted(note, ran.pc, result)
         moves.settle_writes()
         result.done += [Effect(WARN, "", pc) for pc in ran.warned]
         if ran.end in (OOPS, BUG):
@@ -94,7 +124,30 @@ class Reader:
         """Return whose image lies at an address, and where in it; what is nobody's business ends all images."""
         if any(low <= physical < high for low, high in STACKS):
             return "", MOVED
-        return self.entities.owner_at(self.entities.virtual(physical))
+        if HANDED_IN <= physical - OWN_AT < HANDED_IN + HANDED_IN_SIZE or FRAME_AT <= physical - OWN_AT:
+            return "", HANDED_IN
+        found = self.entities.owner_at(self.entities.virtual(physical))
+        return None if found is None or (found[1] >= MOVED and not found[0].endswith(OF_SVE)) else found
+
+    def _noted(self, note: Note, pc: int, result: Effects) -> None:
+        """Say what a note means."""
+        what = note.what
+        if what == "read CPTR_EL2":
+            result.read.setdefault(("cpu", GATE), pc)
+        elif what == "write CPTR_EL2":
+            result.gated = True
+        elif what == "write ZCR_EL2":
+            result.done.append(Effect(SET_VL, self.entities.of_length((note.value & 15) + 1), pc))
+        elif what.endswith("ZCR_EL12"):
+            result.done.append(Effect(LOAD_ZCR if what.startswith("write") else SAVE_ZCR, "vcpu", pc))
+        elif what == FLUSHES:
+            result.done.append(Effect(ZERO_SVE, "", pc))
+        elif what in (*ALLOCATORS, FREES):
+            whose = self.entities.storages.get(note.value)
+            if whose is not None:
+                result.done.append(Effect(FREE if what == FREES else ALLOC, whose, pc))
+        elif not what.endswith("ZCR_EL2"):
+            result.done.append(Effect(CALLED, what, pc))
 
     def _member(self, a: Access, old: dict[int, int], result: Effects) -> None:
         if a.write:
@@ -141,9 +194,12 @@ class Reader:
         return self._words[pc]
 
     def _is_fp(self, pc: int) -> bool:
-        """Tell whether an instruction loads or stores SIMD registers (Arm ARM, C4.1.94: bits 27, 25 are 1, 0; 26 V)."""
+        """Tell whether an instruction loads or stores SIMD registers, or those of SVE.
+
+        Arm ARM, C4.1.94: bits 27, 25 are 1, 0, and 26 is V; C4.1.34: bits 28 to 25 of SVE are 0010.
+        """
         word = self._word(pc)
-        return word & 0x0A000000 == 0x08000000 and bool(word >> 26 & 1)
+        return word & 0x0E000000 == 0x0C000000 or word >> 25 & 15 == 2
 
     def _only_sets(self, pc: int) -> bool:
         """Tell whether an instruction is an atomic change of memory that keeps nothing of it (STSET, STCLR, STADD)."""
@@ -154,40 +210,75 @@ class Reader:
 class _Moves:
     """Accesses to images, put together: a save or load is one of all registers; less than that is none."""
 
-    def __init__(self, result: Effects) -> None:
-        self._result = result
+    def __init__(self, result: Effects, entities: Entities) -> None:
+        self._result, self._entities = result, entities
         self._moving: tuple[str, str] | None = None  # what, and whose image
         self._covered: set[int] = set()
         self._pc = 0
-        self._writes: dict[str, tuple[Effect, set[int]]] = {}  # by other instructions, with the bytes that differ
+        self.source = ""  # whose image was read last by an instruction that does not move SIMD registers
+        self._writes: dict[tuple[str, str], tuple[Effect, set[int]]] = {}  # by such, with the bytes
 
     def take(self, a: Access, whose: str, inside: int, *, fp: bool) -> None:
-        """Take in one access to an image."""
-        what = (SAVE if a.write else LOAD, whose)
-        if inside >= REGISTERS:  # FPSR and FPCR, by way of other registers
-            if what == self._moving:
-                self._covered |= set(range(inside, inside + a.size))
+        """Take in one access to an image, or to the storage of one's SVE form."""
+        whom, _, sve = whose.partition(OF_SVE)
+        sve = whom != whose
+        if not sve and inside >= REGISTERS:  # FPSR and FPCR, by way of other registers
+            if self._moving in ((SAVE if a.write else LOAD, whom), (SAVE_SVE if a.write else LOAD_SVE, whom)):
+                self._covered |= set(range(inside - MOVED, inside - MOVED + a.size))
+        elif fp and sve and self._moving == (SAVE_SVE, whom) and not a.write and inside in self._covered:
+            pass  # a predicate that held FFR for its store is put back
         elif fp:
+            kinds = (SAVE_SVE, LOAD_SVE) if sve else (SAVE, LOAD)
+            what = kinds[not a.write], whom
             if what != self._moving or inside in self._covered:
                 self.end()
                 self._moving, self._pc = what, a.pc
             self._covered |= set(range(inside, inside + a.size))
         elif a.write:
             self.end()
-            if whose not in self._writes:
-                self._writes[whose] = Effect(WRITE, whose, a.pc), set()
-                self._result.done.append(self._writes[whose][0])
-            self._writes[whose][1].update(inside + i for i in range(a.size) if (a.value ^ a.before) >> 8 * i & 255)
+            self._write(a, whom, inside, sve=sve)
+        else:
+            self.source = whose
+
+    def _write(self, a: Access, whom: str, inside: int, *, sve: bool) -> None:
+        copies = self.source == (whom if sve else whom + OF_SVE)
+        if sve:
+            what = WIDEN if copies else WRITE_SVE if a.value else ALLOC
+        else:
+            what = NARROW if copies else WRITE
+        if (what, whom) not in self._writes:
+            self._writes[what, whom] = Effect(what, whom, a.pc), set()
+            self._result.done.append(self._writes[what, whom][0])
+        differs = what == WRITE
+        self._writes[what, whom][1].update(
+            inside + i for i in range(a.size) if not differs or (a.value ^ a.before) >> 8 * i & 255
+        )
 
     def end(self) -> None:
         """Let the move that is going on be over."""
-        if self._moving is not None and len(self._covered) >= MOVED:
+        if self._moving is not None and len(self._covered) >= self._whole(*self._moving):
             self._result.done.append(Effect(*self._moving, self._pc))
         self._moving, self._covered = None, set()
 
+    def _whole(self, what: str, whom: str) -> int:
+        """Return how many bytes a move of all registers has, but for FFR."""
+        vectors = self._entities.length[whom] if what in (SAVE_SVE, LOAD_SVE) else 1
+        return MOVED + (REGISTERS + 32) * vectors - REGISTERS if vectors > 1 else MOVED
+
     def settle_writes(self) -> None:
         """Say of each image written to whether it is a new one, or one of which some was changed."""
-        for whose, (effect, differs) in self._writes.items():
+        for (what, whom), (effect, wrote) in self._writes.items():
+            kept = what
+            if what == WRITE and len(wrote) <= REGISTERS // 2:
+                kept = EDIT if wrote else ""
+            elif what == WRITE_SVE and len(wrote) <= REGISTERS:
+                kept = EDIT_SVE
+            elif what in (WIDEN, NARROW, ALLOC) and len(wrote) < REGISTERS:
+                kept = ""
             at = self._result.done.index(effect)
-            kept = effect if len(differs) > REGISTERS // 2 else Effect(EDIT, whose, effect.pc)
-            self._result.done[at : at + 1] = [kept] if differs else []
+            before = [e.what for e in self._result.done[:at] if e.whom == whom]
+            if what == WIDEN and WRITE_SVE in before:
+                kept = ""  # V is written once more, to what was written whole
+            elif what == WIDEN and ALLOC not in before and not self._entities.is_zero(whom, wrote):
+                kept = EDIT_SVE
+            self._result.done[at : at + 1] = [Effect(kept, whom, effect.pc)] if kept else []

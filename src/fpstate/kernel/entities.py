@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import Final
 
 from fpstate.errors import FpstateError
 from fpstate.kernel.btf import Btf
-from fpstate.kernel.processor import OWN_AT, Processor, Ran
+from fpstate.kernel.processor import FRAME, OWN_AT, USER, Processor, Ran
 from fpstate.lab.dump import Dump
 
 TASKS: Final = {"task": 0x10000, "next": 0x20000, "other": 0x30000}
 VCPUS: Final = {"vcpu": 0x40000, "other_vcpu": 0x50000}
 KVM: Final = 0x60000
-BUFFER: Final = 0x80000
+HANDED_IN: Final = 0x80000
+"""Where that lies which user mode or a debugger hands in: a buffer of SIMD registers, a regset, what a frame has."""
+HANDED_IN_SIZE: Final = 0x8000
+BUFFER: Final = HANDED_IN
+CONTEXTS, PLAIN, LAYOUT, REGSET = (HANDED_IN + at for at in (0x1000, 0x1400, 0x1800, 0x2000))
+FRAME_AT: Final = FRAME
+SVE_CONTEXT, FPSIMD_CONTEXT, EMPTY_CONTEXT = 0, 0x2000, 0x3000  # in the frame
 HYP_STACK: Final = 0xA0000  # upper end of the hypervisor's stack
 HYP_CALL: Final = 0x1000  # bytes above it for the registers with which the hypervisor is called
 SLOT: Final = 0x10000
 SECTION: Final = 0xD000  # in a task's slot: what a section of kernel NEON brings along to be saved to, since v6.19
+STORAGE: Final = 0xE000  # in a slot: storage for the SVE form
 STACK_TOP: Final = 0xC000  # of a task's slot; 16 KiB
 NO_RESCHEDULE: Final = 1 << 32  # arch/arm64/include/asm/preempt.h: the upper half is 0 if another thread is to run
 PT_REGS: Final = 0x200  # room for the registers of user mode at the top of a stack
@@ -27,6 +35,12 @@ IMAGE: Final = 528  # struct user_fpsimd_state
 USER_PATH: Final = "thread.uw.fpsimd_state"
 KERNEL_PATH: Final = "thread.kernel_fpsimd_state"
 GUEST_PATH: Final = "arch.ctxt.fp_regs"
+OF_SVE: Final = ".sve"
+"""What the name of an image's storage for its SVE form ends in."""
+LENGTH: Final = {"task": 2, "next": 3, "other": 4, "vcpu": 6, "other_vcpu": 7}
+"""Vector length in quadwords that the SVE form of each is laid out for: a length in force tells whose it is."""
+OTHER_LENGTH: Final = 5  # of whoever gets another
+MAGIC: Final = 0x53564501  # SVE_MAGIC of a record in a signal frame (asm/sigcontext.h)
 
 
 @dataclass(frozen=True)
@@ -59,12 +73,19 @@ class Entities:
         if self.kernel_image is not None:
             self.images |= {self.address[name] + self.kernel_image: f"{name}.kernel" for name in TASKS}
         self.image_of = {name: address for address, name in self.images.items()}
-        if self.sizes["task"] > STACK_TOP - 0x4000 or max(self.sizes["vcpu"], btf.size("kvm")) > SLOT:
+        self.has_sve = processor.has_sve
+        self.length = {name: LENGTH[name.partition(".")[0]] for name in self.image_of}
+        self.storage = {name: self.address[name] + STORAGE for name in LENGTH}
+        self.storages = {address: name for name, address in self.storage.items()}
+        big = self.sizes["vcpu"] > STORAGE or btf.size("kvm") > SLOT
+        if self.sizes["task"] > STACK_TOP - 0x4000 or big:
             given, expected = "the kernel's structures are too large", "at most 64 KiB, and 32 KiB of a task"
             raise FpstateError(given, expected=expected, where=processor.where)
         self._places: dict[tuple[str, int], Place] = {}
         self._per_cpu_size = max((offset + size for _, offset, size, _ in btf.per_cpu), default=0)
         self._make()
+        if self.has_sve:
+            self._make_sve()
         self.cpu = self._per_cpu()
         self.hyp_data: tuple[int, int] | None = None
         pending = btf.variable("irq_stat")  # irq_cpustat_t, which begins with __softirq_pending
@@ -75,6 +96,10 @@ class Entities:
     def stack(self, task: str) -> int:
         """Return the upper end of what a task's kernel stack has free."""
         return self.address[task] + STACK_TOP - PT_REGS
+
+    def all_of_them(self) -> bytes:
+        """Return the memory of all entities as it is."""
+        return self.processor.read_bytes(self.processor.base, HANDED_IN)
 
     def give_stack(self, task: str) -> None:
         """Let a task have a stack of its own, as dup_task_struct gives one to a child when all else has been copied."""
@@ -118,10 +143,66 @@ class Entities:
                 p.write(mmu + btf.member("kvm_s2_mmu", "arch"), kvm + btf.member("kvm", "arch"))
         p.keep()
 
+    def _make_sve(self) -> None:
+        """Give vCPUs storage and all a length; and make what user mode and a debugger hand in."""
+        p, btf, length = self.processor, self.btf, self.length
+        self._lengths = next(n for n in ("thread.vl", "thread.sve_vl") if btf.find("task_struct", n) is not None)
+        for name in TASKS:
+            p.write(self.member(name, self._lengths), 16 * length[name], 4)
+            p.write(self.member(name, "thread.sve_state"), 0)
+        for name in VCPUS:
+            p.write(self.member(name, "arch.sve_state"), self.storage[name])
+            p.write(self.member(name, "arch.sve_max_vl"), 16 * length[name], 4)
+        base = p.base
+        self.contexts, self.plain_contexts = base + CONTEXTS, base + PLAIN
+        self.layout, self.regset = base + LAYOUT, base + REGSET
+        for contexts, sve, total in ((self.contexts, SVE_CONTEXT, 0x1000), (self.plain_contexts, EMPTY_CONTEXT, 16)):
+            for name, at, large in (("fpsimd", FPSIMD_CONTEXT, IMAGE), ("sve", sve, total)):
+                p.write(contexts + btf.member("user_ctxs", name), USER + at)
+                if (size := btf.find("user_ctxs", f"{name}_size")) is not None:
+                    p.write(contexts + size, large, 4)
+        frame = base + FRAME
+        p.write_bytes(frame, bytes(1 + i % 250 for i in range(0x4000)))
+        for at, total in ((SVE_CONTEXT, 0x1000), (EMPTY_CONTEXT, 16)):
+            p.write_bytes(frame + at, struct.pack("<IIHHI", MAGIC, total, 16 * length["task"], 0, 0))
+        vectors = length["next"]
+        registers = 16 + (REGISTERS + 34) * vectors  # the header; Z, P, FFR
+        size = -(-(-(-registers // 16) * 16 + 8) // 16) * 16  # FPSR and FPCR
+        self.regset_size = size
+        p.write_bytes(self.regset, bytes(1 + i % 250 for i in range(size)))
+        p.write_bytes(self.regset, struct.pack("<IIHHHH", size, size, 16 * vectors, 16 * vectors, 1, 0))
+        self.start_layout()
+        p.keep()
+
+    def start_layout(self) -> None:
+        """Let the layout of a signal frame be an empty one."""
+        p, of = self.processor, "rt_sigframe_user_layout"
+        p.write_bytes(self.layout, bytes(self.btf.size(of)))
+        p.write(self.layout + self.btf.member(of, "size"), 0x300)
+        p.write(self.layout + self.btf.member(of, "limit"), 0x8000)
+
+    def framed_sve(self) -> bool:
+        """Tell whether the layout of the signal frame has room for SVE registers."""
+        p, of = self.processor, "rt_sigframe_user_layout"
+        start, end = (p.read(self.layout + self.btf.member(of, f"{name}_offset")) for name in ("sve", "end"))
+        return end - start > REGISTERS
+
+    def of_length(self, quadwords: int) -> str:
+        """Return whose vector length that is; empty if nobody's."""
+        return next((name for name, length in LENGTH.items() if length == quadwords), "")
+
+    def is_zero(self, whom: str, but: set[int]) -> bool:
+        """Tell whether the storage of somebody's SVE form is zeros, but for some bytes."""
+        size = (REGISTERS + 34) * self.length[whom]
+        data = self.processor.read_bytes(self.storage[whom], size)
+        return not any(byte for i, byte in enumerate(data) if i not in but)
+
     def fill_images(self) -> None:
         """Give each image, and the buffer, values of its own, so that a change of them is seen."""
         for number, at in enumerate((self.buffer, *self.images)):
             self.processor.write_bytes(at, bytes(1 + number * 16 + i % 7 for i in range(REGISTERS)))
+        for number, at in enumerate(self.storages):
+            self.processor.write_bytes(at, bytes(7 + number * 16 + i % 7 for i in range(SLOT - STORAGE)))
 
     def _per_cpu(self) -> int:
         """Return the address of this CPU's section of per-CPU variables.
@@ -158,6 +239,9 @@ class Entities:
         for image, name in self.images.items():
             if image <= address < image + IMAGE:
                 return name, address - image
+        for storage, name in self.storages.items():
+            if storage <= address < storage + SLOT - STORAGE:
+                return name + OF_SVE, address - storage
         return None
 
     def entity_at(self, address: int) -> tuple[str, int] | None:

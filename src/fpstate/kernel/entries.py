@@ -1,7 +1,8 @@
 """Where the kernel is entered at each event, by function; what happens inside is not said here, but seen.
 
-Arguments are entities of the view, the buffer that stands for what a user hands in, the task's `section` (where kernel
-NEON is saved to; softirqs hand in the same, since theirs stands for it), or numbers. `guest` of an entry
+Arguments are entities of the view, what stands for what a user or a debugger hands in (`buffer`, SIMD registers;
+`contexts` of a signal frame, and such in which the record of SVE is empty; a `regset` of SVE), the `layout` of a frame, the task's `section` (where kernel
+NEON is saved to; softirqs hand in the same, since theirs stands for it) and `registers` of user mode, or numbers. `guest` of an entry
 says where it stands to the guest: "enter" ends where the guest would run, "trap" and "exit" go on there.
 """
 
@@ -35,6 +36,9 @@ class Entry:
     preempt_off: bool = False
     only_if: str = ""
     """A flag that the code before, which is not run, tests: nothing is done unless it is set."""
+    allocates_for: str = "task"
+    """Who gets storage that is allocated."""
+    syndrome: int = 0  # ESR
     others: tuple[str, ...] = ()
     """Entities whose images this event itself copies: what the kernel does to them is what the event means."""
 
@@ -43,6 +47,7 @@ def _call(name: str, *arguments: str | int, irqs_off: bool = False, optional: bo
     return Call(tuple(name.split("|")), arguments, irqs_off, optional)
 
 
+FP_ACCESS: Final = 0x07 << 26  # ESR_EL2.EC: a trapped access to SIMD or floating point (Arm ARM, D24.2.40)
 RUN: Final = Call(("__kvm_vcpu_run",), ("vcpu",), irqs_off=True, hypervisor="__kvm_nvhe_handle___kvm_vcpu_run")
 GUEST_RUNS: Final = "__guest_enter", "__kvm_nvhe___guest_enter"
 """Where a guest begins to run: of a kernel at EL2, and of one below."""
@@ -69,21 +74,47 @@ ENTRIES: Final = {
     Event.CPU_DOWN: Entry((_call("fpsimd_cpu_dead", 0),)),
     Event.VCPU_LOAD: Entry((_call("kvm_arch_vcpu_load_fp", "vcpu"),), preempt_off=True),
     Event.GUEST_ENTER: Entry((_call("kvm_arch_vcpu_ctxflush_fp", "vcpu", irqs_off=True), RUN), guest="enter"),
-    Event.GUEST_FP_TRAP: Entry(guest="trap"),
+    Event.GUEST_FP_TRAP: Entry(guest="trap", syndrome=FP_ACCESS),
     Event.GUEST_EXIT: Entry((_call("kvm_arch_vcpu_ctxsync_fp", "vcpu", irqs_off=True),), guest="exit"),
     Event.VCPU_PUT: Entry((_call("kvm_arch_vcpu_put_fp", "vcpu"),), preempt_off=True),
 }
 """The kernel's own code. Copying a task at FORK is the event itself; so is the frame that SIGRETURN hands in."""
 
-OF_THE_WORLD: Final = {Event.VCPU_SETREG: "edit", Event.VCPU_RESET: "overwrite"}
-"""Events whose code is not run: user space writes a vCPU's registers (set_core_reg), or they are reset (memset)."""
+NEW_LENGTH: Final = 80  # bytes; entities.OTHER_LENGTH quadwords
+SYSTEM_CALL: Final = 172
+SYSTEM_CALLED: Final = "__arm64_sys_getpid"
+"""A system call that a task makes, and its function: where it is reached, the entry of system calls is over."""
+SVE_ENTRIES: Final = {
+    Event.SIGNAL: Entry(
+        (*ENTRIES[Event.SIGNAL].calls, _call("setup_sigframe_layout", "layout", 0))  # what the frame has room for
+    ),
+    Event.SYSCALL: Entry((_call("el0t_64_sync_handler|el0_sync_handler", "registers", irqs_off=True),), syndrome=0x56000000),
+    Event.SVE_TRAP: Entry((_call("do_sve_acc", 0, "registers"),)),
+    Event.VL_CHANGE: Entry(
+        (
+            _call("vec_set_vector_length", "task", 0, NEW_LENGTH, 0, optional=True),
+            _call("sve_set_vector_length", "task", NEW_LENGTH, 0, optional=True),
+        )
+    ),
+    Event.PTRACE_VL: Entry(
+        (
+            _call("vec_set_vector_length", "next", 0, NEW_LENGTH, 0, optional=True),
+            _call("sve_set_vector_length", "next", NEW_LENGTH, 0, optional=True),
+        ),
+        allocates_for="next",
+    ),
+    Event.SIGRETURN: Entry((_call("restore_sve_fpsimd_context", "plain contexts"),)),
+    Event.SIGRETURN_SVE: Entry((_call("restore_sve_fpsimd_context", "contexts"),)),
+    Event.PTRACE_SVE: Entry((_call("sve_set", "next", 0, 0, "regset size", "regset", 0),), allocates_for="next"),
+    Event.GUEST_SVE_TRAP: Entry(guest="trap", syndrome=0x19 << 26),
+}
+"""The same where there is SVE."""
 
 NOTED: Final = (
     "task_fpsimd_load", "fpsimd_restore_current_state", "fpsimd_save_and_flush_cpu_state", "fpsimd_bind_state_to_cpu",
-    "kvm_arch_vcpu_load_fp", "kvm_arch_vcpu_put_fp", "fpsimd_save", "fpsimd_save_user_state",
+    "kvm_arch_vcpu_load_fp", "kvm_arch_vcpu_put_fp", "fpsimd_save", "fpsimd_save_user_state", "do_sve_acc",
 )  # fmt: skip
 """Functions whose calls a recording shows, or in which it shows saves."""
 
 ARM_EXCEPTION_IRQ: Final = 0  # arch/arm64/include/asm/kvm_asm.h: why a guest was left
 ARM_EXCEPTION_TRAP: Final = 2
-FP_ACCESS: Final = 0x07 << 26  # ESR_EL2.EC: a trapped access to SIMD or floating point (Arm ARM, D24.2.40)

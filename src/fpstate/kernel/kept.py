@@ -26,6 +26,7 @@ class Kept:
     preemptible: bool
     preemptible_neon: bool
     mode: str = "vhe"
+    sve: bool = False
 
 
 def path_for(kernel: Kernel, machine: Machine) -> Path:
@@ -33,7 +34,7 @@ def path_for(kernel: Kernel, machine: Machine) -> Path:
     digest = sha256(importlib.metadata.version("unicorn").encode())
     for file in sorted((*Path(__file__).parent.glob("*.py"), Path(__file__).parent.parent / "lab" / "dump.py")):
         digest.update(file.read_bytes())
-    name = f"{kernel.digest}-{machine.cpu_model}-{machine.mode or 'vhe'}-{digest.hexdigest()[:12]}.json"
+    name = f"{kernel.digest}-{machine.name}-{digest.hexdigest()[:12]}.json"
     return cache_folder() / "rows" / name
 
 
@@ -43,7 +44,7 @@ def read(path: Path) -> Kept | None:
         found = json.loads(path.read_text())
         fields = [Declared(**{**f, "names": tuple(f["names"])}) for f in found["fields"]]
         steps = {(event, *map(tuple, asked)): from_json(step) for (event, *asked), step in found["steps"]}
-        return Kept(fields, steps, found["preemptible"], found["preemptible_neon"], found["mode"])
+        return Kept(fields, steps, found["preemptible"], found["preemptible_neon"], found["mode"], found["sve"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

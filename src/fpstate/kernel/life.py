@@ -22,6 +22,10 @@ SEED: Final = 1
 ALONE: Final = (
     Event.RET_TO_USER, Event.EXEC, Event.FORK, Event.SIGNAL, Event.SIGRETURN, Event.PTRACE_WRITE, Event.CPU_PM_ENTER,
 )  # fmt: skip
+ALONE_WITH_SVE: Final = (
+    Event.SYSCALL, Event.SVE_TRAP, Event.SVE_TRAP, Event.VL_CHANGE, Event.PTRACE_VL, Event.SIGRETURN_SVE,
+    Event.PTRACE_SVE,
+)  # fmt: skip
 SECTIONS: Final = (
     (Event.KERNEL_NEON_BEGIN, Event.KERNEL_NEON_END),
     (Event.SOFTIRQ_NEON_BEGIN, Event.SOFTIRQ_NEON_END),
@@ -51,6 +55,7 @@ class Life:
     def live(self) -> None:
         """Live."""
         dice = random.Random(SEED)  # noqa: S311
+        self._alone = (*ALONE, *(ALONE_WITH_SVE if self.stage.has_sve else ()))
         self._do(Event.RET_TO_USER)
         for _ in range(STEPS):
             if not self._loaded:
@@ -66,7 +71,7 @@ class Life:
             elif what in (3, 4, 5):
                 self._run_guest(use=bool(dice.randrange(2)))
             else:
-                self._do(dice.choice(ALONE))
+                self._do(dice.choice(self._alone))
         self._unload()
         self.stage.be_cpu(0)
         self.stage.processor.keep()
@@ -105,7 +110,7 @@ class Life:
     def _do(self, event: Event) -> bool:
         """Let an event happen; return whether it did: one that ends in a fault is taken back."""
         self.stage.processor.keep()
-        effects = self.stage.perform(ENTRIES[event], self._roles)
+        effects = self.stage.perform(self.stage.entries[event], self._roles)
         for _, place in effects.read:
             self.seen.setdefault(place, Seen()).read = True
         if any(effect.what == FAULT for effect in effects.done):

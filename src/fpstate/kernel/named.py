@@ -23,6 +23,8 @@ PREFIX = "kernel:"
 CPU_MODEL = "neoverse-n1"
 """Has VHE, and no SVE: FPSIMD is what these rows are about."""
 MODE = "vhe"
+WITH_SVE = "max", "sme=off,sve-max-vq=8"
+"""CPU model and options where the world has SVE; eight vector lengths are more than there are contexts in a view."""
 
 
 @functools.cache
@@ -32,11 +34,42 @@ def named_kernel(name: str) -> type[Policy]:
     With feature nvhe it is the code that this kernel runs where KVM's mode is nvhe. Raise FpstateError if there is no
     such kernel, or if it cannot be run.
     """
+    which, *words = name.removeprefix(PREFIX).split("@")
+    machine, kernel = _machine(words), _kernel(which)
+    policy, mode = _known(kernel, machine, name)
+    if machine.mode in words and machine.mode != mode:
+        given = f"Linux {kernel.version} runs in mode {mode} on {machine.cpu_model}, not {machine.mode}"
+        raise FpstateError(given, expected="a mode that both have", where=name)
+    if mode == MODE and not words:
+        policy.supports |= {"sve", "guest-sve"}
+        policy.in_world = functools.partial(_in_world, policy)  # type: ignore[method-assign]
+    return policy
+
+
+def _in_world(policy: type[Policy], features: frozenset[str]) -> type[Policy]:
+    """Return the code that a kernel runs in a world with features: on another CPU, or below the hypervisor."""
+    if {"sve", "nvhe"} <= features:
+        given = "SVE below the hypervisor is not known of a kernel's own code"
+        raise FpstateError(given, expected="one of features sve and nvhe", where=policy.name)
+    if "sve" in features:
+        return _with_sve(policy.name)
+    return _below(policy.name) if "nvhe" in features else policy
+
+
+@functools.cache
+def _with_sve(name: str) -> type[Policy]:
+    """Return the same kernel on a CPU with SVE, by the same name."""
+    from fpstate.lab.qemu import Machine
+
+    model, options = WITH_SVE
+    return _known(_kernel(name.removeprefix(PREFIX)), Machine(model, 1, MODE, options), name)[0]
+
+
+def _kernel(which: str) -> Kernel:
+    """Return the kernel of a name or path."""
     from fpstate.lab.apt import SUITES, fetch_kernel, is_name
     from fpstate.lab.kernel import read_kernel
 
-    which, *words = name.removeprefix(PREFIX).split("@")
-    machine = _machine(words)
     if is_name(which):
         path = fetch_kernel(_tell, which)
     else:
@@ -44,15 +77,7 @@ def named_kernel(name: str) -> type[Policy]:
         if not path.is_file():
             expected = f"the path of an arm64 Image, or one of {', '.join(SUITES)}"
             raise FpstateError(f"there is no kernel '{which}'", expected=expected)
-    kernel = read_kernel(path)
-    policy, mode = _known(kernel, machine, name)
-    if machine.mode in words and machine.mode != mode:
-        given = f"Linux {kernel.version} runs in mode {mode} on {machine.cpu_model}, not {machine.mode}"
-        raise FpstateError(given, expected="a mode that both have", where=name)
-    if mode == MODE and not words:
-        below = lambda features: _below(name) if "nvhe" in features else policy  # noqa: E731
-        policy.in_world = below  # type: ignore[method-assign]
-    return policy
+    return read_kernel(path)
 
 
 def _known(kernel: Kernel, machine: Machine, name: str) -> tuple[type[Policy], str]:
@@ -70,9 +95,10 @@ def _known(kernel: Kernel, machine: Machine, name: str) -> tuple[type[Policy], s
         atexit.register(_keep_more, path, found, len(found.steps))
         return policy.made(code, name, source), found.mode
     dump = dump_of(kernel, machine, _tell)
-    if dump.has_sve:
-        given = f"{machine.cpu_model} has SVE, which is not known of a kernel's own code"
-        raise FpstateError(given, expected=f"a CPU model without, such as {CPU_MODEL}", where=name)
+    if dump.has_sve and not machine.options:
+        given = f"{machine.cpu_model} has SVE, which goes with a world that has it"
+        hint = f"name it as {name.partition('@')[0]}, and give --features sve"
+        raise FpstateError(given, expected=f"a CPU model without, such as {CPU_MODEL}", where=name, hint=hint)
     made, found = policy.kernel_policy(Stage(dump), name, source)
     found.mode = dump.mode
     atexit.register(_keep_more, path, found, 0)

@@ -8,18 +8,18 @@ from typing import Any, cast
 
 from fpstate.errors import FpstateError
 from fpstate.kernel.entities import TASKS
-from fpstate.kernel.entries import ENTRIES, OF_THE_WORLD
+from fpstate.kernel.entries import ENTRIES, SVE_ENTRIES
 from fpstate.kernel.kept import Kept
 from fpstate.kernel.runs import NewField, Runs
 from fpstate.kernel.stage import Stage
 from fpstate.kernel.steps import ELSEWHERE, POINT, Asked, Choose, Speaker, Step, Unclear, name_of
-from fpstate.policies.base import Context, Policy
+from fpstate.policies.base import Policy, with_features
 from fpstate.rows.decisions import all_decisions
 from fpstate.rows.learn import Rows
 from fpstate.rows.session import Undecided
 from fpstate.world.events import PARTICIPANTS, Event
 
-NOTES = {"owner": "Context | None", "cpu": "Cpu | None", "bit": "bool", "section": "bool", "number": "Enum"}
+NOTES = {"owner": "Context | None", "cpu": "Cpu | None", "bit": "bool", "section": "bool", "storage": "bool", "number": "Enum"}
 """How fields of each kind are declared."""
 
 
@@ -64,7 +64,7 @@ class KernelCode:
         if self.kept.preemptible_neon:
             contexts |= {f"{name}.kernel": entity.kernel for name, entity in contexts.items() if name in TASKS}
         asked: Asked = (event.name,)
-        first = ENTRIES[event].only_if
+        first = ENTRIES[event].only_if if event in ENTRIES else ""
         if first:
             if not getattr(entities["task"], first):
                 return
@@ -89,7 +89,8 @@ class KernelCode:
 def code_of(stage: Stage) -> KernelCode:
     """Return a kernel's code, of which nothing is known but its fields."""
     runs = Runs(stage)
-    return KernelCode(Kept(runs.declared(), {}, stage.preemptible, stage.preemptible_neon), lambda: runs)
+    kept = Kept(runs.declared(), {}, stage.preemptible, stage.preemptible_neon, sve=stage.has_sve)
+    return KernelCode(kept, lambda: runs)
 
 
 def kernel_policy(stage: Stage, name: str, source: str) -> tuple[type[Policy], Kept]:
@@ -97,7 +98,7 @@ def kernel_policy(stage: Stage, name: str, source: str) -> tuple[type[Policy], K
 
     Raise FpstateError if it lacks a function that an event needs.
     """
-    lacking = [event.name.lower() for event, entry in ENTRIES.items() if not stage.has(entry)]
+    lacking = [event.name.lower() for event, entry in stage.entries.items() if not stage.has(entry)]
     if lacking:
         given = f"the kernel has no code by a name known here for {', '.join(lacking)}"
         raise FpstateError(given, expected=f"functions {', '.join(stage.missing())}", where=stage.processor.where)
@@ -110,7 +111,7 @@ def policy_of(code: KernelCode, name: str, source: str) -> type[Policy]:
     while True:
         policy = made(code, name, source)
         try:
-            for _ in all_decisions(Rows(policy)):
+            for _ in all_decisions(Rows(with_features(policy, {"guest-sve"} if code.kept.sve else ()))):
                 pass
         except FpstateError as error:
             if not isinstance(error.__cause__, NewField):
@@ -127,20 +128,21 @@ def made(code: KernelCode, name: str, source: str) -> type[Policy]:
         "__doc__": f"The code of {source} itself, run on each view.",
         "name": name,
         "source": source,
-        "supports": frozenset({"nvhe"}),
+        "supports": frozenset({"sve", "guest-sve"} if code.kept.sve else {"nvhe"}),
         "preemptible": code.kept.preemptible,
         "preemptible_neon": code.kept.preemptible_neon,
         "Cpu": _entity("Cpu", (Policy.Cpu,), code, "cpu"),
         "Task": _entity("Task", (Policy.Task,), code, "task"),
         "Vcpu": _entity("Vcpu", (Policy.Vcpu,), code, "vcpu"),
     }
-    members |= {event.name.lower(): _handler(code, event) for event in ENTRIES}
-    members |= {event.name.lower(): _of_the_world(what) for event, what in OF_THE_WORLD.items()}
+    entries = ENTRIES | SVE_ENTRIES if code.kept.sve else ENTRIES
+    members |= {event.name.lower(): _handler(code, event) for event in entries}
+    members |= {"vcpu_setreg": _set_register, "vcpu_reset": _reset}
     return cast("type[Policy]", type("KernelPolicy", (Policy,), members))
 
 
 def _entity(name: str, bases: tuple[type, ...], code: KernelCode, kind: str) -> type:
-    fields = [f for f in code.kept.fields if f.of == kind]
+    fields = [f for f in code.kept.fields if f.of == kind and not hasattr(bases[0], f.name)]
     starts = {f.name: code.enums[f.name][str(f.start)] if f.kind == "number" else f.start or None for f in fields}
     starts |= {f.name: f.start for f in fields if isinstance(f.start, bool)}
     notes = {f.name: NOTES[f.kind] for f in fields}
@@ -154,8 +156,13 @@ def _handler(code: KernelCode, event: Event) -> Callable[..., Iterator[None]]:
     return handler
 
 
-def _of_the_world(what: str) -> Callable[..., None]:
-    def handler(_: Policy, cpu: Any, __: Any, vcpu: Context) -> None:
-        getattr(cpu, what)(vcpu)
+def _set_register(_: Policy, cpu: Any, __: Any, vcpu: Any) -> None:
+    """User space writes registers of a vCPU (set_core_reg, set_sve_reg): the world's, as a reset is."""
+    (cpu.edit_sve if vcpu.has_sve else cpu.edit)(vcpu)
 
-    return handler
+
+def _reset(_: Policy, cpu: Any, __: Any, vcpu: Any) -> None:
+    cpu.overwrite(vcpu)
+    if vcpu.has_sve:
+        cpu.overwrite_sve(vcpu)
+        cpu.overwrite_part("zcr", vcpu)

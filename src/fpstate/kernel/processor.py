@@ -27,6 +27,9 @@ OWN_SIZE: Final = SPARE
 PAGE: Final = 0x3FF  # Unicorn's pages of arm64 are of 1 KiB
 ADDRESS: Final = 0xFFFFFFFFF000
 LIMIT: Final = 100_000  # instructions; a path of this kind takes some hundred
+USER: Final = 0x400000  # user addresses of what user mode hands in
+USER_SIZE: Final = 0x10000
+FRAME: Final = 0xC0000  # where in our memory that lies
 EL1H: Final = 5  # PSTATE: EL1 with its own stack pointer, interrupts not masked
 IRQS_OFF: Final = 1 << 7
 MASK: Final = (1 << 64) - 1
@@ -40,6 +43,8 @@ SPSR_AND_ELR: Final = (0, 1)  # CRm and op2 of CRn 4
 EL1_KEPT: Final = 7  # op1 of what the hypervisor keeps of EL1
 MRS_CURRENT_EL: Final = np.uint32(0xD5384240)  # of register x0
 MOV_8: Final = np.uint32(0xD2800100)  # EL2 in bits 3 and 2
+MRS_DCZID: Final = np.uint32(0xD53B00E0)
+MOV_16: Final = np.uint32(0xD2800200)  # DCZID_EL0.DZP: DC ZVA, of which Unicorn tells nothing, is not to be used
 
 RETURNED, STOPPED, HALTED, OOPS, BUG = "returned", "stopped", "halted", "oops", "bug"
 
@@ -60,6 +65,17 @@ EL2_REGISTERS: Final = {
 """Registers of EL2 that begin as the dump has them; all others begin as zero."""
 CPTR_EL2: Final = EL2_REGISTERS["CPTR_EL2"]
 CPACR_KEPT: Final = encoding(3, EL1_KEPT, 1, 0, 2)
+ZCR_EL2: Final = encoding(3, 4, 1, 2, 0)
+ZCR_OF_GUEST: Final = encoding(3, 5, 1, 2, 0)  # ZCR_EL12
+GATES: Final = {CPTR_EL2: "CPTR_EL2", ZCR_EL2: "ZCR_EL2", ZCR_OF_GUEST: "ZCR_EL12"}
+"""Registers of a kernel with VHE and SVE of which it is noted that they are read and written."""
+GATE_MOVES: Final = (0xD5181040, 0xD5181200)  # MSR CPACR_EL1, ZCR_EL1, of x0; bit 21 makes it MRS
+CPACR_EL1, ZCR_EL1 = (3, 0, 1, 0, 2), (3, 0, 1, 2, 0)
+UNBOUND: Final = (((3, 6, 1, 1, 2), 0x100), ((3, 6, 1, 2, 0), 15), ((3, 4, 1, 2, 0), 15))
+"""CPTR_EL3.EZ, ZCR_EL3, ZCR_EL2: levels above do not limit SVE."""
+CALLS_OF_FIRMWARE: Final = (0xD4000002, 0xD4000003)  # HVC #0, SMC #0
+UDF: Final = 0
+GFP_ZERO: Final = 0x100  # include/linux/gfp_types.h
 
 
 class Access(NamedTuple):
@@ -71,6 +87,14 @@ class Access(NamedTuple):
     value: int
     before: int  # what a write writes over
     pc: int
+
+
+class Note(NamedTuple):
+    """Something noted: a function's name, or one of GATES with `read` or `write`; the value moved; accesses before."""
+
+    what: str
+    value: int
+    before: int
 
 
 @dataclass(frozen=True)
@@ -90,7 +114,7 @@ class Ran:
     pc: int = 0
     accesses: list[Access] = field(default_factory=list)
     warned: list[int] = field(default_factory=list)  # addresses of WARNs that it ran into
-    after: list[tuple[str, int]] = field(default_factory=list)  # (what was noted, number of accesses before it)
+    notes: list[Note] = field(default_factory=list)
     points: list[int] = field(default_factory=list)  # at each, the number of accesses before it
 
 
@@ -137,8 +161,15 @@ class Processor:
         start = dump.symbols.address("_stext") or self.text  # what lies before it is not mapped once all is up
         self._text_less_physical = start - self.physical(start)
         self._warnings: dict[int, bool] = {}
+        self.has_sve = dump.has_sve
+        self._stubs: dict[int, Callable[[], int]] = {}  # what is done instead of a function, by its address
+        if self.has_sve and not self.vhe:
+            raise FpstateError("SVE below the hypervisor is not known", expected="mode vhe", where=self.where)
+        self._answer(MRS_DCZID, MOV_16)
         if self.vhe:
-            self._answer_el2()
+            self._answer(MRS_CURRENT_EL, MOV_8)
+            if self.has_sve:
+                self._note_gates()
         else:
             self._prepare_hyp(dump.symbols)
         uc = unicorn.Uc(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM)
@@ -149,17 +180,28 @@ class Processor:
         uc.hook_add(unicorn.UC_HOOK_TLB_FILL, self._fill)
         uc.hook_add(unicorn.UC_HOOK_INTR, self._exception)
         uc.hook_add(unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE, self._access)
-        uc.reg_write(arm64_const.UC_ARM64_REG_CPACR_EL1, dump.registers["CPTR_EL2" if self.vhe else "CPACR"])
+        for code, value in UNBOUND if self.has_sve else ():
+            uc.cpr_write(*code, value)
+        uc.cpr_write(*CPACR_EL1, dump.registers["CPTR_EL2" if self.vhe else "CPACR"])
         uc.reg_write(arm64_const.UC_ARM64_REG_TPIDR_EL1, dump.registers["TPIDR_EL1"])
         self._uc, self._code_hook, self._at_rest = uc, unicorn.UC_HOOK_CODE, uc.context_save()
         self._write_access = unicorn.UC_MEM_WRITE
 
-    def _answer_el2(self) -> None:
-        """Let the kernel's code read EL2 as the level it runs at, by a MOV in the place of each MRS of CurrentEL."""
-        at = self.text - self._text_less_physical - RAM_AT
-        words = np.frombuffer(self.ram, np.uint32, len(self.image) // 4, at)
-        asks = words & ~np.uint32(31) == MRS_CURRENT_EL
-        words[asks] = MOV_8 | words[asks] & np.uint32(31)
+    def _answer(self, asked: np.uint32, answer: np.uint32) -> None:
+        """Put a MOV in the place of each MRS of one register in the kernel's code; both are given as of x0."""
+        words = self._words()
+        asks = words & ~np.uint32(31) == asked
+        words[asks] = answer | words[asks] & np.uint32(31)
+
+    def _words(self) -> np.ndarray[Any, np.dtype[np.uint32]]:
+        """Return the words of the kernel's image, as they lie in memory."""
+        return np.frombuffer(self.ram, np.uint32, len(self.image) // 4, self.text - self._text_less_physical - RAM_AT)
+
+    def _note_gates(self) -> None:
+        """Let MRS and MSR of CPACR_EL1 and ZCR_EL1, which are CPTR_EL2 and ZCR_EL2 there, be noted."""
+        words = self._words()
+        moves = np.isin(words & ~np.uint32(1 << 21 | 31), GATE_MOVES)
+        words[moves] |= np.uint32(EL1_KEPT << 16)
 
     def _prepare_hyp(self, symbols: Symbols) -> None:
         """Find where the hypervisor has its code, and let that keep the guest's registers of EL1 here too.
@@ -201,6 +243,8 @@ class Processor:
             return OWN_AT + address - self.base
         if 0 <= address - self.hyp - OWN_AT < OWN_SIZE and self.hyp:
             return address - self.hyp
+        if self.vhe and 0 <= address - USER < USER_SIZE:
+            return OWN_AT + FRAME + address - USER
         table = self._tables if address >> 48 == 0xFFFF else 0 if address >> 48 else self._hyp_tables
         for level in range(4):
             shift = 39 - 9 * level
@@ -274,9 +318,29 @@ class Processor:
         With E2H the code at EL2 has that register by the name of CPACR_EL1.
         """
         if self.vhe:
-            return int(self._uc.reg_read(self._r.UC_ARM64_REG_CPACR_EL1)) >> 20 & 3 != 3
+            return int(self._uc.cpr_read(*CPACR_EL1)) >> 20 & 3 != 3
         control = self.system.get(CPTR_EL2, self._first[CPTR_EL2])
         return control >> 20 & 3 != 3 if self._e2h else bool(control >> 10 & 1)
+
+    @property
+    def guest_sve_trap(self) -> bool:
+        """Whether a guest's SVE traps: ZEN of CPTR_EL2 is not 3."""
+        return int(self._uc.cpr_read(*CPACR_EL1)) >> 16 & 3 != 3
+
+    @property
+    def user_sve_trap(self) -> bool:
+        """Whether SVE of user mode traps: bit 1 of ZEN is 0."""
+        return not int(self._uc.cpr_read(*CPACR_EL1)) >> 17 & 1
+
+    def set_user_sve_trap(self, trap: bool) -> None:
+        """Arm it, or lift it."""
+        value = int(self._uc.cpr_read(*CPACR_EL1)) & ~(1 << 17) | (not trap) << 17
+        self._uc.cpr_write(*CPACR_EL1, value)
+        self.system[CPTR_EL2] = value
+
+    def set_length(self, quadwords: int) -> None:
+        """Put a vector length in force."""
+        self._uc.cpr_write(*ZCR_EL1, quadwords - 1)
 
     def saved(self) -> Saved:
         """Return registers, and memory as far as it was written to since `keep`, for `resume`."""
@@ -305,9 +369,23 @@ class Processor:
         """Have runs note that they came by this address."""
 
         def reached(*_: object) -> None:
-            self._ran.after.append((what, len(self._ran.accesses)))
+            self._note(what)
 
         self._watch(address, reached)
+
+    def _note(self, what: str, value: int = 0) -> None:
+        self._ran.notes.append(Note(what, value, len(self._ran.accesses)))
+
+    def instead_of(self, address: int, what: str, done: Callable[[], int]) -> None:
+        """Have something else done where a function is called: its answer is returned, and noted with its name."""
+
+        def stub() -> int:
+            answer = done()
+            self._note(what, answer)
+            return answer
+
+        self._stubs[address] = stub
+        self.change({address: UDF})
 
     def _watch(self, address: int, reached: Callable[..., None]) -> None:
         self._uc.hook_add(self._code_hook, reached, None, address, address + 3)
@@ -355,12 +433,16 @@ class Processor:
             self._undo.append((at, self.ram[at : at + 1]))
             self.ram[at] = byte
 
+    def set_syndrome(self, syndrome: int) -> None:
+        """Let it be said why the code at EL1, or at EL2, was entered."""
+        self._uc.reg_write(self._r.UC_ARM64_REG_ESR_EL1, syndrome)  # what a kernel at EL2 reads as ESR_EL2
+        self.system[encoding(3, 4, 5, 2, 0)] = syndrome
+
     def resume(self, saved: Saved, answer: int, syndrome: int) -> Ran:
         """Go on where that was saved, at the entry of a function, as if the function had answered."""
         self._uc.context_restore(saved.registers)
         self.system = dict(saved.system)
-        self._uc.reg_write(self._r.UC_ARM64_REG_ESR_EL1, syndrome)  # what a kernel at EL2 reads as ESR_EL2
-        self.system[encoding(3, 4, 5, 2, 0)] = syndrome
+        self.set_syndrome(syndrome)
         to = self.register(30)
         self.set_register(0, answer)
         return self._run(to)
@@ -419,6 +501,10 @@ class Processor:
         if pc == self.base:
             self._uc.emu_stop()
             return
+        if pc in self._stubs:
+            self.set_register(0, self._stubs[pc]())
+            self._uc.reg_write(self._r.UC_ARM64_REG_PC, self.register(30))
+            return
         word = self.read(pc, 4)
         if word >> 22 == 0x354 and self._system(word):
             self._uc.reg_write(self._r.UC_ARM64_REG_PC, pc + 4)
@@ -450,6 +536,9 @@ class Processor:
         code, x = word >> 5 & 0x7FFF, word & 31
         if self._e2h and code >> 11 & 7 == EL1_KEPT:
             code = CPTR_EL2 if code == CPACR_KEPT else code & ~(7 << 11) | 4 << 11
+        if self.has_sve and code in GATES:
+            self._gate(code, x, read=bool(word >> 21 & 1))
+            return True
         if not word >> 20 & 1:
             return word >> 19 & 1 == 1 and word >> 16 & 7 >= 4  # SYS of EL2: maintenance of what is not kept here
         if word >> 21 & 1:
@@ -459,3 +548,15 @@ class Processor:
         else:
             self.system[code] = 0 if x == 31 else self.register(x)
         return True
+
+    def _gate(self, code: int, x: int, *, read: bool) -> None:
+        """Do what MRS and MSR of one of GATES do, and note it. A length in force is never that which is wanted."""
+        if read:
+            value = 0 if code == ZCR_EL2 else self.system.get(code, self._first.get(code, 0))
+            if x != 31:
+                self.set_register(x, value)
+        else:
+            value = self.system[code] = 0 if x == 31 else self.register(x)
+            if code != ZCR_OF_GUEST:
+                self._uc.cpr_write(*(CPACR_EL1 if code == CPTR_EL2 else ZCR_EL1), value)
+        self._note(f"{'read' if read else 'write'} {GATES[code]}", value)

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from fpstate.kernel.bookkeeping import Bookkeeping, Field
-from fpstate.kernel.effects import CALLED, FAULT, LOAD, SAVE, Effect, Effects, Key
+from fpstate.kernel.effects import CALLED, FAULT, GATE, LOAD, LOAD_SVE, SAVE, SAVE_SVE, SET_VL, Effect, Effects, Key
 from fpstate.kernel.entities import SECTION, TASKS, VCPUS, Place, kind_of
-from fpstate.kernel.entries import ENTRIES
 from fpstate.kernel.processor import Saved
 from fpstate.kernel.stage import AS_NAMED, Halt, Stage
 from fpstate.kernel.steps import (
@@ -34,6 +33,8 @@ OUT_OF_VIEW: Final = ("other", "other_vcpu", "other.kernel")
 """Who a pointer to somebody not in view may name: what the kernel does must not hang on which."""
 
 
+INSIDE: Final = (Event.GUEST_FP_TRAP, Event.GUEST_SVE_TRAP, Event.GUEST_EXIT)
+"""Events before which the guest runs: the CPU's traps are its own."""
 After = dict[tuple[str, str], Value]
 """What a run left in the fields it wrote, by role and field."""
 
@@ -68,12 +69,12 @@ class Way:
 
 @dataclass
 class Answer:
-    """What a run did, and what it left in the fields it wrote; `trapped`: whether the guest would trap, if it ran."""
+    """What a run did, and what it left in the fields it wrote; `trapped`: which uses of a guest would trap, if it ran."""
 
     way: Way
     effects: Effects
     after: After
-    trapped: bool | None
+    trapped: dict[str, bool]
     halt: Halt | None  # where it stands, if it does not go on to the end
 
     def same_as(self, them: Answer) -> bool:
@@ -107,9 +108,9 @@ class Runs:
 
     def _entered(self) -> Iterator[Saved]:
         stage = self.stage
-        stage.perform(ENTRIES[Event.VCPU_LOAD], AS_NAMED)
+        stage.perform(self.stage.entries[Event.VCPU_LOAD], AS_NAMED)
         for event in (Event.GUEST_ENTER, Event.GUEST_FP_TRAP, Event.GUEST_EXIT, Event.GUEST_ENTER):
-            stage.perform(ENTRIES[event], AS_NAMED)
+            stage.perform(self.stage.entries[event], AS_NAMED)
             if event in (Event.GUEST_ENTER, Event.GUEST_FP_TRAP) and stage.guest is not None:
                 yield stage.guest
         stage.processor.restore()
@@ -191,11 +192,11 @@ class Runs:
 
     def _stands_in(self, event: Event) -> list[Saved] | list[None]:
         """Return the runs from which an event goes on; at a trap the guest was trapped."""
-        at = ENTRIES[event].guest
+        at = self.stage.entries[event].guest
         return self._guests[:1] if at == "trap" else self._guests if at == "exit" else [None]
 
     def _run(self, view: View, way: Way) -> Answer:
-        stage, entry, other = self.stage, ENTRIES[view.event], way.other
+        stage, entry, other = self.stage, self.stage.entries[view.event], way.other
         since = None
         if view.before[1:]:
             halts = self._halts[view.before]
@@ -207,13 +208,16 @@ class Runs:
             stage.prepare(entry, AS_NAMED)
         for role, f in self._fields_of(view):
             self._put(view, role, f, other, flip=way.flip)
+        if stage.has_sve and since is None and way.guest is None:
+            self._put_length(view, other)
         effects = stage.perform(entry, AS_NAMED, way.guest, since=since, point=way.point)
         after = {
             (role, f.name): self._get(view.entity_of[role], f, other)
             for role, f in self._fields_of(view)
             if (view.entity_of[role], f.place) in effects.wrote
+            or (f.kind == "gate" and effects.gated and entry.guest in ("", "exit"))
         }
-        trapped = stage.guest_trapped() if entry.guest in ("enter", "trap") else None
+        trapped = stage.guest_traps() if entry.guest in ("enter", "trap") else {}
         stage.processor.restore()
         return Answer(way, effects, after, trapped, stage.halt)
 
@@ -229,7 +233,10 @@ class Runs:
         e, p, entity = self.stage.entities, self.stage.processor, view.entity_of[role]
         at = e.base_of(entity) + f.place.offset
         value = view.chosen.get((role, f.name), self._start[f.name])
-        if f.kind == "owner":
+        if f.kind == "gate":
+            if view.event not in INSIDE:
+                p.set_user_sve_trap(bool(value))
+        elif f.kind == "owner":
             whom = other if value == ELSEWHERE else str(value)
             for place, inside, number in self._record(whom):
                 base = e.address[whom.partition(".")[0]] if inside else 0
@@ -242,26 +249,41 @@ class Runs:
             p.write(at, p.read(at, f.place.size) & ~mask | mask * held, f.place.size)
         elif f.kind == "section":
             p.write(at, e.address[entity] + SECTION if value else 0, f.place.size)
+        elif f.kind == "storage":
+            whom = entity if entity in e.storage else self._owner(view, other).partition(".")[0] or "task"
+            p.write(at, e.storage[whom] if value else 0, f.place.size)
         else:
             number = next(n for n, name in self._names[f.name].items() if name == value)
             p.write(at, number, f.place.size)
 
     def _record(self, whom: str) -> Any:
         """Return what the members of an owner hold when it names `whom`."""
-        if not whom:
-            return [(place, False, 0) for place, _, _ in self.books.records["task"]]
-        kind = "kernel" if whom.endswith(".kernel") else "vcpu" if whom in VCPUS else "task"
-        return self.books.records[kind]
+        return self.books.records[whom]
+
+    def _owner(self, view: View, other: str) -> str:
+        """Return whose the CPU's registers are by its record, as the view has it."""
+        f = next(f for f in self.books.fields if f.kind == "owner")
+        value = str(view.chosen.get(("cpu", f.name), self._start[f.name]))
+        return other if value == ELSEWHERE else value
+
+    def _put_length(self, view: View, other: str) -> None:
+        """Put that vector length in force which goes with the registers: the CPU's own is not in view."""
+        e = self.stage.entities
+        self.stage.processor.set_length(e.length[self._owner(view, other) or "task"])
 
     def _get(self, entity: str, f: Field, other: str) -> Value:
         """Return what a field holds after a run."""
         e, p = self.stage.entities, self.stage.processor
+        if f.kind == "gate":
+            return p.user_sve_trap
         number = p.read(e.base_of(entity) + f.place.offset, f.place.size)
         if f.kind == "bit":
             return bool(number & f.values[0])
         if f.kind == "section":
             if number not in (0, e.address[entity] + SECTION):
                 raise _strange(f, f"{number:#x}, which is not its own section's")
+            return bool(number)
+        if f.kind == "storage":
             return bool(number)
         if f.kind == "cpu":
             return {self.books.nobody: "", 0: THIS_CPU, 1: ELSEWHERE}.get(number, "")
@@ -286,7 +308,7 @@ class Runs:
         """Return the first field that a run has read, or copied to a child, and that was not asked for, if any."""
         for answer in answers:
             for key in answer.effects.read:
-                if wanted := self._read(view, key):
+                if (key[1] != GATE or view.event not in INSIDE) and (wanted := self._read(view, key)):
                     return wanted
             if not any(effect.what == FAULT for effect in answer.effects.done):
                 for (_, place), now in answer.effects.changed().items():
@@ -317,7 +339,7 @@ class Runs:
     def _note_change(self, place: Place, now: int, event: Event) -> None:
         """Note that a run has left a member changed; if it is no field and some run has read it, it has to be one."""
         books = self.books
-        inside = event in (Event.GUEST_ENTER, Event.GUEST_FP_TRAP)
+        inside = event in (Event.GUEST_ENTER, Event.GUEST_FP_TRAP, Event.GUEST_SVE_TRAP)
         known = place in books.of_guests and (inside or now == books.of_guests[place])
         known = known or place in books.of_sections or any(place in (f.place, *f.also) for f in books.fields)
         if place.kind == "elsewhere" or known or place in books.changing:
@@ -349,14 +371,14 @@ class Runs:
                 return Unclear("does what hangs on more than the view: on who is meant by somebody not in view")
             before = len(list(self._done(view, answer.effects.done[: len(done) - 1], answer)))
             does.insert(before, (FAULT_OF_SECTION, ELSEWHERE, ""))
-        calls, near = ENTRIES[view.event].calls, self.stage.symbols.near
+        calls, near = self.stage.entries[view.event].calls, self.stage.symbols.near
         first = next((e for e in answer.effects.done if e.what != CALLED), None)
-        name = calls[-1].names[0] if calls else "__kvm_vcpu_run"
+        name = calls[0].names[0] if calls else "__kvm_vcpu_run"
         return Say(
             f"{name}, at {near(first.pc)}" if first else name,
             tuple(does),
             tuple((*key, value) for key, value in answer.after.items() if self._is_written(view, key, value, flipped)),
-            answer.trapped,
+            tuple(answer.trapped.items()),
             more=answer.halt is not None,
         )
 
@@ -367,8 +389,10 @@ class Runs:
                 inside = SAVERS[0] if effect.whom in SAVERS else effect.whom
                 if effect.whom not in SAVERS:
                     yield CALLED, effect.whom, ""
-            elif effect.what in (SAVE, LOAD) or effect.whom not in ENTRIES[view.event].others:
-                saves = effect.what == SAVE and inside == SAVERS[0]
+            elif effect.what == SET_VL and not effect.whom:
+                raise Refused("puts a vector length in force that is nobody's")
+            elif effect.what in (SAVE, LOAD, SAVE_SVE, LOAD_SVE) or effect.whom not in self.stage.entries[view.event].others:
+                saves = effect.what in (SAVE, SAVE_SVE) and inside == SAVERS[0]
                 yield effect.what, answer.whom(effect.whom), SAVERS[0] if saves else ""
 
     def _is_written(self, view: View, key: tuple[str, str], value: Value, flipped: After | None) -> bool:

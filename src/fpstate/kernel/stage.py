@@ -7,19 +7,21 @@ from dataclasses import dataclass
 
 from fpstate.errors import FpstateError
 from fpstate.kernel.btf import Btf
-from fpstate.kernel.effects import Effects, Reader
-from fpstate.kernel.entities import HYP_STACK, SECTION, TASKS, Entities
+from fpstate.kernel.effects import ALLOCATORS, FLUSHES, FRAME, FREES, Effect, Effects, Reader
+from fpstate.kernel.entities import HYP_STACK, SECTION, SLOT, STACK_TOP, STORAGE, TASKS, Entities, Place
 from fpstate.kernel.entries import (
     ARM_EXCEPTION_IRQ,
     ARM_EXCEPTION_TRAP,
     ENTRIES,
-    FP_ACCESS,
     GUEST_RUNS,
     NOTED,
+    SVE_ENTRIES,
+    SYSTEM_CALL,
+    SYSTEM_CALLED,
     Call,
     Entry,
 )
-from fpstate.kernel.processor import HALTED, RETURNED, STOPPED, Processor, Ran, Saved
+from fpstate.kernel.processor import GFP_ZERO, HALTED, RETURNED, STOPPED, Processor, Ran, Saved
 from fpstate.lab.dump import Dump
 from fpstate.lab.kernel import Symbols
 from fpstate.world.events import Event
@@ -46,11 +48,14 @@ class Stage:
         """Make a dump ready, with instructions changed: by address, the word that stands there instead."""
         self.symbols = dump.symbols
         self.processor = Processor(dump)
+        self.has_sve = dump.has_sve
         self.btf = Btf(dump.kernel.image, dump.kernel.source)
         self.entities = Entities(dump, self.btf, self.processor)
         self.processor.change(changes or {})
         self.reader = Reader(self.entities, _Near(dump.symbols))
         self.preemptible = dump.kernel.preemptible
+        self.entries = ENTRIES | SVE_ENTRIES if self.has_sve else ENTRIES
+        self._allocates_for = "task"
         self.preemptible_neon = self.entities.kernel_image is not None
         self.guest: Saved | None = None  # where the last run stands to enter its guest
         self.halt: Halt | None = None  # where the last run stands, if it was halted
@@ -64,6 +69,8 @@ class Stage:
                 self.processor.note_at(at, name)
         if not vhe:
             self._share_hyp_data()
+        if self.has_sve:
+            self._prepare_sve()
 
     @property
     def last_state(self) -> tuple[int, int]:
@@ -83,9 +90,64 @@ class Stage:
             for task in TASKS:
                 self.processor.write(self.entities.member(task, "thread_info.cpu"), number, 4)
 
+    def _prepare_sve(self) -> None:
+        """Do ourselves what allocators do; end system calls where their function begins; find what a flag of SVE is."""
+        p, at = self.processor, self.symbols.address
+        for name in ALLOCATORS:
+            if (address := at(name)) is not None:
+                p.instead_of(address, name, self._allocate)
+        for name, note in ((FREES, FREES), (FLUSHES, FLUSHES)):
+            address = at(name)
+            if address is None:
+                expected = "a kernel whose SVE registers are moved by functions of their own, until 7.1"
+                raise FpstateError(f"the kernel has no function {name}", expected=expected, where=p.where)
+            if name == FREES:
+                p.instead_of(address, note, lambda: p.register(0))
+            else:
+                p.note_at(address, note)
+        if (called := at(SYSTEM_CALLED)) is not None:
+            p.stop_at(called)
+        self.sve_flag = self._sve_flag()
+
+    def _allocate(self) -> int:
+        """Return what stands for new storage: where an entity has it, all zeros if that was asked for."""
+        storage = self.entities.storage[self._allocates_for]
+        if self.processor.register(1) & GFP_ZERO:
+            self.processor.write_bytes(storage, bytes(SLOT - STORAGE))
+        return storage
+
+    def _sve_flag(self) -> tuple[Place, int]:
+        """Return the member, and its bit, by which a vCPU has SVE; and let all of ours have it, ready to run.
+
+        A vCPU is asked whether it is finalized: that it has SVE makes it not so, until another bit says that it is.
+        """
+        p, e = self.processor, self.entities
+        call = Call(("kvm_arm_vcpu_is_finalized",), ("vcpu",))
+        read = [place for (of, place) in self.reader.effects(self._call(call, AS_NAMED)).read if of == "vcpu"]
+        words = [place for place in read if place.name.endswith("flags")]
+
+        def finalized() -> bool:
+            self._call(call, AS_NAMED)
+            return bool(p.register(0) & 1)
+
+        for place in words:
+            at = e.base_of("vcpu") + place.offset
+            before = p.read(at, place.size)
+            for bit in (1 << n for n in range(8 * place.size)):
+                p.write(at, before | bit, place.size)
+                if finalized():
+                    continue
+                for done in (1 << n for n in range(8 * place.size)):
+                    p.write(at, before | bit | done, place.size)
+                    if finalized():
+                        p.write(e.base_of("other_vcpu") + place.offset, before | bit | done, place.size)
+                        p.keep()
+                        return place, bit
+        raise FpstateError("it is not found how a vCPU has SVE", expected="a flag of it", where=p.where)
+
     def missing(self) -> list[str]:
         """Return the functions that the kernel lacks, of those that events need."""
-        calls = [call for entry in ENTRIES.values() for call in (*entry.calls, *entry.before)]
+        calls = [call for entry in self.entries.values() for call in (*entry.calls, *entry.before)]
         return sorted({" or ".join(c.names) for c in calls if not c.optional and self._function(c) is None})
 
     def has(self, entry: Entry) -> bool:
@@ -114,6 +176,7 @@ class Stage:
         It begins where it was halted before, if `since` is given, and halts at its point of that number, from 1.
         """
         whole, self.halt = Ran(), None
+        self._allocates_for = roles.get(entry.allocates_for, "task")
         guest = guest or self.guest
         if since is None:
             self._hold(entry, roles, 1)
@@ -121,9 +184,8 @@ class Stage:
         self.processor.watch_for_points(count, int(entry.preempt_off), point)
         if entry.guest in ("trap", "exit"):
             assert guest is not None
-            trap = entry.guest == "trap"
-            answer, syndrome = (ARM_EXCEPTION_TRAP, FP_ACCESS) if trap else (ARM_EXCEPTION_IRQ, 0)
-            _join(whole, self.processor.resume(guest, answer, syndrome))
+            answer = ARM_EXCEPTION_TRAP if entry.guest == "trap" else ARM_EXCEPTION_IRQ
+            _join(whole, self.processor.resume(guest, answer, entry.syndrome))
         first = 0
         if since is not None:
             _join(whole, self.processor.go_on(since.saved))
@@ -131,14 +193,18 @@ class Stage:
             self.halt = self._halted(whole, since.call)
         for number, call in enumerate(entry.calls[first:], first):
             if whole.end == RETURNED and not (call.optional and self._function(call) is None):
+                self.processor.set_syndrome(entry.syndrome)
                 _join(whole, self._call(call, roles))
                 self.halt = self._halted(whole, number)
         for role in entry.others:
             if roles.get(role) in TASKS and whole.end == RETURNED:
                 self.entities.give_stack(roles[role])
-        if whole.end == STOPPED:
+        if whole.end == STOPPED and entry.guest:
             self.guest = self.processor.saved()
         effects = self.reader.effects(whole)
+        framing = next((call for call in entry.calls if "layout" in call.arguments), None)
+        if framing is not None and whole.end == RETURNED and self.entities.framed_sve():
+            effects.done.append(Effect(FRAME, roles["task"], self._function(framing) or 0))
         if whole.end != HALTED:
             self._hold(entry, roles, -1)
         return effects
@@ -157,6 +223,11 @@ class Stage:
     def guest_trapped(self) -> bool:
         """Tell whether the guest would trap at its next use."""
         return self.processor.guest_fp_trap
+
+    def guest_traps(self) -> dict[str, bool]:
+        """Return which uses would trap, if the guest ran."""
+        fp = {"guest_fp_trap": self.processor.guest_fp_trap}
+        return fp | {"guest_sve_trap": self.processor.guest_sve_trap} if self.has_sve else fp
 
     def _share_hyp_data(self) -> None:
         """Find the hypervisor's data of this CPU, and let it have the same whatever number the CPU has."""
@@ -192,9 +263,22 @@ class Stage:
     def _argument(self, argument: str | int, roles: dict[str, str]) -> int:
         if isinstance(argument, int):
             return argument
+        e = self.entities
         if argument == "section":
-            return self.entities.address[roles["task"]] + SECTION
-        return self.entities.buffer if argument == "buffer" else self.entities.address[roles[argument]]
+            return e.address[roles["task"]] + SECTION
+        if argument == "registers":
+            return self._registers(roles["task"])
+        if argument == "layout":
+            e.start_layout()
+        if argument in ("buffer", "contexts", "plain contexts", "layout", "regset", "regset size"):
+            return int(getattr(e, argument.replace(" ", "_")))
+        return e.address[roles[argument]]
+
+    def _registers(self, task: str) -> int:
+        """Return where a task has its registers of user mode (`pt_regs`), which ask for a system call."""
+        at = self.entities.address[task] + STACK_TOP - self.btf.size("pt_regs")
+        self.processor.write(at + 8 * 8, SYSTEM_CALL)
+        return at
 
     def _function(self, call: Call) -> int | None:
         return self._address((call.hypervisor,) if call.hypervisor and not self.processor.vhe else call.names)
@@ -217,7 +301,7 @@ class _Near(dict[int, str]):
 
 def _join(whole: Ran, part: Ran) -> None:
     """Append what a run did to what was done before it."""
-    whole.after += [(what, at + len(whole.accesses)) for what, at in part.after]
+    whole.notes += [note._replace(before=note.before + len(whole.accesses)) for note in part.notes]
     whole.points += [at + len(whole.accesses) for at in part.points]
     whole.accesses += part.accesses
     whole.warned += part.warned

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from fpstate.kernel.effects import CALLED, EDIT, FAULT, LOAD, SAVE, WARN, WRITE
+from fpstate.kernel.effects import CALLED, FAULT, LOAD_ZCR, SAVE_ZCR, WARN, ZERO_SVE
 from fpstate.world.operations import OOPS
 
 Value = bool | str
@@ -57,14 +57,14 @@ class Unclear:
 class Say:
     """What it does: (what, whom, function it is inside of) in order, and what it writes: (role, field, Value).
 
-    `whom` is a context's name, a function's for CALLED, or ELSEWHERE. `trapped`: whether the guest would trap, if it
-    ran. `more`: it goes on after a point where others may come in.
+    `whom` is a context's name, a function's for CALLED, or ELSEWHERE. `trapped`: which uses of the guest would trap, if
+    it ran. `more`: it goes on after a point where others may come in.
     """
 
     where: str
     does: tuple[tuple[str, str, str], ...]
     writes: tuple[tuple[str, str, Value], ...]
-    trapped: bool | None
+    trapped: tuple[tuple[str, bool], ...]
     more: bool = False
 
 
@@ -83,8 +83,8 @@ def from_json(given: list[Any]) -> Step:
     kind, *values = given
     if kind != "say":
         return Choose(*values) if kind == "choose" else Unclear(*values)
-    where, does, writes, *more = values
-    return Say(where, tuple(map(tuple, does)), tuple(map(tuple, writes)), *more)
+    where, does, writes, trapped, *more = values
+    return Say(where, *(tuple(map(tuple, part)) for part in (does, writes, trapped)), *more)
 
 
 def name_of(value: Any, cpu: Any, contexts: dict[str, Any]) -> Value:
@@ -117,8 +117,8 @@ class Speaker:
             self._ask(what, whom, inside)
         for role, name, value in step.writes:
             setattr(self._of[role], name, self._meant(name, value, kinds[name]))
-        if step.trapped is not None:
-            self._cpu.guest_fp_trap = step.trapped
+        for trap, armed in step.trapped:
+            setattr(self._cpu, trap, armed)
 
     def _ask(self, what: str, whom: str, inside: str) -> None:
         cpu = self._cpu
@@ -134,8 +134,13 @@ class Speaker:
         else:
             if inside:
                 cpu._session.inside.append(inside)
-            do = {SAVE: cpu.save, LOAD: cpu.load, WRITE: cpu.overwrite, EDIT: cpu.edit}[what]
-            do(self._elsewhere if whom == ELSEWHERE else self._contexts[whom])
+            context = self._elsewhere if whom == ELSEWHERE else self._contexts.get(whom)
+            if what == ZERO_SVE:
+                cpu.zero_sve()
+            elif what in (LOAD_ZCR, SAVE_ZCR):
+                getattr(cpu, what)("zcr", context)
+            else:
+                getattr(cpu, what)(context)
             if inside:
                 cpu._session.inside.pop()
 

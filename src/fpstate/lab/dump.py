@@ -61,7 +61,7 @@ def dump_of(kernel: Kernel, machine: Machine, tell: Tell) -> Dump:
 
     Raise FpstateError if it does not boot that far.
     """
-    folder = cache_folder() / "dumps" / f"{kernel.digest}-{machine.cpu_model}-{machine.mode or 'vhe'}-{FORM}"
+    folder = cache_folder() / "dumps" / f"{kernel.digest}-{machine.name}-{FORM}"
     found = _kept(folder)
     if found is None:
         check_machine(machine)

@@ -25,11 +25,17 @@ _SLOW_START = 75  # seconds a boot and reading the trace may take on a busy mach
 
 @dataclass(frozen=True)
 class Machine:
-    """What is emulated. `mode` is one of MODES, or empty for what the kernel chooses."""
+    """What is emulated. `mode` is one of MODES, or empty for what the kernel chooses; `options` are the model's own."""
 
     cpu_model: str
     cpus: int
     mode: str = ""
+    options: str = ""
+
+    @property
+    def name(self) -> str:
+        """A name for it that a file may have, but for the number of its CPUs."""
+        return "-".join(filter(None, (self.cpu_model, self.options, self.mode or "vhe")))
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,7 @@ def check_machine(machine: Machine) -> None:
 
 def emulated(machine: Machine, megabytes: int) -> list[str]:
     """Return QEMU and its options for a machine with nothing attached."""
-    model = _EXTRA.get(machine.cpu_model, machine.cpu_model)
+    model = ",".join(filter(None, (_EXTRA.get(machine.cpu_model, machine.cpu_model), machine.options)))
     words = [QEMU, "-M", "virt,virtualization=on,gic-version=3", "-cpu", model, "-smp", str(machine.cpus)]
     return [*words, "-m", str(megabytes), "-nodefaults", "-display", "none", "-no-reboot"]
 

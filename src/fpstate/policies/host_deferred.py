@@ -237,11 +237,6 @@ class InPlaceHost(BindableHost):
     With 751ecf6afd65 (v6.12 and stable): if they are not live, only the image is widened, and no CPU vouches for it.
     """
 
-    def fpsimd_bind_task_to_cpu(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task) -> None:
-        super().fpsimd_bind_task_to_cpu(cpu, task)
-        if task.tif_sve:
-            cpu.set_vl(task)
-
     @kernel_function
     def do_sve_acc(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task) -> None:
         cpu.alloc_sve(task)
@@ -252,5 +247,6 @@ class InPlaceHost(BindableHost):
             cpu.widen(task)
             self.fpsimd_flush_task_state(task)
         else:
+            cpu.set_vl(task)
             cpu.zero_sve()
             self.fpsimd_bind_task_to_cpu(cpu, task)

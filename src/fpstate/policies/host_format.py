@@ -238,8 +238,7 @@ class FormHost(InPlaceHost):
     def vl_change(self, cpu: Cpu, task: Task) -> None:
         super().vl_change(cpu, task)
         task.fp_type = Form.FPSIMD
-        if task.tif_sme:  # "Ensure SME storage is allocated after SVE VL changes"
-            cpu.alloc_sve(task)
+        cpu.alloc_sve(task)  # "Ensure SME storage is allocated after SVE VL changes", whether there is SME or not
 
 
 class FormatHost(FormHost):

@@ -101,7 +101,7 @@ class Linux66y(FormatHost, SaveAtLoad):
 
 
 class Linux61y(SaveAtLoad, InPlaceHost):
-    """The same on the host layer of v6.1, where system calls drop SVE."""
+    """The same on the host layer of v6.1, where system calls drop SVE; storage is there again after a new length."""
 
     name = "linux-6.1.y"
     kernels = "Linux 6.1.131 and later"
@@ -129,3 +129,7 @@ class Linux61y(SaveAtLoad, InPlaceHost):
         cpu.last_state = vcpu
         if self.sve:
             cpu.to_save = Saves.SVE if vcpu.has_sve else Saves.FPSIMD
+
+    def vl_change(self, cpu: DeferredHost.Cpu, task: DeferredHost.Task) -> None:
+        super().vl_change(cpu, task)
+        cpu.alloc_sve(task)
