@@ -198,10 +198,12 @@ class BindableHost(DeferredHost):
     def arm_guest_traps(self, cpu: DeferredHost.Cpu, vcpu: Policy.Vcpu, live: bool) -> None:
         """Have the guest trap at its first use, unless its state is live (in the hypervisor)."""
         cpu.guest_fp_trap = not live
+        cpu.guest_sve_trap = not (live and vcpu.has_sve)
         if self.aarch32 and not live:
             cpu.force_fpexc()
-        if vcpu.has_sve and live:
-            cpu.load_part("zcr", vcpu)  # fpsimd_lazy_switch_to_guest
+        if vcpu.has_sve and live:  # fpsimd_lazy_switch_to_guest
+            cpu.set_vl(vcpu)
+            cpu.load_part("zcr", vcpu)
 
     def lift_guest_traps(self, cpu: DeferredHost.Cpu, vcpu: Policy.Vcpu) -> None:
         """Let the guest use FP, and SVE if it has it (in the hypervisor)."""

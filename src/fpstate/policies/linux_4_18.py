@@ -89,6 +89,7 @@ class Linux52(Linux418):
 
     def activate_traps(self, cpu: DeferredHost.Cpu, vcpu: Linux418.Vcpu) -> None:
         cpu.guest_fp_trap = not vcpu.fp_enabled
+        cpu.guest_sve_trap = not (vcpu.fp_enabled and vcpu.has_sve)
         if self.aarch32 and cpu.guest_fp_trap:
             cpu.force_fpexc()
         if vcpu.has_sve and vcpu.fp_enabled:
