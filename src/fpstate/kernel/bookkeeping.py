@@ -141,6 +141,8 @@ class Bookkeeping:
         for events in ((Event.RET_TO_USER,), sections):
             stage.be_cpu(3)
             for event in events:
+                if event == Event.RET_TO_USER and stage.whole_return:
+                    stage.perform(stage.entries[Event.SYSCALL], AS_NAMED)
                 changed = stage.perform(stage.entries[event], AS_NAMED).changed()
                 found |= {p for p in candidates if changed.get(("task", p)) == 3}
             stage.processor.restore()
@@ -197,6 +199,8 @@ class Bookkeeping:
         """Note what members hold after events that make a context the owner of the CPU's registers."""
         stage = self.stage
         for event in events:
+            if event == Event.RET_TO_USER and stage.whole_return:
+                stage.perform(stage.entries[Event.SYSCALL], roles)
             stage.perform(stage.entries[event], roles)
         base = stage.entities.address[name.partition(".")[0]]
         seen = {}

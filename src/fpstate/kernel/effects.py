@@ -19,6 +19,7 @@ from fpstate.kernel.entities import (
     Entities,
     Place,
 )
+from fpstate.kernel.entries import RANDOM
 from fpstate.kernel.processor import BUG, OOPS, OWN_AT, Access, Note, Ran
 
 SAVE, LOAD, WRITE, EDIT, WARN, FAULT, CALLED = "save", "load", "overwrite", "edit", "warn", "oops", "called"
@@ -146,7 +147,7 @@ class Reader:
             whose = self.entities.storages.get(note.value)
             if whose is not None:
                 result.done.append(Effect(FREE if what == FREES else ALLOC, whose, pc))
-        elif not what.endswith("ZCR_EL2"):
+        elif not what.endswith(("ZCR_EL2", RANDOM)):
             result.done.append(Effect(CALLED, what, pc))
 
     def _member(self, a: Access, old: dict[int, int], result: Effects) -> None:

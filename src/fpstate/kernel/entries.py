@@ -3,7 +3,8 @@
 Arguments are entities of the view, what stands for what a user or a debugger hands in (`buffer`, SIMD registers;
 `contexts` of a signal frame, and such in which the record of SVE is empty; a `regset` of SVE), the `layout` of a frame, the task's `section` (where kernel
 NEON is saved to; softirqs hand in the same, since theirs stands for it) and `registers` of user mode, or numbers. `guest` of an entry
-says where it stands to the guest: "enter" ends where the guest would run, "trap" and "exit" go on there.
+says where it stands to the guest: "enter" ends where the guest would run, "trap" and "exit" go on there; "return" goes
+on where a system call has been made.
 """
 
 from __future__ import annotations
@@ -83,12 +84,16 @@ ENTRIES: Final = {
 NEW_LENGTH: Final = 80  # bytes; entities.OTHER_LENGTH quadwords
 SYSTEM_CALL: Final = 172
 SYSTEM_CALLED: Final = "__arm64_sys_getpid"
+RANDOM: Final = "get_random_u16"
+WHOLE_RETURN: Final = "el0t_64_sync_handler"
+"""What enters and leaves the kernel for a system call, where the way back to user mode is C (since v5.15)."""
 """A system call that a task makes, and its function: where it is reached, the entry of system calls is over."""
 SVE_ENTRIES: Final = {
     Event.SIGNAL: Entry(
         (*ENTRIES[Event.SIGNAL].calls, _call("setup_sigframe_layout", "layout", 0))  # what the frame has room for
     ),
     Event.SYSCALL: Entry((_call("el0t_64_sync_handler|el0_sync_handler", "registers", irqs_off=True),), syndrome=0x56000000),
+    Event.RET_TO_USER: Entry(guest="return"),
     Event.SVE_TRAP: Entry((_call("do_sve_acc", 0, "registers"),)),
     Event.VL_CHANGE: Entry(
         (

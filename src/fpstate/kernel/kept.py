@@ -27,6 +27,7 @@ class Kept:
     preemptible_neon: bool
     mode: str = "vhe"
     sve: bool = False
+    whole_return: bool = False
 
 
 def path_for(kernel: Kernel, machine: Machine) -> Path:
@@ -44,7 +45,7 @@ def read(path: Path) -> Kept | None:
         found = json.loads(path.read_text())
         fields = [Declared(**{**f, "names": tuple(f["names"])}) for f in found["fields"]]
         steps = {(event, *map(tuple, asked)): from_json(step) for (event, *asked), step in found["steps"]}
-        return Kept(fields, steps, found["preemptible"], found["preemptible_neon"], found["mode"], found["sve"])
+        return Kept(fields, steps, found["preemptible"], found["preemptible_neon"], found["mode"], found["sve"], found["whole_return"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -109,6 +109,8 @@ class Life:
 
     def _do(self, event: Event) -> bool:
         """Let an event happen; return whether it did: one that ends in a fault is taken back."""
+        if event == Event.RET_TO_USER and self.stage.whole_return:
+            self._do(Event.SYSCALL)
         self.stage.processor.keep()
         effects = self.stage.perform(self.stage.entries[event], self._roles)
         for _, place in effects.read:

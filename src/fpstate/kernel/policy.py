@@ -64,7 +64,7 @@ class KernelCode:
         if self.kept.preemptible_neon:
             contexts |= {f"{name}.kernel": entity.kernel for name, entity in contexts.items() if name in TASKS}
         asked: Asked = (event.name,)
-        first = ENTRIES[event].only_if if event in ENTRIES else ""
+        first = "" if self.kept.whole_return or event not in ENTRIES else ENTRIES[event].only_if
         if first:
             if not getattr(entities["task"], first):
                 return
@@ -89,7 +89,8 @@ class KernelCode:
 def code_of(stage: Stage) -> KernelCode:
     """Return a kernel's code, of which nothing is known but its fields."""
     runs = Runs(stage)
-    kept = Kept(runs.declared(), {}, stage.preemptible, stage.preemptible_neon, sve=stage.has_sve)
+    kept = Kept(runs.declared(), {}, stage.preemptible, stage.preemptible_neon)
+    kept.sve, kept.whole_return = stage.has_sve, stage.whole_return
     return KernelCode(kept, lambda: runs)
 
 

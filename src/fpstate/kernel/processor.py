@@ -438,10 +438,17 @@ class Processor:
         self._uc.reg_write(self._r.UC_ARM64_REG_ESR_EL1, syndrome)  # what a kernel at EL2 reads as ESR_EL2
         self.system[encoding(3, 4, 5, 2, 0)] = syndrome
 
-    def resume(self, saved: Saved, answer: int, syndrome: int) -> Ran:
-        """Go on where that was saved, at the entry of a function, as if the function had answered."""
+    def resume(self, saved: Saved, answer: int, syndrome: int, *, of_guest: bool) -> Ran:
+        """Go on where that was saved, at the entry of a function, as if the function had answered.
+
+        Unless it is to a guest's run, the CPU has now the trap of SVE and the vector length that it has.
+        """
+        trap, length = self.user_sve_trap, int(self._uc.cpr_read(*ZCR_EL1))
         self._uc.context_restore(saved.registers)
         self.system = dict(saved.system)
+        if not of_guest:
+            self.set_user_sve_trap(trap)
+            self._uc.cpr_write(*ZCR_EL1, length)
         self.set_syndrome(syndrome)
         to = self.register(30)
         self.set_register(0, answer)

@@ -103,6 +103,7 @@ class Runs:
 
     def __post_init__(self) -> None:
         self.books = Bookkeeping(self.stage)
+        self._called = self._system_call()
         self._guests = list(self._entered())
         self.renew()
 
@@ -114,6 +115,13 @@ class Runs:
             if event in (Event.GUEST_ENTER, Event.GUEST_FP_TRAP) and stage.guest is not None:
                 yield stage.guest
         stage.processor.restore()
+
+    def _system_call(self) -> Saved | None:
+        """Return where a system call stands from which a task returns to user mode."""
+        if self.stage.whole_return:
+            self.stage.perform(self.stage.entries[Event.SYSCALL], AS_NAMED)
+            self.stage.processor.restore()
+        return self.stage.system_call
 
     def renew(self) -> None:
         """Take in fields that were found since; runs on views without them count no more."""
@@ -193,6 +201,8 @@ class Runs:
     def _stands_in(self, event: Event) -> list[Saved] | list[None]:
         """Return the runs from which an event goes on; at a trap the guest was trapped."""
         at = self.stage.entries[event].guest
+        if at == "return":
+            return [self._called] if self._called is not None else []
         return self._guests[:1] if at == "trap" else self._guests if at == "exit" else [None]
 
     def _run(self, view: View, way: Way) -> Answer:
@@ -208,14 +218,14 @@ class Runs:
             stage.prepare(entry, AS_NAMED)
         for role, f in self._fields_of(view):
             self._put(view, role, f, other, flip=way.flip)
-        if stage.has_sve and since is None and way.guest is None:
+        if stage.has_sve and since is None and view.event not in INSIDE:
             self._put_length(view, other)
         effects = stage.perform(entry, AS_NAMED, way.guest, since=since, point=way.point)
         after = {
             (role, f.name): self._get(view.entity_of[role], f, other)
             for role, f in self._fields_of(view)
             if (view.entity_of[role], f.place) in effects.wrote
-            or (f.kind == "gate" and effects.gated and entry.guest in ("", "exit"))
+            or (f.kind == "gate" and effects.gated and entry.guest in ("", "exit", "return"))
         }
         trapped = stage.guest_traps() if entry.guest in ("enter", "trap") else {}
         stage.processor.restore()

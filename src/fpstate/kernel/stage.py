@@ -15,9 +15,11 @@ from fpstate.kernel.entries import (
     ENTRIES,
     GUEST_RUNS,
     NOTED,
+    RANDOM,
     SVE_ENTRIES,
     SYSTEM_CALL,
     SYSTEM_CALLED,
+    WHOLE_RETURN,
     Call,
     Entry,
 )
@@ -54,7 +56,11 @@ class Stage:
         self.processor.change(changes or {})
         self.reader = Reader(self.entities, _Near(dump.symbols))
         self.preemptible = dump.kernel.preemptible
-        self.entries = ENTRIES | SVE_ENTRIES if self.has_sve else ENTRIES
+        self.entries = ENTRIES | SVE_ENTRIES if self.has_sve else dict(ENTRIES)
+        self.whole_return = self.has_sve and dump.symbols.address(WHOLE_RETURN) is not None
+        if not self.whole_return:
+            self.entries[Event.RET_TO_USER] = ENTRIES[Event.RET_TO_USER]
+        self.system_call: Saved | None = None  # where the last run stands in a system call
         self._allocates_for = "task"
         self.preemptible_neon = self.entities.kernel_image is not None
         self.guest: Saved | None = None  # where the last run stands to enter its guest
@@ -105,6 +111,8 @@ class Stage:
                 p.instead_of(address, note, lambda: p.register(0))
             else:
                 p.note_at(address, note)
+        if (random := at(RANDOM)) is not None:  # where the next system call has its stack
+            p.instead_of(random, RANDOM, lambda: 0)
         if (called := at(SYSTEM_CALLED)) is not None:
             p.stop_at(called)
         self.sve_flag = self._sve_flag()
@@ -177,15 +185,17 @@ class Stage:
         """
         whole, self.halt = Ran(), None
         self._allocates_for = roles.get(entry.allocates_for, "task")
-        guest = guest or self.guest
+        returns = entry.guest == "return"
+        guest = guest or (self.system_call if returns else self.guest)
         if since is None:
             self._hold(entry, roles, 1)
         count = self.entities.member(roles["task"], "thread_info.preempt_count")
         self.processor.watch_for_points(count, int(entry.preempt_off), point)
-        if entry.guest in ("trap", "exit"):
+        if entry.guest in ("trap", "exit", "return") and since is None:
             assert guest is not None
             answer = ARM_EXCEPTION_TRAP if entry.guest == "trap" else ARM_EXCEPTION_IRQ
-            _join(whole, self.processor.resume(guest, answer, entry.syndrome))
+            _join(whole, self.processor.resume(guest, answer, entry.syndrome, of_guest=not returns))
+            self.halt = self._halted(whole, -1)
         first = 0
         if since is not None:
             _join(whole, self.processor.go_on(since.saved))
@@ -201,6 +211,8 @@ class Stage:
                 self.entities.give_stack(roles[role])
         if whole.end == STOPPED and entry.guest:
             self.guest = self.processor.saved()
+        elif whole.end == STOPPED:
+            self.system_call = self.processor.saved()
         effects = self.reader.effects(whole)
         framing = next((call for call in entry.calls if "layout" in call.arguments), None)
         if framing is not None and whole.end == RETURNED and self.entities.framed_sve():
