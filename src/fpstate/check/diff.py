@@ -21,7 +21,7 @@ SAME, DIFFERENT, APART, INCOMPLETE = "same", "different", "apart", "incomplete"
 MEANINGS: Final = {
     SAME: "the same operations, traps and values in every order of events",
     DIFFERENT: "other operations or values in some order of events",
-    APART: "in some order of events one goes wrong, or may go on otherwise than the other",
+    APART: "in some order of events one goes wrong alone, or may go on otherwise than the other",
     INCOMPLETE: "the bound on pairs of states was reached",
 }
 

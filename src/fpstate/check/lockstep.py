@@ -54,7 +54,8 @@ MOVES_AT_MOST: Final = 256
 class Comparison:
     """How two policies differ over all orders of events: each number counts moves out of different pairs of worlds.
 
-    `apart` is True where an event that may happen under one may not under the other, or goes wrong under one.
+    `apart` is True where an event that may happen under one may not under the other, or goes wrong under one alone.
+    Where both go wrong in the same way, the order of events ends.
     `more` and `fewer` say how often the second policy carried out an operation more or less (indexed as N_*).
     """
 
@@ -291,7 +292,7 @@ def make_both(pair: Pair, move: int) -> int:
         return NEED_A if verdict == NO_ROW else NEED_B
     note_rows(pair)
     if verdict != OK or other != OK:
-        return APART
+        return DONE if verdict == other else APART  # what both do wrong alike ends this way
     pair.state[S_TRAPS] += pair.a.report.asked[A_TRAPPED] != pair.b.report.asked[A_TRAPPED]
     different, alike = weigh(pair), push(pair)
     pair.state[S_OPERATIONS] += different or not alike

@@ -211,6 +211,13 @@ class Bookkeeping:
         self._variants.setdefault(name, []).append(seen)
         stage.processor.restore()
 
+    def was_seen(self, owner: str, values: dict[Place, int]) -> bool:
+        """Tell whether members were seen to hold such values beside the name of an owner; of pointers: any, or NULL."""
+        return any(
+            all(seen[p][1] == value if not seen[p][0] else bool(value) for p, value in values.items() if p in seen)
+            for seen in self._variants.get(owner, ())
+        )
+
     def fields_at(self, entity: str, place: Place) -> Iterable[Field]:
         """Return the fields that a member of an entity is, or is part of."""
         return (f for f in self.fields if f.place.kind == kind_of(entity) and place in (f.place, *f.also))

@@ -187,9 +187,10 @@ class Runs:
     def _first_point(self, view: View, effects: Effects) -> int:
         """Return the number, from 1, of the first point at which others could change what the code does; 0 for none.
 
-        It has moved registers, or come by a field, before it and again after it.
+        It has moved registers, or come by a field, before it and again after it. What comes after one on the whole way
+        back to user mode is that way again: the kernel looks anew whether there is anything to do.
         """
-        if view.event not in PREEMPTIBLE | SOFTIRQ_ONLY:
+        if view.event not in PREEMPTIBLE | SOFTIRQ_ONLY or self.stage.entries[view.event].guest == "return":
             return 0
         used = [number for number, key in effects.touched if key is None or key[1] in self._uses]
         points = enumerate(effects.points, 1)
@@ -376,8 +377,10 @@ class Runs:
             if another.same_as(answer):
                 continue
             done = another.done()
-            faulty = another.way.other.endswith(".kernel") and (FAULT, "") in done
-            if not faulty or done[:-1] != answer.done()[: len(done) - 1]:
+            of_section = another.way.other.endswith(".kernel")
+            if of_section and not self._is_known(view, another.way.other):
+                done = [(FAULT, "")]  # the state of a section was never seen with such members: where it is, that is wrong
+            if not of_section or (FAULT, "") not in done or done[:-1] != answer.done()[: len(done) - 1]:
                 return Unclear("does what hangs on more than the view: on who is meant by somebody not in view")
             before = len(list(self._done(view, answer.effects.done[: len(done) - 1], answer)))
             does.insert(before, (FAULT_OF_SECTION, ELSEWHERE, ""))
@@ -391,6 +394,17 @@ class Runs:
             tuple(answer.trapped.items()),
             more=answer.halt is not None,
         )
+
+    def _is_known(self, view: View, owner: str) -> bool:
+        """Tell whether an owner was seen beside what the view has in the other members of the CPU's record."""
+        values = {}
+        for f in self.books.fields:
+            value = view.chosen.get(("cpu", f.name))
+            if f.kind == "storage" and value is not None:
+                values[f.place] = int(bool(value))
+            elif f.kind == "number" and value is not None:
+                values[f.place] = next(n for n, name in self._names[f.name].items() if name == value)
+        return self.books.was_seen(owner, values)
 
     def _done(self, view: View, effects: list[Effect], answer: Answer) -> Iterator[tuple[str, str, str]]:
         inside = ""
