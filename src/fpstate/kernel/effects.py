@@ -31,16 +31,17 @@ ALLOCATORS: Final = (
     "__kmalloc", "kmalloc_trace", "kmem_cache_alloc_trace", "__kmalloc_noprof", "__kmalloc_cache_noprof",
 )  # fmt: skip
 FREES: Final = "kfree"
+POINTER: Final = "thread.sve_state"
 FLUSHES: Final = "sve_flush_live"
 STACKS: Final = (
     *((OWN_AT + at + STACK_TOP - 0x4000, OWN_AT + at + STACK_TOP) for at in TASKS.values()),
     (OWN_AT + HYP_STACK - 0x4000, OWN_AT + HYP_STACK + HYP_CALL),
 )
 VALUES: Final = (
-    "thread.vl", "thread.sve_vl", "arch.sve_max_vl", "arch.ctxt.sys_regs", "kvm_host_data.host_ctxt.sys_regs", "kvm_hyp_ctxt.sys_regs", "arch.mdcr_el2_host",
+    "thread.vl", "thread.sve_vl", "arch.sve_max_vl", "kstack_rnd_state", "kstack_offset", "arch.ctxt.sys_regs", "kvm_host_data.host_ctxt.sys_regs", "kvm_hyp_ctxt.sys_regs", "arch.mdcr_el2_host",
     "kvm_host_data.host_debug_state",
 )  # fmt: skip
-"""Members that hold other registers of a guest or the host (FPEXC32_EL2 among them), or lengths: values."""
+"""Members that hold other registers of a guest or the host (FPEXC32_EL2 among them), lengths, or chance: values."""
 GATE: Final = Place("cpu", -8, 8, "user_sve_trap")
 """The CPU's trap of SVE of user mode, as if it were a member."""
 COPIERS: Final = ("memcpy", "memmove", "__memcpy", "__memmove", "__pi_memcpy", "__pi_memmove")
@@ -143,11 +144,11 @@ class Reader:
             result.done.append(Effect(LOAD_ZCR if what.startswith("write") else SAVE_ZCR, "vcpu", pc))
         elif what == FLUSHES:
             result.done.append(Effect(ZERO_SVE, "", pc))
-        elif what in (*ALLOCATORS, FREES):
-            whose = self.entities.storages.get(note.value)
-            if whose is not None:
-                result.done.append(Effect(FREE if what == FREES else ALLOC, whose, pc))
-        elif not what.endswith(("ZCR_EL2", RANDOM)):
+        elif what == FREES:
+            e, whose = self.entities, self.entities.storages.get(note.value)
+            if whose in TASKS and e.processor.read(e.member(whose, POINTER)) == note.value:
+                result.done.append(Effect(FREE, whose, pc))  # and the pointer to it stays
+        elif not what.endswith(("ZCR_EL2", RANDOM, *ALLOCATORS)):
             result.done.append(Effect(CALLED, what, pc))
 
     def _member(self, a: Access, old: dict[int, int], result: Effects) -> None:
@@ -155,12 +156,20 @@ class Reader:
             for i in range(a.size):
                 old.setdefault(a.address + i, a.before >> 8 * i & 255)
             keys = self._keys(a.address, a.size)
+            if keys and keys[0][1].name == POINTER:
+                self._pointed(a, keys[0][0], result)
             result.wrote |= dict.fromkeys(keys, (0, 0))
             (result.by_copy.update if self._is_copy(a.pc) else result.by_copy.difference_update)(keys)
         elif not self._only_sets(a.pc) and any(a.address + i not in old for i in range(a.size)):
             reads = result.copied if self._is_copy(a.pc) else result.read
             for key in self._keys(a.address, a.size):
                 reads.setdefault(key, a.pc)
+
+    def _pointed(self, a: Access, task: str, result: Effects) -> None:
+        """Say of a write to a task's pointer to its storage whether that takes storage from it, or gives it some."""
+        for address, what in ((a.before, FREE), (a.value, ALLOC)):
+            if a.before != a.value and self.entities.storages.get(address) == task:
+                result.done.append(Effect(what, task, a.pc))
 
     def _is_copy(self, pc: int) -> bool:
         if pc not in self._copies:

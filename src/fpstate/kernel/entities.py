@@ -8,12 +8,12 @@ from typing import Final
 
 from fpstate.errors import FpstateError
 from fpstate.kernel.btf import Btf
-from fpstate.kernel.processor import FRAME, OWN_AT, USER, Processor, Ran
+from fpstate.kernel.processor import FRAME, OWN_AT, USER, USER_SIZE, Processor, Ran
 from fpstate.lab.dump import Dump
 
 TASKS: Final = {"task": 0x10000, "next": 0x20000, "other": 0x30000}
 VCPUS: Final = {"vcpu": 0x40000, "other_vcpu": 0x50000}
-KVM: Final = 0x60000
+KVM: Final = 0x20000  # from a vCPU to its VM, which is its own
 HANDED_IN: Final = 0x80000
 """Where that lies which user mode or a debugger hands in: a buffer of SIMD registers, a regset, what a frame has."""
 HANDED_IN_SIZE: Final = 0x8000
@@ -25,7 +25,9 @@ HYP_STACK: Final = 0xA0000  # upper end of the hypervisor's stack
 HYP_CALL: Final = 0x1000  # bytes above it for the registers with which the hypervisor is called
 SLOT: Final = 0x10000
 SECTION: Final = 0xD000  # in a task's slot: what a section of kernel NEON brings along to be saved to, since v6.19
-STORAGE: Final = 0xE000  # in a slot: storage for the SVE form
+STORAGE: Final = 0xE000  # in a slot: storage for the SVE form,
+STORAGE_SIZE: Final = 0x1000
+NEXT_STORAGE: Final = STORAGE + STORAGE_SIZE  # and what is allocated while that is in use
 STACK_TOP: Final = 0xC000  # of a task's slot; 16 KiB
 NO_RESCHEDULE: Final = 1 << 32  # arch/arm64/include/asm/preempt.h: the upper half is 0 if another thread is to run
 PT_REGS: Final = 0x200  # room for the registers of user mode at the top of a stack
@@ -60,7 +62,7 @@ class Entities:
     def __init__(self, dump: Dump, btf: Btf, processor: Processor) -> None:
         self.btf, self.processor, self._dump = btf, processor, dump
         self.types = {"task": btf.structure("task_struct"), "vcpu": btf.structure("kvm_vcpu")}
-        self.sizes = {"task": btf.size("task_struct"), "vcpu": btf.size("kvm_vcpu")}
+        self.sizes = {"task": btf.size("task_struct"), "vcpu": btf.size("kvm_vcpu"), "kvm": btf.size("kvm")}
         base = processor.base
         self.address = {name: base + at for name, at in (TASKS | VCPUS).items()}
         self.buffer = base + BUFFER
@@ -76,8 +78,8 @@ class Entities:
         self.has_sve = processor.has_sve
         self.length = {name: LENGTH[name.partition(".")[0]] for name in self.image_of}
         self.storage = {name: self.address[name] + STORAGE for name in LENGTH}
-        self.storages = {address: name for name, address in self.storage.items()}
-        big = self.sizes["vcpu"] > STORAGE or btf.size("kvm") > SLOT
+        self.storages = {self.address[name] + at: name for at in (STORAGE, NEXT_STORAGE) for name in LENGTH}
+        big = self.sizes["vcpu"] > STORAGE or self.sizes["kvm"] > SLOT
         if self.sizes["task"] > STACK_TOP - 0x4000 or big:
             given, expected = "the kernel's structures are too large", "at most 64 KiB, and 32 KiB of a task"
             raise FpstateError(given, expected=expected, where=processor.where)
@@ -98,8 +100,8 @@ class Entities:
         return self.address[task] + STACK_TOP - PT_REGS
 
     def all_of_them(self) -> bytes:
-        """Return the memory of all entities as it is."""
-        return self.processor.read_bytes(self.processor.base, HANDED_IN)
+        """Return the memory of all entities, and of what is handed in, as it is."""
+        return self.processor.read_bytes(self.processor.base, FRAME + USER_SIZE)
 
     def give_stack(self, task: str) -> None:
         """Let a task have a stack of its own, as dup_task_struct gives one to a child when all else has been copied."""
@@ -131,9 +133,9 @@ class Entities:
             p.write(at + btf.member("task_struct", "thread_info.flags"), 0)
             p.write(at + btf.member("task_struct", "thread_info.preempt_count"), NO_RESCHEDULE)
             self.give_stack(name)
-            p.write(at + btf.member("task_struct", "mm"), p.base + KVM)  # not a kernel thread; nobody looks into it
+            p.write(at + btf.member("task_struct", "mm"), self.address["vcpu"] + KVM)  # not a kernel thread; nobody looks into it
         for name in VCPUS:
-            at, kvm = self.address[name], p.base + KVM
+            at, kvm = self.address[name], self.address[name] + KVM
             p.write(at + btf.member("kvm_vcpu", "kvm"), kvm)
             mmu = kvm + btf.member("kvm", "arch.mmu")
             p.write(at + btf.member("kvm_vcpu", "arch.hw_mmu"), mmu)
@@ -161,6 +163,7 @@ class Entities:
                 p.write(contexts + btf.member("user_ctxs", name), USER + at)
                 if (size := btf.find("user_ctxs", f"{name}_size")) is not None:
                     p.write(contexts + size, large, 4)
+        self.frame = USER + FPSIMD_CONTEXT
         frame = base + FRAME
         p.write_bytes(frame, bytes(1 + i % 250 for i in range(0x4000)))
         for at, total in ((SVE_CONTEXT, 0x1000), (EMPTY_CONTEXT, 16)):
@@ -191,10 +194,17 @@ class Entities:
         """Return whose vector length that is; empty if nobody's."""
         return next((name for name, length in LENGTH.items() if length == quadwords), "")
 
+    def new_storage(self, task: str) -> int:
+        """Return the address of storage for the SVE form of a task that is not in use, nor is by any view."""
+        used = self.processor.read(self.member(task, "thread.sve_state"))
+        following = self.address[task] + NEXT_STORAGE
+        return self.storage[task] if used == following else following
+
     def is_zero(self, whom: str, but: set[int]) -> bool:
         """Tell whether the storage of somebody's SVE form is zeros, but for some bytes."""
         size = (REGISTERS + 34) * self.length[whom]
-        data = self.processor.read_bytes(self.storage[whom], size)
+        pointer = self.member(whom, "arch.sve_state" if whom in VCPUS else "thread.sve_state")
+        data = self.processor.read_bytes(self.processor.read(pointer) or self.storage[whom], size)
         return not any(byte for i, byte in enumerate(data) if i not in but)
 
     def fill_images(self) -> None:
@@ -202,7 +212,7 @@ class Entities:
         for number, at in enumerate((self.buffer, *self.images)):
             self.processor.write_bytes(at, bytes(1 + number * 16 + i % 7 for i in range(REGISTERS)))
         for number, at in enumerate(self.storages):
-            self.processor.write_bytes(at, bytes(7 + number * 16 + i % 7 for i in range(SLOT - STORAGE)))
+            self.processor.write_bytes(at, bytes(7 + number * 16 + i % 7 for i in range(STORAGE_SIZE)))
 
     def _per_cpu(self) -> int:
         """Return the address of this CPU's section of per-CPU variables.
@@ -240,7 +250,7 @@ class Entities:
             if image <= address < image + IMAGE:
                 return name, address - image
         for storage, name in self.storages.items():
-            if storage <= address < storage + SLOT - STORAGE:
+            if storage <= address < storage + STORAGE_SIZE:
                 return name + OF_SVE, address - storage
         return None
 
@@ -249,6 +259,8 @@ class Entities:
         own = address - self.processor.base
         for name, at in (TASKS | VCPUS).items():
             if at <= own < at + self.sizes["vcpu" if name in VCPUS else "task"]:
+                return name, own - at
+            if name in VCPUS and at <= own - KVM < at + self.sizes["kvm"]:
                 return name, own - at
         start, size = self.hyp_data or (0, 0)
         found = 0 <= address - self.cpu < self._per_cpu_size or 0 <= address - self.cpu - start < size
@@ -278,6 +290,9 @@ class Entities:
         return self._places[kind, offset]
 
     def _named(self, kind: str, offset: int) -> Place:
+        if kind == "vcpu" and offset >= KVM:
+            path, start, size, leaf = self.btf.leaf(self.btf.structure("kvm"), offset - KVM)
+            return Place(kind, KVM + start, size, f"kvm{path}", leaf)
         if kind != "cpu":
             path, start, size, leaf = self.btf.leaf(self.types[kind], offset)
             return Place(kind, start, size, path.lstrip(".") or f"{kind}+{offset:#x}", leaf)

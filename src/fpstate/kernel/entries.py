@@ -1,7 +1,7 @@
 """Where the kernel is entered at each event, by function; what happens inside is not said here, but seen.
 
 Arguments are entities of the view, what stands for what a user or a debugger hands in (`buffer`, SIMD registers;
-`contexts` of a signal frame, and such in which the record of SVE is empty; a `regset` of SVE), the `layout` of a frame, the task's `section` (where kernel
+the `frame` of a signal, its `contexts`, and such in which the record of SVE is empty; a `regset` of SVE), the `layout` of a frame, the task's `section` (where kernel
 NEON is saved to; softirqs hand in the same, since theirs stands for it) and `registers` of user mode, or numbers. `guest` of an entry
 says where it stands to the guest: "enter" ends where the guest would run, "trap" and "exit" go on there; "return" goes
 on where a system call has been made.
@@ -54,6 +54,8 @@ GUEST_RUNS: Final = "__guest_enter", "__kvm_nvhe___guest_enter"
 """Where a guest begins to run: of a kernel at EL2, and of one below."""
 NEON_BEGIN: Final = _call("kernel_neon_begin", "section")
 NEON_END: Final = _call("kernel_neon_end", "section")
+FLUSH_FIRST: Final = _call("fpsimd_save_and_flush_current_state", optional=True)
+"""Since v6.16 restore_sigframe makes the image the only copy first (929fa99b1215)."""
 ENTRIES: Final = {
     Event.THREAD_SWITCH: Entry((_call("fpsimd_thread_switch", "next", irqs_off=True),)),
     Event.RET_TO_USER: Entry((_call("fpsimd_restore_current_state"),), only_if="TIF_FOREIGN_FPSTATE"),
@@ -63,9 +65,7 @@ ENTRIES: Final = {
         others=("next", "next.kernel"),
     ),
     Event.SIGNAL: Entry((_call("fpsimd_signal_preserve_current_state|fpsimd_save_and_flush_current_state"),)),
-    Event.SIGRETURN: Entry(  # since v6.16 restore_sigframe makes the image the only copy first (929fa99b1215)
-        (_call("fpsimd_save_and_flush_current_state", optional=True), _call("fpsimd_update_current_state", "buffer"))
-    ),
+    Event.SIGRETURN: Entry((FLUSH_FIRST, _call("fpsimd_update_current_state", "buffer"))),
     Event.PTRACE_WRITE: Entry((_call("fpr_set", "next", 0, 0, 16, "buffer", 0),)),
     Event.KERNEL_NEON_BEGIN: Entry((NEON_BEGIN,)),
     Event.KERNEL_NEON_END: Entry((NEON_END,), before=(NEON_BEGIN,)),
@@ -84,13 +84,19 @@ ENTRIES: Final = {
 NEW_LENGTH: Final = 80  # bytes; entities.OTHER_LENGTH quadwords
 SYSTEM_CALL: Final = 172
 SYSTEM_CALLED: Final = "__arm64_sys_getpid"
+FLUSH_ENDS: Final = (0x2518E40F, 0x25289000)  # PFALSE P15.B; WRFFR P0.B
+"""What the zeroing of all that SVE has beside V ends in, where it is no function (since v7.2)."""
 RANDOM: Final = "get_random_u16"
 WHOLE_RETURN: Final = "el0t_64_sync_handler"
 """What enters and leaves the kernel for a system call, where the way back to user mode is C (since v5.15)."""
 """A system call that a task makes, and its function: where it is reached, the entry of system calls is over."""
 SVE_ENTRIES: Final = {
     Event.SIGNAL: Entry(
-        (*ENTRIES[Event.SIGNAL].calls, _call("setup_sigframe_layout", "layout", 0))  # what the frame has room for
+        (
+            *ENTRIES[Event.SIGNAL].calls,
+            _call("setup_sigframe_layout", "layout", 0),  # what the frame has room for
+            _call("preserve_fpsimd_context", "frame", optional=True),
+        )
     ),
     Event.SYSCALL: Entry((_call("el0t_64_sync_handler|el0_sync_handler", "registers", irqs_off=True),), syndrome=0x56000000),
     Event.RET_TO_USER: Entry(guest="return"),
@@ -108,8 +114,8 @@ SVE_ENTRIES: Final = {
         ),
         allocates_for="next",
     ),
-    Event.SIGRETURN: Entry((_call("restore_sve_fpsimd_context", "plain contexts"),)),
-    Event.SIGRETURN_SVE: Entry((_call("restore_sve_fpsimd_context", "contexts"),)),
+    Event.SIGRETURN: Entry((FLUSH_FIRST, _call("restore_sve_fpsimd_context", "plain contexts"))),
+    Event.SIGRETURN_SVE: Entry((FLUSH_FIRST, _call("restore_sve_fpsimd_context", "contexts"))),
     Event.PTRACE_SVE: Entry((_call("sve_set", "next", 0, 0, "regset size", "regset", 0),), allocates_for="next"),
     Event.GUEST_SVE_TRAP: Entry(guest="trap", syndrome=0x19 << 26),
 }

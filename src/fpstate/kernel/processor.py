@@ -197,6 +197,13 @@ class Processor:
         """Return the words of the kernel's image, as they lie in memory."""
         return np.frombuffer(self.ram, np.uint32, len(self.image) // 4, self.text - self._text_less_physical - RAM_AT)
 
+    def places_of(self, words: tuple[int, ...]) -> list[int]:
+        """Return the addresses in the kernel's image of instructions that stand there in a row."""
+        image = self._words()
+        last = len(image) - len(words) + 1
+        found = np.logical_and.reduce([image[i : last + i] == word for i, word in enumerate(words)])
+        return [self.text + 4 * int(i) for i in np.flatnonzero(found)]
+
     def _note_gates(self) -> None:
         """Let MRS and MSR of CPACR_EL1 and ZCR_EL1, which are CPTR_EL2 and ZCR_EL2 there, be noted."""
         words = self._words()

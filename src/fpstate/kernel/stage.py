@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from fpstate.errors import FpstateError
 from fpstate.kernel.btf import Btf
 from fpstate.kernel.effects import ALLOCATORS, FLUSHES, FRAME, FREES, Effect, Effects, Reader
-from fpstate.kernel.entities import HYP_STACK, SECTION, SLOT, STACK_TOP, STORAGE, TASKS, Entities, Place
+from fpstate.kernel.entities import HYP_STACK, SECTION, STACK_TOP, STORAGE_SIZE, TASKS, VCPUS, Entities, Place
 from fpstate.kernel.entries import (
     ARM_EXCEPTION_IRQ,
     ARM_EXCEPTION_TRAP,
     ENTRIES,
+    FLUSH_ENDS,
     GUEST_RUNS,
     NOTED,
     RANDOM,
@@ -102,15 +103,11 @@ class Stage:
         for name in ALLOCATORS:
             if (address := at(name)) is not None:
                 p.instead_of(address, name, self._allocate)
-        for name, note in ((FREES, FREES), (FLUSHES, FLUSHES)):
-            address = at(name)
-            if address is None:
-                expected = "a kernel whose SVE registers are moved by functions of their own, until 7.1"
-                raise FpstateError(f"the kernel has no function {name}", expected=expected, where=p.where)
-            if name == FREES:
-                p.instead_of(address, note, lambda: p.register(0))
-            else:
-                p.note_at(address, note)
+        if (address := at(FREES)) is not None:
+            p.instead_of(address, FREES, lambda: p.register(0))
+        flush = at(FLUSHES)
+        for address in [flush] if flush is not None else p.places_of(FLUSH_ENDS):
+            p.note_at(address, FLUSHES)
         if (random := at(RANDOM)) is not None:  # where the next system call has its stack
             p.instead_of(random, RANDOM, lambda: 0)
         if (called := at(SYSTEM_CALLED)) is not None:
@@ -119,9 +116,9 @@ class Stage:
 
     def _allocate(self) -> int:
         """Return what stands for new storage: where an entity has it, all zeros if that was asked for."""
-        storage = self.entities.storage[self._allocates_for]
+        storage = self.entities.new_storage(self._allocates_for)
         if self.processor.register(1) & GFP_ZERO:
-            self.processor.write_bytes(storage, bytes(SLOT - STORAGE))
+            self.processor.write_bytes(storage, bytes(STORAGE_SIZE))
         return storage
 
     def _sve_flag(self) -> tuple[Place, int]:
@@ -138,20 +135,27 @@ class Stage:
             self._call(call, AS_NAMED)
             return bool(p.register(0) & 1)
 
-        for place in words:
-            at = e.base_of("vcpu") + place.offset
-            before = p.read(at, place.size)
-            for bit in (1 << n for n in range(8 * place.size)):
-                p.write(at, before | bit, place.size)
+        for place, bit in ((place, 1 << n) for place in words for n in range(8 * place.size)):
+            self._set("vcpu", place, bit)
+            if finalized():
+                p.restore()
+                continue
+            read = [place for (of, place) in self.reader.effects(self._call(call, AS_NAMED)).read if of == "vcpu"]
+            for other, done in ((w, 1 << n) for w in read if w.name.endswith("flags") for n in range(8 * w.size)):
+                self._set("vcpu", other, done)
                 if finalized():
-                    continue
-                for done in (1 << n for n in range(8 * place.size)):
-                    p.write(at, before | bit | done, place.size)
-                    if finalized():
-                        p.write(e.base_of("other_vcpu") + place.offset, before | bit | done, place.size)
-                        p.keep()
-                        return place, bit
+                    for name in VCPUS:
+                        self._set(name, place, bit)
+                        self._set(name, other, done)
+                    p.keep()
+                    return place, bit
+            p.restore()
         raise FpstateError("it is not found how a vCPU has SVE", expected="a flag of it", where=p.where)
+
+    def _set(self, entity: str, place: Place, bits: int) -> None:
+        """Set bits of a member."""
+        p, at = self.processor, self.entities.base_of(entity) + place.offset
+        p.write(at, p.read(at, place.size) | bits, place.size)
 
     def missing(self) -> list[str]:
         """Return the functions that the kernel lacks, of those that events need."""
@@ -282,7 +286,7 @@ class Stage:
             return self._registers(roles["task"])
         if argument == "layout":
             e.start_layout()
-        if argument in ("buffer", "contexts", "plain contexts", "layout", "regset", "regset size"):
+        if argument in ("buffer", "contexts", "plain contexts", "frame", "layout", "regset", "regset size"):
             return int(getattr(e, argument.replace(" ", "_")))
         return e.address[roles[argument]]
 

@@ -28,6 +28,11 @@ class Linux616(StoredHost, SaveAtLoad):
     def guest_exit(self, cpu: Cpu, task: DeferredHost.Task, vcpu: Policy.Vcpu) -> None:
         cpu.isb()
         super().guest_exit(cpu, task, vcpu)
+        if not self.nvhe:  # __deactivate_cptr_traps; traps are made anew on the way to user mode
+            if self.sve:
+                cpu.user_sve_trap = False
+            if self.sme:
+                cpu.user_sme_trap = False
 
     def nested_switch(self, cpu: Cpu, task: DeferredHost.Task, vcpu: Policy.Vcpu) -> Iterator[None]:
         self.vcpu_put(cpu, task, vcpu)
