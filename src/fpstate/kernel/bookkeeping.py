@@ -98,7 +98,7 @@ class Bookkeeping:
     def _sorted_out(self, found: dict[Place, tuple[int, ...]]) -> Iterator[Field]:
         e, owners = self.stage.entities, self._owners(found)
         numbers = self._cpu_numbers({p for p in found if p.kind == "task" and p.size == 4})
-        flags = self._flags()
+        flags = {("task", mask): name for mask, name in self._flags().items()}
         gone_with = set()
         for place in sorted(owners, key=_order):
             also = tuple(sorted((p for p in found if p not in owners and self._goes_with(p, place)), key=_order))
@@ -113,7 +113,7 @@ class Bookkeeping:
                 moves = [v ^ now for v in found[place]]
                 for mask in (1 << bit for bit in range(8 * place.size)):
                     if any(move & mask for move in moves):
-                        yield Field(flags.get(mask, f"{place.name}.{mask:#x}"), "bit", place, (mask,), now & mask)
+                        yield Field(flags.get((place.kind, mask), f"{place.name}.{mask:#x}"), "bit", place, (mask,), now & mask)
             elif set(found[place]) <= {0, *e.storages}:
                 yield Field(place.name, "storage", place)
             elif place.kind == "task" and set(found[place]) <= {0, *self._section_buffers()}:

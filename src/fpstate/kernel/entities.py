@@ -113,15 +113,25 @@ class Entities:
         struct = "kvm_vcpu" if entity in VCPUS else "task_struct"
         return self.address[entity] + self.btf.member(struct, path)
 
-    def find_hyp_data(self, ran: Ran) -> None:
-        """Learn from a run to where the hypervisor keeps what it knows of this CPU, by where it notes the vCPU."""
+    def know_per_cpu(self, variables: dict[str, tuple[int, str]]) -> None:
+        """Take in variables of this CPU, by name: their addresses, and the structures they are (empty: a number)."""
+        self.cpu = min(address for address, _ in variables.values())
+        self.btf.per_cpu = sorted(
+            (name, address - self.cpu, self.btf.size(of) if of else 4, self.btf.structure(of) if of else 0)
+            for name, (address, of) in variables.items()
+        )
+        self._per_cpu_size = max(offset + size for _, offset, size, _ in self.btf.per_cpu)
+        self._places = {key: place for key, place in self._places.items() if key[0] != "cpu"}
+
+    def find_hyp_data(self, ran: Ran) -> int:
+        """Return the address of what KVM knows of this CPU (`kvm_host_data`), by where a run of a vCPU notes that."""
         p, at = self.processor, self.btf.member("kvm_host_data", "host_ctxt.__hyp_running_vcpu")
-        vcpu = p.hypervisor(self.address["vcpu"])
+        vcpu = self.address["vcpu"] if p.vhe else p.hypervisor(self.address["vcpu"])
         noted = [a.address for a in ran.accesses if a.write and a.size == 8 and a.value == vcpu and a.address < OWN_AT]
         if len(set(noted)) != 1:
             expected = "its address in kvm_host_data alone"
             raise FpstateError("the hypervisor notes the vCPU that runs nowhere", expected=expected, where=p.where)
-        self.hyp_data = self.virtual(noted[0]) - at - self.cpu, self.btf.size("kvm_host_data")
+        return self.virtual(noted[0]) - at
 
     def _make(self) -> None:
         p, btf = self.processor, self.btf
@@ -222,10 +232,7 @@ class Entities:
         """
         p, last = self.processor, self.btf.variable("fpsimd_last_state")
         flush, begin = (self._dump.symbols.address(f) for f in ("fpsimd_flush_task_state", "kernel_neon_begin"))
-        if not self.btf.per_cpu:
-            given, expected = "the kernel's types (BTF) have no per-CPU variables", "those of pahole 1.18 or newer"
-            raise FpstateError(given, expected=expected, where=p.where)
-        if last is None or flush is None or begin is None:
+        if (self.btf.per_cpu and last is None) or flush is None or begin is None:
             expected = "an arm64 Linux with KERNEL_MODE_NEON"
             raise FpstateError("the kernel has no fpsimd_last_state", expected=expected, where=p.where)
         task, stack = self.address["task"], self.stack("task")
@@ -234,9 +241,12 @@ class Entities:
         p.keep()
         ran = p.call(begin, (), task, stack)
         p.restore()
-        offset = last[0] + (self.btf.find("cpu_fp_state", "st") or 0 if self.btf.has("cpu_fp_state") else 0)
+        offset = (last[0] if last else 0) + (self.btf.find("cpu_fp_state", "st") or 0 if self.btf.has("cpu_fp_state") else 0)
         for access in ran.accesses:
             if access.write and access.size == 8 and access.value == 0 and access.address < OWN_AT:
+                if last is None:  # this one is all that is known of them yet
+                    self.know_per_cpu({"fpsimd_last_state": (p.linear + access.address, "fpsimd_last_state_struct")})
+                    return p.linear + access.address
                 start = access.address - offset
                 if start % 4096 == 0 or self._dump.symbols.address("__per_cpu_start") is not None:
                     return p.linear + start

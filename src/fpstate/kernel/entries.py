@@ -74,7 +74,9 @@ ENTRIES: Final = {
     Event.CPU_PM_ENTER: Entry((_call("fpsimd_cpu_pm_notifier", 0, 0, 0, irqs_off=True),)),
     Event.CPU_DOWN: Entry((_call("fpsimd_cpu_dead", 0),)),
     Event.VCPU_LOAD: Entry((_call("kvm_arch_vcpu_load_fp", "vcpu"),), preempt_off=True),
-    Event.GUEST_ENTER: Entry((_call("kvm_arch_vcpu_ctxflush_fp", "vcpu", irqs_off=True), RUN), guest="enter"),
+    Event.GUEST_ENTER: Entry(  # ctxflush since v5.17
+        (_call("kvm_arch_vcpu_ctxflush_fp", "vcpu", irqs_off=True, optional=True), RUN), guest="enter"
+    ),
     Event.GUEST_FP_TRAP: Entry(guest="trap", syndrome=FP_ACCESS),
     Event.GUEST_EXIT: Entry((_call("kvm_arch_vcpu_ctxsync_fp", "vcpu", irqs_off=True),), guest="exit"),
     Event.VCPU_PUT: Entry((_call("kvm_arch_vcpu_put_fp", "vcpu"),), preempt_off=True),
@@ -87,6 +89,8 @@ SYSTEM_CALLED: Final = "__arm64_sys_getpid"
 FLUSH_ENDS: Final = (0x2518E40F, 0x25289000)  # PFALSE P15.B; WRFFR P0.B
 """What the zeroing of all that SVE has beside V ends in, where it is no function (since v7.2)."""
 RANDOM: Final = "get_random_u16"
+KILLS: Final = ("force_signal_inject", "force_sig")
+"""What kills a task whose registers cannot be saved: as bad as a fault."""
 WHOLE_RETURN: Final = "el0t_64_sync_handler"
 """What enters and leaves the kernel for a system call, where the way back to user mode is C (since v5.15)."""
 """A system call that a task makes, and its function: where it is reached, the entry of system calls is over."""

@@ -96,6 +96,7 @@ class Life:
 
     def _run_guest(self, *, use: bool) -> None:
         if not self._loaded:
+            self.stage.adopt(self._roles)
             self._loaded = self._do(Event.VCPU_LOAD)
         if self._loaded and self._do(Event.GUEST_ENTER):
             if use and self.stage.guest_trapped():

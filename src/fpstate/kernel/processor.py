@@ -372,6 +372,15 @@ class Processor:
 
         self._watch(address, reached)
 
+    def fault_at(self, address: int) -> None:
+        """Have runs end at this address as at a BUG."""
+
+        def reached(*_: object) -> None:
+            self._ran.end = BUG
+            self._uc.emu_stop()
+
+        self._watch(address, reached)
+
     def note_at(self, address: int, what: str) -> None:
         """Have runs note that they came by this address."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from fpstate.kernel.bookkeeping import Bookkeeping, Field
-from fpstate.kernel.effects import CALLED, FAULT, GATE, LOAD, LOAD_SVE, SAVE, SAVE_SVE, SET_VL, Effect, Effects, Key
+from fpstate.kernel.effects import CALLED, FAULT, GATE, LOAD, LOAD_SVE, LOAD_ZCR, SAVE, SAVE_SVE, SAVE_ZCR, SET_VL, Effect, Effects, Key
 from fpstate.kernel.entities import SECTION, TASKS, VCPUS, Place, kind_of
 from fpstate.kernel.processor import Saved
 from fpstate.kernel.stage import AS_NAMED, Halt, Stage
@@ -35,6 +35,7 @@ OUT_OF_VIEW: Final = ("other", "other_vcpu", "other.kernel")
 
 INSIDE: Final = (Event.GUEST_FP_TRAP, Event.GUEST_SVE_TRAP, Event.GUEST_EXIT)
 """Events before which the guest runs: the CPU's traps are its own."""
+ALL_UNTRAPPED: Final = {"guest_fp_trap": False, "guest_sve_trap": False}
 After = dict[tuple[str, str], Value]
 """What a run left in the fields it wrote, by role and field."""
 
@@ -104,6 +105,7 @@ class Runs:
     def __post_init__(self) -> None:
         self.books = Bookkeeping(self.stage)
         self._called = self._system_call()
+        self._length_at_put = self.stage.has_sve and self._saves_length_at_put()
         self._guests = list(self._entered())
         self.renew()
 
@@ -115,6 +117,15 @@ class Runs:
             if event in (Event.GUEST_ENTER, Event.GUEST_FP_TRAP) and stage.guest is not None:
                 yield stage.guest
         stage.processor.restore()
+
+    def _saves_length_at_put(self) -> bool:
+        """Tell whether a guest's own vector length stays where it is, in ZCR_EL12, until its vCPU is put."""
+        stage = self.stage
+        for event in (Event.VCPU_LOAD, Event.GUEST_ENTER, Event.GUEST_FP_TRAP):
+            stage.perform(stage.entries[event], AS_NAMED)
+        exits, puts = (stage.perform(stage.entries[e], AS_NAMED) for e in (Event.GUEST_EXIT, Event.VCPU_PUT))
+        stage.processor.restore()
+        return [any(e.what == SAVE_ZCR for e in effects.done) for effects in (exits, puts)] == [False, True]
 
     def _system_call(self) -> Saved | None:
         """Return where a system call stands from which a task returns to user mode."""
@@ -386,7 +397,7 @@ class Runs:
             does.insert(before, (FAULT_OF_SECTION, ELSEWHERE, ""))
         calls, near = self.stage.entries[view.event].calls, self.stage.symbols.near
         first = next((e for e in answer.effects.done if e.what != CALLED), None)
-        name = calls[0].names[0] if calls else "__kvm_vcpu_run"
+        name = self.stage.name_of(calls) or "__kvm_vcpu_run"
         return Say(
             f"{name}, at {near(first.pc)}" if first else name,
             tuple(does),
@@ -408,16 +419,29 @@ class Runs:
 
     def _done(self, view: View, effects: list[Effect], answer: Answer) -> Iterator[tuple[str, str, str]]:
         inside = ""
+        if self._length_at_put and view.event == Event.GUEST_EXIT and self._leaves_length(view, answer):
+            yield SAVE_ZCR, "vcpu", ""  # it is not in force any more; that of ZCR_EL2 is
+            yield SET_VL, "vcpu", ""
+        if self._length_at_put and answer.trapped == ALL_UNTRAPPED and view.event == Event.GUEST_ENTER:
+            yield LOAD_ZCR, "vcpu", ""
         for effect in effects:
             if effect.what == CALLED:
                 inside = SAVERS[0] if effect.whom in SAVERS else effect.whom
                 if effect.whom not in SAVERS:
                     yield CALLED, effect.whom, ""
+            elif effect.what == SAVE_ZCR and self._length_at_put:
+                pass  # said when the guest was left
             elif effect.what == SET_VL and not effect.whom:
                 raise Refused("puts a vector length in force that is nobody's")
             elif effect.what in (SAVE, LOAD, SAVE_SVE, LOAD_SVE) or effect.whom not in self.stage.entries[view.event].others:
                 saves = effect.what in (SAVE, SAVE_SVE) and inside == SAVERS[0]
                 yield effect.what, answer.whom(effect.whom), SAVERS[0] if saves else ""
+
+    def _leaves_length(self, view: View, answer: Answer) -> bool:
+        """Tell whether a guest that has SVE is left with its registers in the CPU."""
+        owners = (f.name for f in self.books.fields if f.kind == "owner")
+        has_sve = view.chosen.get((view.role_of("vcpu") or "", "has_sve"))
+        return bool(has_sve) and any(answer.after.get(("cpu", o)) == "vcpu" for o in owners)
 
     def _is_written(self, view: View, key: tuple[str, str], value: Value, flipped: After | None) -> bool:
         """Tell whether a field was written, and not only the word that it is a bit of."""

@@ -15,6 +15,7 @@ from fpstate.kernel.entries import (
     ENTRIES,
     FLUSH_ENDS,
     GUEST_RUNS,
+    KILLS,
     NOTED,
     RANDOM,
     SVE_ENTRIES,
@@ -24,7 +25,7 @@ from fpstate.kernel.entries import (
     Call,
     Entry,
 )
-from fpstate.kernel.processor import GFP_ZERO, HALTED, RETURNED, STOPPED, Processor, Ran, Saved
+from fpstate.kernel.processor import GFP_ZERO, HALTED, OWN_AT, RETURNED, STOPPED, Processor, Ran, Saved
 from fpstate.lab.dump import Dump
 from fpstate.lab.kernel import Symbols
 from fpstate.world.events import Event
@@ -33,6 +34,7 @@ AS_NAMED = {"task": "task", "next": "next", "vcpu": "vcpu"}
 """Roles in which each entity stands for itself."""
 CPUS = 4
 """How many numbers the CPU may have."""
+RAISES_SOFTIRQ, SOFTIRQ_RAISED = "__raise_softirq_irqoff", 3
 SOFTIRQ: int = 0x100  # preempt_count while a softirq is served (include/linux/preempt.h)
 
 
@@ -76,6 +78,11 @@ class Stage:
                 self.processor.note_at(at, name)
         if not vhe:
             self._share_hyp_data()
+        for name in VCPUS:
+            self.adopt(AS_NAMED | {"vcpu": name})
+        self.processor.keep()
+        if self.btf.variable("cpu_number") is None and self.btf.variable("kvm_host_data") is None:
+            self._find_per_cpu()
         if self.has_sve:
             self._prepare_sve()
 
@@ -97,6 +104,47 @@ class Stage:
             for task in TASKS:
                 self.processor.write(self.entities.member(task, "thread_info.cpu"), number, 4)
 
+    def adopt(self, roles: dict[str, str]) -> None:
+        """Let the task be the one that runs the vCPU, as when KVM_RUN is called first, where the kernel notes that."""
+        if self.processor.vhe and self.btf.find("kvm_vcpu", "arch.host_thread_info") is not None:
+            self._call(Call(("kvm_arch_vcpu_run_map_fp",), ("vcpu",)), roles)
+
+    def _find_per_cpu(self) -> None:
+        """Find the CPU's number, its softirqs, and what KVM knows of it, where the kernel's types do not tell where.
+
+        The number is what a task's reload reads and notes in the task.
+        """
+        p, e = self.processor, self.entities
+        found = {"fpsimd_last_state": (e.cpu, "fpsimd_last_state_struct")}
+        ran = self._ran(ENTRIES[Event.RET_TO_USER])
+        read = [a.address for a in ran.accesses if not a.write and a.size == 4 and a.address < OWN_AT]
+        p.restore()
+        for address in dict.fromkeys(read):
+            p.write(e.virtual(address), 3, 4)
+            self._ran(ENTRIES[Event.RET_TO_USER])
+            if p.read(e.member("task", "thread.fpsimd_cpu"), 4) == 3:
+                found["cpu_number"] = e.virtual(address), ""
+            p.restore()
+        ran = self._call(Call((RAISES_SOFTIRQ,), (SOFTIRQ_RAISED,)), AS_NAMED)
+        pending = [a.address for a in ran.accesses if a.write and a.address < OWN_AT and a.value >> SOFTIRQ_RAISED & 1]
+        p.restore()
+        for address in pending[:1]:
+            found["irq_stat"] = e.virtual(address), ""
+            p.write(e.virtual(address), 0, 4)  # no handler serves what the boot has left to softirqs
+            p.keep()
+        self._ran(ENTRIES[Event.VCPU_LOAD])
+        ran = self._ran(ENTRIES[Event.GUEST_ENTER])
+        found["kvm_host_data"] = e.find_hyp_data(ran), "kvm_host_data"
+        p.restore()
+        e.know_per_cpu(found)
+
+    def _ran(self, entry: Entry) -> Ran:
+        """Return what the last call of an entry does."""
+        for call in entry.calls:
+            if not call.optional or self._function(call) is not None:
+                ran = self._call(call, AS_NAMED)
+        return ran
+
     def _prepare_sve(self) -> None:
         """Do ourselves what allocators do; end system calls where their function begins; find what a flag of SVE is."""
         p, at = self.processor, self.symbols.address
@@ -108,6 +156,9 @@ class Stage:
         flush = at(FLUSHES)
         for address in [flush] if flush is not None else p.places_of(FLUSH_ENDS):
             p.note_at(address, FLUSHES)
+        for name in KILLS:
+            if (address := at(name)) is not None:
+                p.fault_at(address)
         if (random := at(RANDOM)) is not None:  # where the next system call has its stack
             p.instead_of(random, RANDOM, lambda: 0)
         if (called := at(SYSTEM_CALLED)) is not None:
@@ -142,6 +193,8 @@ class Stage:
                 continue
             read = [place for (of, place) in self.reader.effects(self._call(call, AS_NAMED)).read if of == "vcpu"]
             for other, done in ((w, 1 << n) for w in read if w.name.endswith("flags") for n in range(8 * w.size)):
+                p.restore()
+                self._set("vcpu", place, bit)
                 self._set("vcpu", other, done)
                 if finalized():
                     for name in VCPUS:
@@ -161,6 +214,11 @@ class Stage:
         """Return the functions that the kernel lacks, of those that events need."""
         calls = [call for entry in self.entries.values() for call in (*entry.calls, *entry.before)]
         return sorted({" or ".join(c.names) for c in calls if not c.optional and self._function(c) is None})
+
+    def name_of(self, calls: tuple[Call, ...]) -> str:
+        """Return the name of the first function of calls that the kernel has, or an empty one."""
+        names = (name for call in calls for name in call.names)
+        return next((name for name in names if self.symbols.address(name) is not None), "")
 
     def has(self, entry: Entry) -> bool:
         """Tell whether the kernel has all functions of an entry."""
@@ -252,7 +310,8 @@ class Stage:
             self._call(call, roles)
         for call in ENTRIES[Event.GUEST_ENTER].calls:
             ran = self._call(call, roles)
-        self.entities.find_hyp_data(ran)
+        e = self.entities
+        e.hyp_data = e.find_hyp_data(ran) - e.cpu, self.btf.size("kvm_host_data")
         p.restore()
         bases = self.symbols.address("__kvm_nvhe_kvm_arm_hyp_percpu_base")
         if bases is not None:
