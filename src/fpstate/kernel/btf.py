@@ -128,6 +128,11 @@ class Btf:
         kind = self._at(number)
         return {item[1]: self._text(item[0]) for item in kind.items} if kind.kind == ENUM else {}
 
+    def enumerator(self, name: str, wanted: str) -> int | None:
+        """Return the value of a name of an enumeration, or None if there is none."""
+        numbers = (i for i, t in enumerate(self.types) if t and t.kind == ENUM and t.name == name)
+        return next((value for i in numbers for value, label in self.enumerators(i).items() if label == wanted), None)
+
     def structure(self, name: str) -> int:
         """Return the number of a structure's type. Raise FpstateError if there is none."""
         return self._structure(name)

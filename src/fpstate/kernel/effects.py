@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fpstate.kernel.entities import (
+    FPEXC_ENABLED,
     FRAME_AT,
     HANDED_IN,
     HANDED_IN_SIZE,
@@ -25,7 +26,8 @@ from fpstate.kernel.processor import BUG, OOPS, OWN_AT, Access, Note, Ran
 SAVE, LOAD, WRITE, EDIT, WARN, FAULT, CALLED = "save", "load", "overwrite", "edit", "warn", "oops", "called"
 SAVE_SVE, LOAD_SVE, WRITE_SVE, EDIT_SVE = "save_sve", "load_sve", "overwrite_sve", "edit_sve"
 WIDEN, NARROW, ALLOC, FREE, FRAME = "widen", "narrow", "alloc_sve", "free_sve", "frame_sve"
-ZERO_SVE, SET_VL, SAVE_ZCR, LOAD_ZCR = "zero_sve", "set_vl", "save_part", "load_part"
+ZERO_SVE, SET_VL, FORCE_FPEXC = "zero_sve", "set_vl", "force_fpexc"
+SAVE_ZCR, LOAD_ZCR, SAVE_FPEXC, LOAD_FPEXC = "save_part zcr", "load_part zcr", "save_part fpexc", "load_part fpexc"
 SAVES: Final = (SAVE, SAVE_SVE)
 ALLOCATORS: Final = (
     "__kmalloc", "kmalloc_trace", "kmem_cache_alloc_trace", "__kmalloc_noprof", "__kmalloc_cache_noprof",
@@ -87,11 +89,15 @@ class Reader:
         self._images: dict[int, tuple[str, int] | None] = {}
         self._keys_at: dict[tuple[int, int], list[Key]] = {}
         self._copies: dict[int, bool] = {}  # by instruction
+        self._its_own: set[int] = set()  # bytes that the run itself has written whole
+        self._freed: dict[str, tuple[int, int]] = {}  # whose storage was freed: effects before, by which instruction
 
     def effects(self, ran: Ran) -> Effects:
         """Return what a run did. Memory must still be as the run left it."""
         result = Effects(points=ran.points)
         moves = _Moves(result, self.entities)
+        self._freed.clear()
+        self._its_own.clear()
         notes = list(ran.notes)
         old: dict[int, int] = {}  # bytes written, with what was there before: by physical address
         for number, a in enumerate(ran.accesses):
@@ -115,6 +121,8 @@ class Reader:
         moves.end()
         for note in notes:
             self._noted(note, ran.pc, result)
+        for whose, (at, pc) in self._freed.items():  # and the pointer to it stays
+            result.done.insert(at, Effect(FREE, whose, pc))
         moves.settle_writes()
         result.done += [Effect(WARN, "", pc) for pc in ran.warned]
         if ran.end in (OOPS, BUG):
@@ -142,12 +150,16 @@ class Reader:
             result.done.append(Effect(SET_VL, self.entities.of_length((note.value & 15) + 1), pc))
         elif what.endswith("ZCR_EL12"):
             result.done.append(Effect(LOAD_ZCR if what.startswith("write") else SAVE_ZCR, "vcpu", pc))
+        elif what == "write FPEXC32_EL2" and note.value == FPEXC_ENABLED:
+            result.done.append(Effect(FORCE_FPEXC, "", pc))
+        elif what.endswith("FPEXC32_EL2"):
+            result.done.append(Effect(LOAD_FPEXC if what.startswith("write") else SAVE_FPEXC, "vcpu", pc))
         elif what == FLUSHES:
             result.done.append(Effect(ZERO_SVE, "", pc))
         elif what == FREES:
-            e, whose = self.entities, self.entities.storages.get(note.value)
-            if whose in TASKS and e.processor.read(e.member(whose, POINTER)) == note.value:
-                result.done.append(Effect(FREE, whose, pc))  # and the pointer to it stays
+            whose = self.entities.storages.get(note.value)
+            if whose is not None:
+                self._freed[whose] = len(result.done), pc
         elif not what.endswith(("ZCR_EL2", RANDOM, *ALLOCATORS)):
             result.done.append(Effect(CALLED, what, pc))
 
@@ -155,18 +167,21 @@ class Reader:
         if a.write:
             for i in range(a.size):
                 old.setdefault(a.address + i, a.before >> 8 * i & 255)
+            if not self._only_sets(a.pc):
+                self._its_own.update(range(a.address, a.address + a.size))
             keys = self._keys(a.address, a.size)
             if keys and keys[0][1].name == POINTER:
                 self._pointed(a, keys[0][0], result)
             result.wrote |= dict.fromkeys(keys, (0, 0))
             (result.by_copy.update if self._is_copy(a.pc) else result.by_copy.difference_update)(keys)
-        elif not self._only_sets(a.pc) and any(a.address + i not in old for i in range(a.size)):
+        elif not self._only_sets(a.pc) and not self._its_own.issuperset(range(a.address, a.address + a.size)):
             reads = result.copied if self._is_copy(a.pc) else result.read
             for key in self._keys(a.address, a.size):
                 reads.setdefault(key, a.pc)
 
     def _pointed(self, a: Access, task: str, result: Effects) -> None:
         """Say of a write to a task's pointer to its storage whether that takes storage from it, or gives it some."""
+        self._freed.pop(task, None)
         for address, what in ((a.before, FREE), (a.value, ALLOC)):
             if a.before != a.value and self.entities.storages.get(address) == task:
                 result.done.append(Effect(what, task, a.pc))

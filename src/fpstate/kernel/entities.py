@@ -41,6 +41,9 @@ OF_SVE: Final = ".sve"
 """What the name of an image's storage for its SVE form ends in."""
 LENGTH: Final = {"task": 2, "next": 3, "other": 4, "vcpu": 6, "other_vcpu": 7}
 """Vector length in quadwords that the SVE form of each is laid out for: a length in force tells whose it is."""
+FPEXC_ENABLED: Final = 1 << 30  # FPEXC32_EL2.EN (Arm ARM, G8.2.54)
+FPEXC_OF_GUEST: Final = FPEXC_ENABLED | 0x700  # what a guest has there, VECITR set as no hypervisor would
+RW: Final = 1 << 31  # HCR_EL2.RW: the guest is a 64-bit one
 OTHER_LENGTH: Final = 5  # of whoever gets another
 MAGIC: Final = 0x53564501  # SVE_MAGIC of a record in a signal frame (asm/sigcontext.h)
 
@@ -153,6 +156,16 @@ class Entities:
                 p.write(mmu + btf.member("kvm_s2_mmu", "kvm"), kvm)
             else:
                 p.write(mmu + btf.member("kvm_s2_mmu", "arch"), kvm + btf.member("kvm", "arch"))
+        p.keep()
+
+    def have_guests(self, *, of_32_bits: bool) -> None:
+        """Let vCPUs be 64-bit ones, or 32-bit ones, which have FPEXC32_EL2."""
+        p, btf = self.processor, self.btf
+        for name in VCPUS:
+            p.write(self.member(name, "arch.hcr_el2"), 0 if of_32_bits else RW)
+            at = btf.enumerator("vcpu_sysreg", "FPEXC32_EL2") if of_32_bits else None
+            if at is not None:
+                p.write(self.member(name, "arch.ctxt.sys_regs") + 8 * at, FPEXC_OF_GUEST)
         p.keep()
 
     def _make_sve(self) -> None:

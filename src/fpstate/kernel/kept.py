@@ -27,15 +27,16 @@ class Kept:
     preemptible_neon: bool
     mode: str = "vhe"
     sve: bool = False
+    aarch32: bool = False
     whole_return: bool = False
 
 
-def path_for(kernel: Kernel, machine: Machine) -> Path:
-    """Return where it is kept what this code, on this emulator, knows of a kernel on a machine."""
+def path_for(kernel: Kernel, machine: Machine, *, aarch32: bool = False) -> Path:
+    """Return where it is kept what this code, on this emulator, knows of a kernel on a machine, with 32-bit guests."""
     digest = sha256(importlib.metadata.version("unicorn").encode())
     for file in sorted((*Path(__file__).parent.glob("*.py"), Path(__file__).parent.parent / "lab" / "dump.py")):
         digest.update(file.read_bytes())
-    name = f"{kernel.digest}-{machine.name}-{digest.hexdigest()[:12]}.json"
+    name = f"{kernel.digest}-{machine.name}{'-aarch32' * aarch32}-{digest.hexdigest()[:12]}.json"
     return cache_folder() / "rows" / name
 
 
@@ -45,7 +46,7 @@ def read(path: Path) -> Kept | None:
         found = json.loads(path.read_text())
         fields = [Declared(**{**f, "names": tuple(f["names"])}) for f in found["fields"]]
         steps = {(event, *map(tuple, asked)): from_json(step) for (event, *asked), step in found["steps"]}
-        return Kept(fields, steps, found["preemptible"], found["preemptible_neon"], found["mode"], found["sve"], found["whole_return"])
+        return Kept(fields, steps, found["preemptible"], found["preemptible_neon"], found["mode"], found["sve"], found["aarch32"], found["whole_return"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

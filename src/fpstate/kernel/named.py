@@ -41,28 +41,30 @@ def named_kernel(name: str) -> type[Policy]:
         given = f"Linux {kernel.version} runs in mode {mode} on {machine.cpu_model}, not {machine.mode}"
         raise FpstateError(given, expected="a mode that both have", where=name)
     if mode == MODE and not words:
-        policy.supports |= {"sve", "guest-sve"}
+        policy.supports |= {"sve", "guest-sve", "aarch32"}
         policy.in_world = functools.partial(_in_world, policy)  # type: ignore[method-assign]
     return policy
 
 
 def _in_world(policy: type[Policy], features: frozenset[str]) -> type[Policy]:
     """Return the code that a kernel runs in a world with features: on another CPU, or below the hypervisor."""
-    if {"sve", "nvhe"} <= features:
-        given = "SVE below the hypervisor is not known of a kernel's own code"
-        raise FpstateError(given, expected="one of features sve and nvhe", where=policy.name)
-    if "sve" in features:
-        return _with_sve(policy.name)
+    for pair in ("sve", "nvhe"), ("guest-sve", "aarch32"):
+        if features.issuperset(pair):
+            given = f"{' and '.join(pair)} together are not known of a kernel's own code"
+            raise FpstateError(given, expected="one of these features", where=policy.name)
+    if features & {"sve", "aarch32"}:
+        return _elsewhere(policy.name, features & {"sve", "aarch32", "nvhe"})
     return _below(policy.name) if "nvhe" in features else policy
 
 
 @functools.cache
-def _with_sve(name: str) -> type[Policy]:
-    """Return the same kernel on a CPU with SVE, by the same name."""
+def _elsewhere(name: str, features: frozenset[str]) -> type[Policy]:
+    """Return the same kernel on a CPU with SVE, or with 32-bit guests, by the same name."""
     from fpstate.lab.qemu import Machine
 
-    model, options = WITH_SVE
-    return _known(_kernel(name.removeprefix(PREFIX)), Machine(model, 1, MODE, options), name)[0]
+    model, options = WITH_SVE if "sve" in features else (CPU_MODEL, "")
+    machine = Machine(model, 1, "nvhe" if "nvhe" in features else MODE, options)
+    return _known(_kernel(name.removeprefix(PREFIX)), machine, name, aarch32="aarch32" in features)[0]
 
 
 def _kernel(which: str) -> Kernel:
@@ -80,18 +82,21 @@ def _kernel(which: str) -> Kernel:
     return read_kernel(path)
 
 
-def _known(kernel: Kernel, machine: Machine, name: str) -> tuple[type[Policy], str]:
-    """Return the policy of a kernel on a machine, and KVM's mode: from what is kept of it, or by asking it all."""
+def _known(kernel: Kernel, machine: Machine, name: str, *, aarch32: bool = False) -> tuple[type[Policy], str]:
+    """Return the policy of a kernel on a machine, and KVM's mode: from what is kept of it, or by asking it all.
+
+    `aarch32`: its guests are 32-bit ones.
+    """
     from fpstate.kernel import kept, policy
     from fpstate.kernel.runs import Runs
     from fpstate.kernel.stage import Stage
     from fpstate.lab.dump import dump_of
 
     source = f"Linux {kernel.version}"
-    path = kept.path_for(kernel, machine)
+    path = kept.path_for(kernel, machine, aarch32=aarch32)
     found = kept.read(path)
     if found is not None:
-        code = policy.KernelCode(found, lambda: Runs(Stage(dump_of(kernel, machine, _tell))))
+        code = policy.KernelCode(found, lambda: Runs(Stage(dump_of(kernel, machine, _tell), guests_of_32_bits=aarch32)))
         atexit.register(_keep_more, path, found, len(found.steps))
         return policy.made(code, name, source), found.mode
     dump = dump_of(kernel, machine, _tell)
@@ -99,7 +104,7 @@ def _known(kernel: Kernel, machine: Machine, name: str) -> tuple[type[Policy], s
         given = f"{machine.cpu_model} has SVE, which goes with a world that has it"
         hint = f"name it as {name.partition('@')[0]}, and give --features sve"
         raise FpstateError(given, expected=f"a CPU model without, such as {CPU_MODEL}", where=name, hint=hint)
-    made, found = policy.kernel_policy(Stage(dump), name, source)
+    made, found = policy.kernel_policy(Stage(dump, guests_of_32_bits=aarch32), name, source)
     found.mode = dump.mode
     atexit.register(_keep_more, path, found, 0)
     return made, found.mode

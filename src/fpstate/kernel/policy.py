@@ -90,7 +90,7 @@ def code_of(stage: Stage) -> KernelCode:
     """Return a kernel's code, of which nothing is known but its fields."""
     runs = Runs(stage)
     kept = Kept(runs.declared(), {}, stage.preemptible, stage.preemptible_neon)
-    kept.sve, kept.whole_return = stage.has_sve, stage.whole_return
+    kept.sve, kept.aarch32, kept.whole_return = stage.has_sve, stage.guests_of_32_bits, stage.whole_return
     return KernelCode(kept, lambda: runs)
 
 
@@ -112,7 +112,7 @@ def policy_of(code: KernelCode, name: str, source: str) -> type[Policy]:
     while True:
         policy = made(code, name, source)
         try:
-            for _ in all_decisions(Rows(with_features(policy, {"guest-sve"} if code.kept.sve else ()))):
+            for _ in all_decisions(Rows(with_features(policy, policy.supports - {"nvhe"}))):
                 pass
         except FpstateError as error:
             if not isinstance(error.__cause__, NewField):
@@ -129,7 +129,7 @@ def made(code: KernelCode, name: str, source: str) -> type[Policy]:
         "__doc__": f"The code of {source} itself, run on each view.",
         "name": name,
         "source": source,
-        "supports": frozenset({"sve", "guest-sve"} if code.kept.sve else {"nvhe"}),
+        "supports": _supported(code.kept),
         "preemptible": code.kept.preemptible,
         "preemptible_neon": code.kept.preemptible_neon,
         "Cpu": _entity("Cpu", (Policy.Cpu,), code, "cpu"),
@@ -140,6 +140,13 @@ def made(code: KernelCode, name: str, source: str) -> type[Policy]:
     members |= {event.name.lower(): _handler(code, event) for event in entries}
     members |= {"vcpu_setreg": _set_register, "vcpu_reset": _reset}
     return cast("type[Policy]", type("KernelPolicy", (Policy,), members))
+
+
+def _supported(kept: Kept) -> frozenset[str]:
+    """Return the features of worlds that a kernel's code was asked in; below the hypervisor is for its name to say."""
+    if kept.aarch32:
+        return frozenset({"aarch32", "nvhe"} | ({"sve"} if kept.sve else set()))
+    return frozenset({"sve", "guest-sve"} if kept.sve else {"nvhe"})
 
 
 def _entity(name: str, bases: tuple[type, ...], code: KernelCode, kind: str) -> type:
@@ -162,8 +169,10 @@ def _set_register(_: Policy, cpu: Any, __: Any, vcpu: Any) -> None:
     (cpu.edit_sve if vcpu.has_sve else cpu.edit)(vcpu)
 
 
-def _reset(_: Policy, cpu: Any, __: Any, vcpu: Any) -> None:
+def _reset(policy: Policy, cpu: Any, __: Any, vcpu: Any) -> None:
     cpu.overwrite(vcpu)
     if vcpu.has_sve:
         cpu.overwrite_sve(vcpu)
         cpu.overwrite_part("zcr", vcpu)
+    if policy.aarch32:
+        cpu.overwrite_part("fpexc", vcpu)

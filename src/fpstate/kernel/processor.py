@@ -67,8 +67,9 @@ CPTR_EL2: Final = EL2_REGISTERS["CPTR_EL2"]
 CPACR_KEPT: Final = encoding(3, EL1_KEPT, 1, 0, 2)
 ZCR_EL2: Final = encoding(3, 4, 1, 2, 0)
 ZCR_OF_GUEST: Final = encoding(3, 5, 1, 2, 0)  # ZCR_EL12
+FPEXC: Final = {EL2_REGISTERS["FPEXC32_EL2"]: "FPEXC32_EL2"}
 GATES: Final = {CPTR_EL2: "CPTR_EL2", ZCR_EL2: "ZCR_EL2", ZCR_OF_GUEST: "ZCR_EL12"}
-"""Registers of a kernel with VHE and SVE of which it is noted that they are read and written."""
+"""Registers of which it is noted that they are read and written: of 32-bit guests; of a kernel with VHE and SVE."""
 GATE_MOVES: Final = (0xD5181040, 0xD5181200)  # MSR CPACR_EL1, ZCR_EL1, of x0; bit 21 makes it MRS
 CPACR_EL1, ZCR_EL1 = (3, 0, 1, 0, 2), (3, 0, 1, 2, 0)
 UNBOUND: Final = (((3, 6, 1, 1, 2), 0x100), ((3, 6, 1, 2, 0), 15), ((3, 4, 1, 2, 0), 15))
@@ -162,6 +163,7 @@ class Processor:
         self._text_less_physical = start - self.physical(start)
         self._warnings: dict[int, bool] = {}
         self.has_sve = dump.has_sve
+        self._noted = dict(GATES) if self.has_sve else {}
         self._stubs: dict[int, Callable[[], int]] = {}  # what is done instead of a function, by its address
         if self.has_sve and not self.vhe:
             raise FpstateError("SVE below the hypervisor is not known", expected="mode vhe", where=self.where)
@@ -344,6 +346,10 @@ class Processor:
         value = int(self._uc.cpr_read(*CPACR_EL1)) & ~(1 << 17) | (not trap) << 17
         self._uc.cpr_write(*CPACR_EL1, value)
         self.system[CPTR_EL2] = value
+
+    def note_fpexc(self) -> None:
+        """Have it noted that FPEXC32_EL2 is read and written."""
+        self._noted |= FPEXC
 
     def set_length(self, quadwords: int) -> None:
         """Put a vector length in force."""
@@ -559,7 +565,7 @@ class Processor:
         code, x = word >> 5 & 0x7FFF, word & 31
         if self._e2h and code >> 11 & 7 == EL1_KEPT:
             code = CPTR_EL2 if code == CPACR_KEPT else code & ~(7 << 11) | 4 << 11
-        if self.has_sve and code in GATES:
+        if code in self._noted:
             self._gate(code, x, read=bool(word >> 21 & 1))
             return True
         if not word >> 20 & 1:
@@ -573,13 +579,13 @@ class Processor:
         return True
 
     def _gate(self, code: int, x: int, *, read: bool) -> None:
-        """Do what MRS and MSR of one of GATES do, and note it. A length in force is never that which is wanted."""
+        """Do what MRS and MSR of a register do, and note it. A length in force is never that which is wanted."""
         if read:
             value = 0 if code == ZCR_EL2 else self.system.get(code, self._first.get(code, 0))
             if x != 31:
                 self.set_register(x, value)
         else:
             value = self.system[code] = 0 if x == 31 else self.register(x)
-            if code != ZCR_OF_GUEST:
+            if code in (CPTR_EL2, ZCR_EL2):
                 self._uc.cpr_write(*(CPACR_EL1 if code == CPTR_EL2 else ZCR_EL1), value)
-        self._note(f"{'read' if read else 'write'} {GATES[code]}", value)
+        self._note(f"{'read' if read else 'write'} {self._noted[code]}", value)

@@ -49,13 +49,17 @@ class Halt:
 class Stage:
     """The kernel of a dump. Roles (`task`, `next`, `vcpu`) say which entity stands for whom in a call."""
 
-    def __init__(self, dump: Dump, changes: Mapping[int, int] | None = None) -> None:
+    def __init__(self, dump: Dump, changes: Mapping[int, int] | None = None, *, guests_of_32_bits: bool = False) -> None:
         """Make a dump ready, with instructions changed: by address, the word that stands there instead."""
         self.symbols = dump.symbols
         self.processor = Processor(dump)
         self.has_sve = dump.has_sve
         self.btf = Btf(dump.kernel.image, dump.kernel.source)
         self.entities = Entities(dump, self.btf, self.processor)
+        self.entities.have_guests(of_32_bits=guests_of_32_bits)
+        self.guests_of_32_bits = guests_of_32_bits
+        if guests_of_32_bits:
+            self.processor.note_fpexc()
         self.processor.change(changes or {})
         self.reader = Reader(self.entities, _Near(dump.symbols))
         self.preemptible = dump.kernel.preemptible

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from fpstate.kernel.effects import CALLED, FAULT, LOAD_ZCR, SAVE_ZCR, WARN, ZERO_SVE
+from fpstate.kernel.effects import CALLED, FAULT, FORCE_FPEXC, WARN, ZERO_SVE
 from fpstate.world.operations import OOPS
 
 Value = bool | str
@@ -135,10 +135,11 @@ class Speaker:
             if inside:
                 cpu._session.inside.append(inside)
             context = self._elsewhere if whom == ELSEWHERE else self._contexts.get(whom)
-            if what == ZERO_SVE:
-                cpu.zero_sve()
-            elif what in (LOAD_ZCR, SAVE_ZCR):
-                getattr(cpu, what)("zcr", context)
+            what, _, part = what.partition(" ")
+            if what in (ZERO_SVE, FORCE_FPEXC):
+                getattr(cpu, what)()
+            elif part:
+                getattr(cpu, what)(part, context)
             else:
                 getattr(cpu, what)(context)
             if inside:
