@@ -246,7 +246,7 @@ def test_a_field_without_a_type_is_refused_with_its_line() -> None:
 
 
 def test_a_handler_that_does_not_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fpstate.rows.learn.HANDLER_SECONDS", 0.1)
+    monkeypatch.setattr(Endless, "handler_seconds", 0.1)
     rows = Rows(Endless)
     with pytest.raises(FpstateError, match="has not ended"):
         rows.learn(Event.RET_TO_USER, 0)

@@ -227,7 +227,8 @@ def _options(result: Result) -> str:
     numbers += f" --features {','.join(result.features)}" if result.features else ""
     wanted = result.property not in DEFAULT and result.property
     numbers += f" --property {wanted}" if wanted else ""
-    return numbers if s.events == ("all",) else f"{numbers} --events {','.join(s.events)}"
+    whole = "sve" not in result.features  # policy_scope: with SVE a scope is without ptrace by itself
+    return numbers if whole and s.events == ("all",) else f"{numbers} --events {','.join(s.events)}"
 
 
 def _as_pytest(policy: str, result: Result) -> str:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from fpstate.errors import FpstateError
 from fpstate.kernel.effects import GATE
 from fpstate.kernel.entities import SECTION, SLOT, TASKS, VCPUS, Place, kind_of
+from fpstate.kernel.entries import AS_NAMED
 from fpstate.kernel.life import GUEST, SECTIONS, Life
-from fpstate.kernel.stage import AS_NAMED, Stage
+from fpstate.kernel.stage import Stage
 from fpstate.world.events import Event
 
 Record = tuple[tuple[Place, bool, int], ...]
@@ -69,7 +70,7 @@ class Bookkeeping:
         self._rest(before)
         self._learn_records(found)
         self.fields = list(self._sorted_out(found))
-        if stage.has_sve:
+        if stage.sve_flag is not None:
             place, mask = stage.sve_flag
             self.fields += [Field("user_sve_trap", "gate", GATE, start=1)]
             self.fields += [Field("has_sve", "bit", place, (mask,), mask)]
@@ -113,7 +114,9 @@ class Bookkeeping:
                 moves = [v ^ now for v in found[place]]
                 for mask in (1 << bit for bit in range(8 * place.size)):
                     if any(move & mask for move in moves):
-                        yield Field(flags.get((place.kind, mask), f"{place.name}.{mask:#x}"), "bit", place, (mask,), now & mask)
+                        yield Field(
+                            flags.get((place.kind, mask), f"{place.name}.{mask:#x}"), "bit", place, (mask,), now & mask
+                        )
             elif set(found[place]) <= {0, *e.storages}:
                 yield Field(place.name, "storage", place)
             elif place.kind == "task" and set(found[place]) <= {0, *self._section_buffers()}:
@@ -181,7 +184,7 @@ class Bookkeeping:
         run = (Event.VCPU_LOAD, Event.GUEST_ENTER, Event.GUEST_FP_TRAP, Event.GUEST_EXIT)
         for name in VCPUS:
             self._note(name, AS_NAMED | {"vcpu": name}, run, places)
-            if stage.has_sve:
+            if stage.sve_flag is not None:
                 place, mask = stage.sve_flag
                 at = e.base_of(name) + place.offset
                 stage.processor.write(at, stage.processor.read(at, place.size) & ~mask, place.size)

@@ -40,8 +40,8 @@ STACKS: Final = (
     (OWN_AT + HYP_STACK - 0x4000, OWN_AT + HYP_STACK + HYP_CALL),
 )
 VALUES: Final = (
-    "thread.vl", "thread.sve_vl", "arch.sve_max_vl", "kstack_rnd_state", "kstack_offset", "arch.ctxt.sys_regs", "kvm_host_data.host_ctxt.sys_regs", "kvm_hyp_ctxt.sys_regs", "arch.mdcr_el2_host",
-    "kvm_host_data.host_debug_state",
+    "thread.vl", "thread.sve_vl", "arch.sve_max_vl", "kstack_rnd_state", "kstack_offset", "arch.ctxt.sys_regs",
+    "kvm_host_data.host_ctxt.sys_regs", "kvm_hyp_ctxt.sys_regs", "arch.mdcr_el2_host", "kvm_host_data.host_debug_state",
 )  # fmt: skip
 """Members that hold other registers of a guest or the host (FPEXC32_EL2 among them), lengths, or chance: values."""
 GATE: Final = Place("cpu", -8, 8, "user_sve_trap")
@@ -134,7 +134,7 @@ class Reader:
         """Return whose image lies at an address, and where in it; what is nobody's business ends all images."""
         if any(low <= physical < high for low, high in STACKS):
             return "", MOVED
-        if HANDED_IN <= physical - OWN_AT < HANDED_IN + HANDED_IN_SIZE or FRAME_AT <= physical - OWN_AT:
+        if HANDED_IN <= physical - OWN_AT < HANDED_IN + HANDED_IN_SIZE or physical - OWN_AT >= FRAME_AT:
             return "", HANDED_IN
         found = self.entities.owner_at(self.entities.virtual(physical))
         return None if found is None or (found[1] >= MOVED and not found[0].endswith(OF_SVE)) else found
@@ -245,7 +245,7 @@ class _Moves:
 
     def take(self, a: Access, whose: str, inside: int, *, fp: bool) -> None:
         """Take in one access to an image, or to the storage of one's SVE form."""
-        whom, _, sve = whose.partition(OF_SVE)
+        whom = whose.removesuffix(OF_SVE)
         sve = whom != whose
         if not sve and inside >= REGISTERS:  # FPSR and FPCR, by way of other registers
             if self._moving in ((SAVE if a.write else LOAD, whom), (SAVE_SVE if a.write else LOAD_SVE, whom)):
@@ -267,10 +267,8 @@ class _Moves:
 
     def _write(self, a: Access, whom: str, inside: int, *, sve: bool) -> None:
         copies = self.source == (whom if sve else whom + OF_SVE)
-        if sve:
-            what = WIDEN if copies else WRITE_SVE if a.value else ALLOC
-        else:
-            what = NARROW if copies else WRITE
+        of_sve = WIDEN if copies else WRITE_SVE if a.value else ALLOC
+        what = of_sve if sve else NARROW if copies else WRITE
         if (what, whom) not in self._writes:
             self._writes[what, whom] = Effect(what, whom, a.pc), set()
             self._result.done.append(self._writes[what, whom][0])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from typing import Final
 
 from fpstate.errors import FpstateError
 from fpstate.kernel.btf import Btf
-from fpstate.kernel.processor import FRAME, OWN_AT, USER, USER_SIZE, Processor, Ran
+from fpstate.kernel.processor import FRAME, OWN_AT, USER_SIZE, Processor, Ran
 from fpstate.lab.dump import Dump
 
 TASKS: Final = {"task": 0x10000, "next": 0x20000, "other": 0x30000}
@@ -18,9 +17,7 @@ HANDED_IN: Final = 0x80000
 """Where that lies which user mode or a debugger hands in: a buffer of SIMD registers, a regset, what a frame has."""
 HANDED_IN_SIZE: Final = 0x8000
 BUFFER: Final = HANDED_IN
-CONTEXTS, PLAIN, LAYOUT, REGSET = (HANDED_IN + at for at in (0x1000, 0x1400, 0x1800, 0x2000))
 FRAME_AT: Final = FRAME
-SVE_CONTEXT, FPSIMD_CONTEXT, EMPTY_CONTEXT = 0, 0x2000, 0x3000  # in the frame
 HYP_STACK: Final = 0xA0000  # upper end of the hypervisor's stack
 HYP_CALL: Final = 0x1000  # bytes above it for the registers with which the hypervisor is called
 SLOT: Final = 0x10000
@@ -45,7 +42,6 @@ FPEXC_ENABLED: Final = 1 << 30  # FPEXC32_EL2.EN (Arm ARM, G8.2.54)
 FPEXC_OF_GUEST: Final = FPEXC_ENABLED | 0x700  # what a guest has there, VECITR set as no hypervisor would
 RW: Final = 1 << 31  # HCR_EL2.RW: the guest is a 64-bit one
 OTHER_LENGTH: Final = 5  # of whoever gets another
-MAGIC: Final = 0x53564501  # SVE_MAGIC of a record in a signal frame (asm/sigcontext.h)
 
 
 @dataclass(frozen=True)
@@ -146,7 +142,8 @@ class Entities:
             p.write(at + btf.member("task_struct", "thread_info.flags"), 0)
             p.write(at + btf.member("task_struct", "thread_info.preempt_count"), NO_RESCHEDULE)
             self.give_stack(name)
-            p.write(at + btf.member("task_struct", "mm"), self.address["vcpu"] + KVM)  # not a kernel thread; nobody looks into it
+            mm = self.address["vcpu"] + KVM  # not a kernel thread; nobody looks into it
+            p.write(at + btf.member("task_struct", "mm"), mm)
         for name in VCPUS:
             at, kvm = self.address[name], self.address[name] + KVM
             p.write(at + btf.member("kvm_vcpu", "kvm"), kvm)
@@ -169,49 +166,16 @@ class Entities:
         p.keep()
 
     def _make_sve(self) -> None:
-        """Give vCPUs storage and all a length; and make what user mode and a debugger hand in."""
-        p, btf, length = self.processor, self.btf, self.length
-        self._lengths = next(n for n in ("thread.vl", "thread.sve_vl") if btf.find("task_struct", n) is not None)
+        """Give vCPUs storage, and all a length."""
+        p, lengths = self.processor, ("thread.vl", "thread.sve_vl")
+        of_task = next(name for name in lengths if self.btf.find("task_struct", name) is not None)
         for name in TASKS:
-            p.write(self.member(name, self._lengths), 16 * length[name], 4)
+            p.write(self.member(name, of_task), 16 * self.length[name], 4)
             p.write(self.member(name, "thread.sve_state"), 0)
         for name in VCPUS:
             p.write(self.member(name, "arch.sve_state"), self.storage[name])
-            p.write(self.member(name, "arch.sve_max_vl"), 16 * length[name], 4)
-        base = p.base
-        self.contexts, self.plain_contexts = base + CONTEXTS, base + PLAIN
-        self.layout, self.regset = base + LAYOUT, base + REGSET
-        for contexts, sve, total in ((self.contexts, SVE_CONTEXT, 0x1000), (self.plain_contexts, EMPTY_CONTEXT, 16)):
-            for name, at, large in (("fpsimd", FPSIMD_CONTEXT, IMAGE), ("sve", sve, total)):
-                p.write(contexts + btf.member("user_ctxs", name), USER + at)
-                if (size := btf.find("user_ctxs", f"{name}_size")) is not None:
-                    p.write(contexts + size, large, 4)
-        self.frame = USER + FPSIMD_CONTEXT
-        frame = base + FRAME
-        p.write_bytes(frame, bytes(1 + i % 250 for i in range(0x4000)))
-        for at, total in ((SVE_CONTEXT, 0x1000), (EMPTY_CONTEXT, 16)):
-            p.write_bytes(frame + at, struct.pack("<IIHHI", MAGIC, total, 16 * length["task"], 0, 0))
-        vectors = length["next"]
-        registers = 16 + (REGISTERS + 34) * vectors  # the header; Z, P, FFR
-        size = -(-(-(-registers // 16) * 16 + 8) // 16) * 16  # FPSR and FPCR
-        self.regset_size = size
-        p.write_bytes(self.regset, bytes(1 + i % 250 for i in range(size)))
-        p.write_bytes(self.regset, struct.pack("<IIHHHH", size, size, 16 * vectors, 16 * vectors, 1, 0))
-        self.start_layout()
+            p.write(self.member(name, "arch.sve_max_vl"), 16 * self.length[name], 4)
         p.keep()
-
-    def start_layout(self) -> None:
-        """Let the layout of a signal frame be an empty one."""
-        p, of = self.processor, "rt_sigframe_user_layout"
-        p.write_bytes(self.layout, bytes(self.btf.size(of)))
-        p.write(self.layout + self.btf.member(of, "size"), 0x300)
-        p.write(self.layout + self.btf.member(of, "limit"), 0x8000)
-
-    def framed_sve(self) -> bool:
-        """Tell whether the layout of the signal frame has room for SVE registers."""
-        p, of = self.processor, "rt_sigframe_user_layout"
-        start, end = (p.read(self.layout + self.btf.member(of, f"{name}_offset")) for name in ("sve", "end"))
-        return end - start > REGISTERS
 
     def of_length(self, quadwords: int) -> str:
         """Return whose vector length that is; empty if nobody's."""
@@ -254,7 +218,9 @@ class Entities:
         p.keep()
         ran = p.call(begin, (), task, stack)
         p.restore()
-        offset = (last[0] if last else 0) + (self.btf.find("cpu_fp_state", "st") or 0 if self.btf.has("cpu_fp_state") else 0)
+        offset = (last[0] if last else 0) + (
+            self.btf.find("cpu_fp_state", "st") or 0 if self.btf.has("cpu_fp_state") else 0
+        )
         for access in ran.accesses:
             if access.write and access.size == 8 and access.value == 0 and access.address < OWN_AT:
                 if last is None:  # this one is all that is known of them yet

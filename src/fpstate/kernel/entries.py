@@ -1,10 +1,10 @@
 """Where the kernel is entered at each event, by function; what happens inside is not said here, but seen.
 
-Arguments are entities of the view, what stands for what a user or a debugger hands in (`buffer`, SIMD registers;
-the `frame` of a signal, its `contexts`, and such in which the record of SVE is empty; a `regset` of SVE), the `layout` of a frame, the task's `section` (where kernel
-NEON is saved to; softirqs hand in the same, since theirs stands for it) and `registers` of user mode, or numbers. `guest` of an entry
-says where it stands to the guest: "enter" ends where the guest would run, "trap" and "exit" go on there; "return" goes
-on where a system call has been made.
+Arguments are entities of the view, what stands for what a user or a debugger hands in (`buffer`, SIMD registers; the
+`frame` of a signal, its `contexts`, and `plain contexts`, in which the record of SVE is empty; a `regset` of SVE), the
+`layout` of a frame, the task's `section` (where kernel NEON is saved to; softirqs hand in the same, since theirs stands
+for it) and its `registers` of user mode, or numbers. `guest` of an entry says where it stands to the guest: "enter"
+ends where the guest would run, "trap" and "exit" go on there; "return" goes on where a system call has been made.
 """
 
 from __future__ import annotations
@@ -102,7 +102,9 @@ SVE_ENTRIES: Final = {
             _call("preserve_fpsimd_context", "frame", optional=True),
         )
     ),
-    Event.SYSCALL: Entry((_call("el0t_64_sync_handler|el0_sync_handler", "registers", irqs_off=True),), syndrome=0x56000000),
+    Event.SYSCALL: Entry(
+        (_call("el0t_64_sync_handler|el0_sync_handler", "registers", irqs_off=True),), syndrome=0x56000000
+    ),
     Event.RET_TO_USER: Entry(guest="return"),
     Event.SVE_TRAP: Entry((_call("do_sve_acc", 0, "registers"),)),
     Event.VL_CHANGE: Entry(
@@ -130,6 +132,9 @@ NOTED: Final = (
     "kvm_arch_vcpu_load_fp", "kvm_arch_vcpu_put_fp", "fpsimd_save", "fpsimd_save_user_state", "do_sve_acc",
 )  # fmt: skip
 """Functions whose calls a recording shows, or in which it shows saves."""
+
+AS_NAMED: Final = {"task": "task", "next": "next", "vcpu": "vcpu"}
+"""Roles in which each entity stands for itself."""
 
 ARM_EXCEPTION_IRQ: Final = 0  # arch/arm64/include/asm/kvm_asm.h: why a guest was left
 ARM_EXCEPTION_TRAP: Final = 2

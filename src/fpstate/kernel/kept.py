@@ -46,7 +46,16 @@ def read(path: Path) -> Kept | None:
         found = json.loads(path.read_text())
         fields = [Declared(**{**f, "names": tuple(f["names"])}) for f in found["fields"]]
         steps = {(event, *map(tuple, asked)): from_json(step) for (event, *asked), step in found["steps"]}
-        return Kept(fields, steps, found["preemptible"], found["preemptible_neon"], found["mode"], found["sve"], found["aarch32"], found["whole_return"])
+        return Kept(
+            fields,
+            steps,
+            found["preemptible"],
+            found["preemptible_neon"],
+            found["mode"],
+            found["sve"],
+            found["aarch32"],
+            found["whole_return"],
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -13,8 +13,8 @@ from typing import Final
 
 from fpstate.kernel.effects import FAULT
 from fpstate.kernel.entities import Place
-from fpstate.kernel.entries import ENTRIES
-from fpstate.kernel.stage import AS_NAMED, Stage
+from fpstate.kernel.entries import AS_NAMED
+from fpstate.kernel.stage import Stage
 from fpstate.world.events import Event
 
 STEPS: Final = 300

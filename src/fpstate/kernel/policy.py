@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from enum import Enum
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from fpstate.errors import FpstateError
 from fpstate.kernel.entities import TASKS
@@ -19,8 +19,19 @@ from fpstate.rows.learn import Rows
 from fpstate.rows.session import Undecided
 from fpstate.world.events import PARTICIPANTS, Event
 
-NOTES = {"owner": "Context | None", "cpu": "Cpu | None", "bit": "bool", "section": "bool", "storage": "bool", "number": "Enum"}
+NOTES = {
+    "owner": "Context | None",
+    "cpu": "Cpu | None",
+    "bit": "bool",
+    "section": "bool",
+    "storage": "bool",
+    "number": "Enum",
+}
 """How fields of each kind are declared."""
+
+
+HANDLER_SECONDS: Final = 600.0
+"""The first that asks for what is not known yet waits for the code: a dump is read, and lived on."""
 
 
 class KernelCode:
@@ -130,6 +141,7 @@ def made(code: KernelCode, name: str, source: str) -> type[Policy]:
         "name": name,
         "source": source,
         "supports": _supported(code.kept),
+        "handler_seconds": HANDLER_SECONDS,
         "preemptible": code.kept.preemptible,
         "preemptible_neon": code.kept.preemptible_neon,
         "Cpu": _entity("Cpu", (Policy.Cpu,), code, "cpu"),

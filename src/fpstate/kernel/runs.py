@@ -7,10 +7,25 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from fpstate.kernel.bookkeeping import Bookkeeping, Field
-from fpstate.kernel.effects import CALLED, FAULT, GATE, LOAD, LOAD_SVE, LOAD_ZCR, SAVE, SAVE_SVE, SAVE_ZCR, SET_VL, Effect, Effects, Key
+from fpstate.kernel.effects import (
+    CALLED,
+    FAULT,
+    GATE,
+    LOAD,
+    LOAD_SVE,
+    LOAD_ZCR,
+    SAVE,
+    SAVE_SVE,
+    SAVE_ZCR,
+    SET_VL,
+    Effect,
+    Effects,
+    Key,
+)
 from fpstate.kernel.entities import SECTION, TASKS, VCPUS, Place, kind_of
+from fpstate.kernel.entries import AS_NAMED
 from fpstate.kernel.processor import Saved
-from fpstate.kernel.stage import AS_NAMED, Halt, Stage
+from fpstate.kernel.stage import Halt, Stage
 from fpstate.kernel.steps import (
     ELSEWHERE,
     FAULT_OF_SECTION,
@@ -70,7 +85,7 @@ class Way:
 
 @dataclass
 class Answer:
-    """What a run did, and what it left in the fields it wrote; `trapped`: which uses of a guest would trap, if it ran."""
+    """What a run did, and what it left in the fields it wrote; `trapped`: which uses of its guest would trap."""
 
     way: Way
     effects: Effects
@@ -390,7 +405,9 @@ class Runs:
             done = another.done()
             of_section = another.way.other.endswith(".kernel")
             if of_section and not self._is_known(view, another.way.other):
-                done = [(FAULT, "")]  # the state of a section was never seen with such members: where it is, that is wrong
+                done = [
+                    (FAULT, "")
+                ]  # the state of a section was never seen with such members: where it is, that is wrong
             if not of_section or (FAULT, "") not in done or done[:-1] != answer.done()[: len(done) - 1]:
                 return Unclear("does what hangs on more than the view: on who is meant by somebody not in view")
             before = len(list(self._done(view, answer.effects.done[: len(done) - 1], answer)))
@@ -433,7 +450,10 @@ class Runs:
                 pass  # said when the guest was left
             elif effect.what == SET_VL and not effect.whom:
                 raise Refused("puts a vector length in force that is nobody's")
-            elif effect.what in (SAVE, LOAD, SAVE_SVE, LOAD_SVE) or effect.whom not in self.stage.entries[view.event].others:
+            elif (
+                effect.what in (SAVE, LOAD, SAVE_SVE, LOAD_SVE)
+                or effect.whom not in self.stage.entries[view.event].others
+            ):
                 saves = effect.what in (SAVE, SAVE_SVE) and inside == SAVERS[0]
                 yield effect.what, answer.whom(effect.whom), SAVERS[0] if saves else ""
 

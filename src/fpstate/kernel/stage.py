@@ -7,34 +7,30 @@ from dataclasses import dataclass
 
 from fpstate.errors import FpstateError
 from fpstate.kernel.btf import Btf
-from fpstate.kernel.effects import ALLOCATORS, FLUSHES, FRAME, FREES, Effect, Effects, Reader
-from fpstate.kernel.entities import HYP_STACK, SECTION, STACK_TOP, STORAGE_SIZE, TASKS, VCPUS, Entities, Place
+from fpstate.kernel.effects import FRAME, Effect, Effects, Reader
+from fpstate.kernel.entities import HYP_STACK, SECTION, STACK_TOP, TASKS, VCPUS, Entities
 from fpstate.kernel.entries import (
     ARM_EXCEPTION_IRQ,
     ARM_EXCEPTION_TRAP,
+    AS_NAMED,
     ENTRIES,
-    FLUSH_ENDS,
     GUEST_RUNS,
-    KILLS,
     NOTED,
-    RANDOM,
     SVE_ENTRIES,
     SYSTEM_CALL,
-    SYSTEM_CALLED,
     WHOLE_RETURN,
     Call,
     Entry,
 )
-from fpstate.kernel.processor import GFP_ZERO, HALTED, OWN_AT, RETURNED, STOPPED, Processor, Ran, Saved
+from fpstate.kernel.handed import HandedIn
+from fpstate.kernel.prepare import find_per_cpu, prepare_sve
+from fpstate.kernel.processor import HALTED, RETURNED, STOPPED, Processor, Ran, Saved
 from fpstate.lab.dump import Dump
 from fpstate.lab.kernel import Symbols
 from fpstate.world.events import Event
 
-AS_NAMED = {"task": "task", "next": "next", "vcpu": "vcpu"}
-"""Roles in which each entity stands for itself."""
 CPUS = 4
 """How many numbers the CPU may have."""
-RAISES_SOFTIRQ, SOFTIRQ_RAISED = "__raise_softirq_irqoff", 3
 SOFTIRQ: int = 0x100  # preempt_count while a softirq is served (include/linux/preempt.h)
 
 
@@ -49,7 +45,9 @@ class Halt:
 class Stage:
     """The kernel of a dump. Roles (`task`, `next`, `vcpu`) say which entity stands for whom in a call."""
 
-    def __init__(self, dump: Dump, changes: Mapping[int, int] | None = None, *, guests_of_32_bits: bool = False) -> None:
+    def __init__(
+        self, dump: Dump, changes: Mapping[int, int] | None = None, *, guests_of_32_bits: bool = False
+    ) -> None:
         """Make a dump ready, with instructions changed: by address, the word that stands there instead."""
         self.symbols = dump.symbols
         self.processor = Processor(dump)
@@ -68,7 +66,7 @@ class Stage:
         if not self.whole_return:
             self.entries[Event.RET_TO_USER] = ENTRIES[Event.RET_TO_USER]
         self.system_call: Saved | None = None  # where the last run stands in a system call
-        self._allocates_for = "task"
+        self.allocates_for = "task"
         self.preemptible_neon = self.entities.kernel_image is not None
         self.guest: Saved | None = None  # where the last run stands to enter its guest
         self.halt: Halt | None = None  # where the last run stands, if it was halted
@@ -86,9 +84,9 @@ class Stage:
             self.adopt(AS_NAMED | {"vcpu": name})
         self.processor.keep()
         if self.btf.variable("cpu_number") is None and self.btf.variable("kvm_host_data") is None:
-            self._find_per_cpu()
-        if self.has_sve:
-            self._prepare_sve()
+            find_per_cpu(self)
+        self.handed = HandedIn(self.entities) if self.has_sve else None
+        self.sve_flag = prepare_sve(self) if self.has_sve else None
 
     @property
     def last_state(self) -> tuple[int, int]:
@@ -97,7 +95,7 @@ class Stage:
 
     def call(self, name: str, *arguments: str) -> None:
         """Have the task call a function of the kernel, on entities."""
-        self._call(Call((name,), arguments), {n: n for n in self.entities.address})
+        self.do(Call((name,), arguments), {n: n for n in self.entities.address})
 
     def be_cpu(self, number: int) -> None:
         """Let the CPU have another number; what else it has stays."""
@@ -111,113 +109,12 @@ class Stage:
     def adopt(self, roles: dict[str, str]) -> None:
         """Let the task be the one that runs the vCPU, as when KVM_RUN is called first, where the kernel notes that."""
         if self.processor.vhe and self.btf.find("kvm_vcpu", "arch.host_thread_info") is not None:
-            self._call(Call(("kvm_arch_vcpu_run_map_fp",), ("vcpu",)), roles)
-
-    def _find_per_cpu(self) -> None:
-        """Find the CPU's number, its softirqs, and what KVM knows of it, where the kernel's types do not tell where.
-
-        The number is what a task's reload reads and notes in the task.
-        """
-        p, e = self.processor, self.entities
-        found = {"fpsimd_last_state": (e.cpu, "fpsimd_last_state_struct")}
-        ran = self._ran(ENTRIES[Event.RET_TO_USER])
-        read = [a.address for a in ran.accesses if not a.write and a.size == 4 and a.address < OWN_AT]
-        p.restore()
-        for address in dict.fromkeys(read):
-            p.write(e.virtual(address), 3, 4)
-            self._ran(ENTRIES[Event.RET_TO_USER])
-            if p.read(e.member("task", "thread.fpsimd_cpu"), 4) == 3:
-                found["cpu_number"] = e.virtual(address), ""
-            p.restore()
-        ran = self._call(Call((RAISES_SOFTIRQ,), (SOFTIRQ_RAISED,)), AS_NAMED)
-        pending = [a.address for a in ran.accesses if a.write and a.address < OWN_AT and a.value >> SOFTIRQ_RAISED & 1]
-        p.restore()
-        for address in pending[:1]:
-            found["irq_stat"] = e.virtual(address), ""
-            p.write(e.virtual(address), 0, 4)  # no handler serves what the boot has left to softirqs
-            p.keep()
-        self._ran(ENTRIES[Event.VCPU_LOAD])
-        ran = self._ran(ENTRIES[Event.GUEST_ENTER])
-        found["kvm_host_data"] = e.find_hyp_data(ran), "kvm_host_data"
-        p.restore()
-        e.know_per_cpu(found)
-
-    def _ran(self, entry: Entry) -> Ran:
-        """Return what the last call of an entry does."""
-        for call in entry.calls:
-            if not call.optional or self._function(call) is not None:
-                ran = self._call(call, AS_NAMED)
-        return ran
-
-    def _prepare_sve(self) -> None:
-        """Do ourselves what allocators do; end system calls where their function begins; find what a flag of SVE is."""
-        p, at = self.processor, self.symbols.address
-        for name in ALLOCATORS:
-            if (address := at(name)) is not None:
-                p.instead_of(address, name, self._allocate)
-        if (address := at(FREES)) is not None:
-            p.instead_of(address, FREES, lambda: p.register(0))
-        flush = at(FLUSHES)
-        for address in [flush] if flush is not None else p.places_of(FLUSH_ENDS):
-            p.note_at(address, FLUSHES)
-        for name in KILLS:
-            if (address := at(name)) is not None:
-                p.fault_at(address)
-        if (random := at(RANDOM)) is not None:  # where the next system call has its stack
-            p.instead_of(random, RANDOM, lambda: 0)
-        if (called := at(SYSTEM_CALLED)) is not None:
-            p.stop_at(called)
-        self.sve_flag = self._sve_flag()
-
-    def _allocate(self) -> int:
-        """Return what stands for new storage: where an entity has it, all zeros if that was asked for."""
-        storage = self.entities.new_storage(self._allocates_for)
-        if self.processor.register(1) & GFP_ZERO:
-            self.processor.write_bytes(storage, bytes(STORAGE_SIZE))
-        return storage
-
-    def _sve_flag(self) -> tuple[Place, int]:
-        """Return the member, and its bit, by which a vCPU has SVE; and let all of ours have it, ready to run.
-
-        A vCPU is asked whether it is finalized: that it has SVE makes it not so, until another bit says that it is.
-        """
-        p, e = self.processor, self.entities
-        call = Call(("kvm_arm_vcpu_is_finalized",), ("vcpu",))
-        read = [place for (of, place) in self.reader.effects(self._call(call, AS_NAMED)).read if of == "vcpu"]
-        words = [place for place in read if place.name.endswith("flags")]
-
-        def finalized() -> bool:
-            self._call(call, AS_NAMED)
-            return bool(p.register(0) & 1)
-
-        for place, bit in ((place, 1 << n) for place in words for n in range(8 * place.size)):
-            self._set("vcpu", place, bit)
-            if finalized():
-                p.restore()
-                continue
-            read = [place for (of, place) in self.reader.effects(self._call(call, AS_NAMED)).read if of == "vcpu"]
-            for other, done in ((w, 1 << n) for w in read if w.name.endswith("flags") for n in range(8 * w.size)):
-                p.restore()
-                self._set("vcpu", place, bit)
-                self._set("vcpu", other, done)
-                if finalized():
-                    for name in VCPUS:
-                        self._set(name, place, bit)
-                        self._set(name, other, done)
-                    p.keep()
-                    return place, bit
-            p.restore()
-        raise FpstateError("it is not found how a vCPU has SVE", expected="a flag of it", where=p.where)
-
-    def _set(self, entity: str, place: Place, bits: int) -> None:
-        """Set bits of a member."""
-        p, at = self.processor, self.entities.base_of(entity) + place.offset
-        p.write(at, p.read(at, place.size) | bits, place.size)
+            self.do(Call(("kvm_arch_vcpu_run_map_fp",), ("vcpu",)), roles)
 
     def missing(self) -> list[str]:
         """Return the functions that the kernel lacks, of those that events need."""
         calls = [call for entry in self.entries.values() for call in (*entry.calls, *entry.before)]
-        return sorted({" or ".join(c.names) for c in calls if not c.optional and self._function(c) is None})
+        return sorted({" or ".join(c.names) for c in calls if not c.optional and self.function(c) is None})
 
     def name_of(self, calls: tuple[Call, ...]) -> str:
         """Return the name of the first function of calls that the kernel has, or an empty one."""
@@ -227,13 +124,13 @@ class Stage:
     def has(self, entry: Entry) -> bool:
         """Tell whether the kernel has all functions of an entry."""
         calls = (*entry.calls, *entry.before)
-        return all(call.optional or self._function(call) is not None for call in calls)
+        return all(call.optional or self.function(call) is not None for call in calls)
 
     def prepare(self, entry: Entry, roles: dict[str, str]) -> None:
         """Do what comes before the view of an entry is put in."""
         self._hold(entry, roles, 1)
         for call in entry.before:
-            self._call(call, roles)
+            self.do(call, roles)
         self._hold(entry, roles, -1)
 
     def perform(
@@ -250,7 +147,7 @@ class Stage:
         It begins where it was halted before, if `since` is given, and halts at its point of that number, from 1.
         """
         whole, self.halt = Ran(), None
-        self._allocates_for = roles.get(entry.allocates_for, "task")
+        self.allocates_for = roles.get(entry.allocates_for, "task")
         returns = entry.guest == "return"
         guest = guest or (self.system_call if returns else self.guest)
         if since is None:
@@ -268,9 +165,9 @@ class Stage:
             first = since.call + 1
             self.halt = self._halted(whole, since.call)
         for number, call in enumerate(entry.calls[first:], first):
-            if whole.end == RETURNED and not (call.optional and self._function(call) is None):
+            if whole.end == RETURNED and not (call.optional and self.function(call) is None):
                 self.processor.set_syndrome(entry.syndrome)
-                _join(whole, self._call(call, roles))
+                _join(whole, self.do(call, roles))
                 self.halt = self._halted(whole, number)
         for role in entry.others:
             if roles.get(role) in TASKS and whole.end == RETURNED:
@@ -281,8 +178,8 @@ class Stage:
             self.system_call = self.processor.saved()
         effects = self.reader.effects(whole)
         framing = next((call for call in entry.calls if "layout" in call.arguments), None)
-        if framing is not None and whole.end == RETURNED and self.entities.framed_sve():
-            effects.done.append(Effect(FRAME, roles["task"], self._function(framing) or 0))
+        if framing is not None and self.handed is not None and whole.end == RETURNED and self.handed.framed_sve():
+            effects.done.append(Effect(FRAME, roles["task"], self.function(framing) or 0))
         if whole.end != HALTED:
             self._hold(entry, roles, -1)
         return effects
@@ -311,9 +208,9 @@ class Stage:
         """Find the hypervisor's data of this CPU, and let it have the same whatever number the CPU has."""
         p, roles = self.processor, AS_NAMED
         for call in ENTRIES[Event.VCPU_LOAD].calls:
-            self._call(call, roles)
+            self.do(call, roles)
         for call in ENTRIES[Event.GUEST_ENTER].calls:
-            ran = self._call(call, roles)
+            ran = self.do(call, roles)
         e = self.entities
         e.hyp_data = e.find_hyp_data(ran) - e.cpu, self.btf.size("kvm_host_data")
         p.restore()
@@ -323,8 +220,9 @@ class Stage:
                 p.write(bases + 8 * number, p.read(bases))
             p.keep()
 
-    def _call(self, call: Call, roles: dict[str, str]) -> Ran:
-        function = self._function(call)
+    def do(self, call: Call, roles: dict[str, str]) -> Ran:
+        """Make one call as the task. Raise FpstateError if the kernel has no such function."""
+        function = self.function(call)
         if function is None:
             given = f"the kernel has no function {' or '.join(call.names)}"
             raise FpstateError(given, expected="an arm64 Linux with KVM built in", where=self.processor.where)
@@ -347,11 +245,13 @@ class Stage:
             return e.address[roles["task"]] + SECTION
         if argument == "registers":
             return self._registers(roles["task"])
-        if argument == "layout":
-            e.start_layout()
-        if argument in ("buffer", "contexts", "plain contexts", "frame", "layout", "regset", "regset size"):
-            return int(getattr(e, argument.replace(" ", "_")))
-        return e.address[roles[argument]]
+        if argument == "buffer":
+            return e.buffer
+        if argument in e.address:
+            return e.address[roles[argument]]
+        if argument == "layout" and self.handed is not None:
+            self.handed.start_layout()
+        return int(getattr(self.handed, argument.replace(" ", "_")))
 
     def _registers(self, task: str) -> int:
         """Return where a task has its registers of user mode (`pt_regs`), which ask for a system call."""
@@ -359,7 +259,8 @@ class Stage:
         self.processor.write(at + 8 * 8, SYSTEM_CALL)
         return at
 
-    def _function(self, call: Call) -> int | None:
+    def function(self, call: Call) -> int | None:
+        """Return the address of the function that a call is of, or None if the kernel has none of them."""
         return self._address((call.hypervisor,) if call.hypervisor and not self.processor.vhe else call.names)
 
     def _address(self, names: tuple[str, ...]) -> int | None:

@@ -84,7 +84,7 @@ def from_json(given: list[Any]) -> Step:
     if kind != "say":
         return Choose(*values) if kind == "choose" else Unclear(*values)
     where, does, writes, trapped, *more = values
-    return Say(where, *(tuple(map(tuple, part)) for part in (does, writes, trapped)), *more)
+    return Say(where, tuple(map(tuple, does)), tuple(map(tuple, writes)), tuple(map(tuple, trapped)), *more)
 
 
 def name_of(value: Any, cpu: Any, contexts: dict[str, Any]) -> Value:

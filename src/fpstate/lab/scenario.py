@@ -16,7 +16,7 @@ SETTINGS: dict[str, frozenset[str]] = {
         "vmm": "turns vcpus fp sve hvc spin wfi mmio own guest32",
         "fp": "turns spin sleep yield",
         "int": "turns spin sleep yield",
-        "sve": "turns spin sleep calls",
+        "sve": "turns spin sleep calls lengths",
         "hash": "turns bytes fp sleep",
         "signals": "turns period self spin own fp",
         "ptrace": "turns sleep write",

@@ -103,6 +103,9 @@ class Policy:
     timeout: ClassVar[float] = 1.0
     """Seconds after which the clock sets a task's field `expired`, counted from when a handler last cleared it."""
 
+    handler_seconds: ClassVar[float] = 5.0
+    """How long a handler may take; one in Python takes microseconds."""
+
     features: ClassVar[frozenset[str]] = frozenset()
     """The features of the world this class is for (`with_features`)."""
     supports: ClassVar[frozenset[str]] = frozenset()

@@ -47,7 +47,6 @@ from fpstate.world.table import (
 MAX_VIEW_BITS = 38
 DIRECT_BITS = 20  # wider views are looked up by pages, made as they come up
 MAX_POINTS = 500
-HANDLER_SECONDS = 5  # a handler takes microseconds
 ASKED_AGAIN = 4  # how often a handler is asked again, to see that it does not depend on chance
 Choose = Callable[[str, Field], int]
 
@@ -223,7 +222,7 @@ class Rows:
         assert handler is not None
         session = Session(self.fields, event, views[0])
         try:
-            with users.users_code(HANDLER_SECONDS):
+            with users.users_code(self.policy.handler_seconds):
                 answer = handler(*session.entities.values())
                 if inspect.isgenerator(answer):
                     more = self._advance(session, answer, views)

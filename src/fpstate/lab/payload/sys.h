@@ -19,6 +19,7 @@ enum {
 	NR_sched_yield = 124, NR_kill = 129, NR_rt_sigaction = 134, NR_rt_sigreturn = 139, NR_reboot = 142, NR_prctl = 167,
 	NR_getpid = 172, NR_getppid = 173, NR_gettid = 178, NR_socket = 198, NR_bind = 200, NR_accept = 202, NR_clone = 220,
 	NR_execve = 221, NR_mmap = 222, NR_wait4 = 260, NR_finit_module = 273, NR_ptrace = 117,
+	PR_SVE_SET_VL = 50,
 };
 
 static inline long sys(long nr, long a, long b, long c, long d, long e, long f)

@@ -91,14 +91,50 @@ static u64 hold_sve(u64 value, u64 spin)
 	return wrong;
 }
 
-/* sve: as fp, with SVE registers; calls (1: a system call in the middle of each turn, which drops SVE state). */
+/* Put `value` into all of Z0-Z31, ask for a vector length of so many bytes, and return 0 if V0-V31 still hold it. */
+static u64 hold_over_new_length(u64 value, u64 bytes)
+{
+	u64 wrong;
+	__asm__ volatile(
+		"	.arch armv8-a+sve\n"
+		"	.irp r, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31\n"
+		"	dup z\\r\\().d, %1\n"
+		"	.endr\n"
+		"	mov x8, %3\n"
+		"	mov x0, %4\n"
+		"	mov x1, %2\n"
+		"	mov x2, xzr\n"
+		"	mov x3, xzr\n"
+		"	mov x4, xzr\n"
+		"	svc 0\n"
+		"	mov %0, xzr\n"
+		"	.irp r, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31\n"
+		"	mov x9, v\\r\\().d[0]\n"
+		"	eor x9, x9, %1\n"
+		"	orr %0, %0, x9\n"
+		"	mov x9, v\\r\\().d[1]\n"
+		"	eor x9, x9, %1\n"
+		"	orr %0, %0, x9\n"
+		"	.endr\n"
+		: "=&r"(wrong)
+		: "r"(value), "r"(bytes), "i"(NR_prctl), "i"(PR_SVE_SET_VL)
+		: "x0", "x1", "x2", "x3", "x4", "x8", "x9", "cc", "memory");
+	return wrong;
+}
+
+/*
+ * sve: as fp, with SVE registers; calls (1: a system call in the middle of each turn, which drops SVE state), lengths
+ * (1: another vector length in each turn, of two).
+ */
 int task_sve(char **args)
 {
 	u64 turns = setting(args, "turns", 0), work = setting(args, "spin", 20000), rest = setting(args, "sleep", 0);
-	u64 calls = setting(args, "calls", 0), value = seed();
+	u64 calls = setting(args, "calls", 0), lengths = setting(args, "lengths", 0), value = seed();
 	for (u64 i = 0; !turns || i < turns; i++) {
 		if (hold_sve(value + i, work))
 			fail("SVE registers changed under a task", "sve", (s64)i);
+		if (lengths && hold_over_new_length(value + i, i % 2 ? 64 : 32))
+			fail("FP registers changed with the vector length", "sve", (s64)i);
 		if (calls)
 			sys0(NR_getppid);
 		if (rest)
