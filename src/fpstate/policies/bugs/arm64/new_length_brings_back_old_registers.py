@@ -36,6 +36,6 @@ class Fixed(Linux612y):
 
 BUG = Bug(
     "A36", "A new vector length brings back old registers", "patch series of 2025-05-08, v6.16", Faulty, Fixed,
-    "integrity", 9, tasks=1, events=("user_sve", "vl_change"), features=("sve",),
+    "integrity", 8, tasks=1, events=("user_sve", "vl_change"), features=("sve",),
     note="Found again in Debian's 6.12.118 by running its code.",
 )  # fmt: skip

@@ -1,0 +1,132 @@
+"""Real kernels on a CPU with SVE, and with 32-bit guests. Skipped without QEMU and apt, as in test_real."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from fpstate.check.diff import diff
+from fpstate.check.run import HOLDS, VIOLATED, check
+from fpstate.errors import FpstateError
+from fpstate.kernel.named import WITH_SVE
+from fpstate.kernel.policy import kernel_policy
+from fpstate.kernel.stage import Stage
+from fpstate.lab.apt import fetch_kernel
+from fpstate.lab.dump import Dump, dump_of
+from fpstate.lab.kernel import calls, read_kernel
+from fpstate.lab.qemu import Machine
+from fpstate.paths.scope import Scope
+from fpstate.policies.base import Policy, with_features
+from fpstate.policies.bugs.arm64.new_length_brings_back_old_registers import Faulty
+from fpstate.policies.catalogue import find_policy
+from fpstate.replay.validate import validate
+from fpstate.rows.learn import Rows
+from fpstate.traces.samples import open_trace
+from tests.kernel.changes import NOP
+from tests.kernel.test_real import kernel
+
+pytestmark = pytest.mark.long
+SMALL = Scope(1, 1, 1)
+
+
+def is_same(name: str, policy: type[Policy], features: set[str]) -> bool:
+    """Tell whether a kernel and a policy do the same in every order of events, and no row differs."""
+    found = diff(with_features(policy, features), with_features(kernel(name), features), SMALL)
+    return found.verdict == "same" and all(line.equal for line in found.lines)
+
+
+@pytest.mark.parametrize("features", [{"sve"}, {"guest-sve"}, {"aarch32"}], ids=lambda given: "+".join(sorted(given)))
+@pytest.mark.parametrize(
+    ("name", "policy"), [("debian-5.10", "linux-5.2"), ("debian-6.1", "linux-6.1.y"), ("debian-7.3", "linux-7.2")]
+)
+def test_a_kernel_is_its_policy(name: str, policy: str, features: set[str]) -> None:
+    """With SVE of tasks, with SVE of guests too, and with 32-bit guests."""
+    assert is_same(name, find_policy(policy), features)
+
+
+@pytest.mark.parametrize("features", [{"sve"}, {"guest-sve"}], ids=lambda given: "+".join(sorted(given)))
+def test_6_12_is_its_policy_with_a_bug(features: set[str]) -> None:
+    """6.12.118 copies V of a stale SVE form over V when a task asks for another vector length; else it is 6.12.y."""
+    assert is_same("debian-6.12", Faulty, features)
+    assert is_same("debian-6.12", find_policy("linux-6.12.y"), {"aarch32"})
+
+
+def test_below_its_hypervisor_with_32_bit_guests() -> None:
+    """FPEXC32_EL2 is the hypervisor's to switch."""
+    assert is_same("debian-6.1", find_policy("linux-6.1.y"), {"aarch32", "nvhe"})
+
+
+def test_the_fields_are_those_of_the_kernel() -> None:
+    """Storage, forms and what to save are found, as the others are; lengths are none."""
+    lists = Rows(with_features(kernel("debian-6.1"), {"guest-sve"})).fields.lists
+    found = {f.name for fields in lists.values() for f in fields}
+    assert found >= {"TIF_SVE", "thread.sve_state", "fpsimd_last_state.sve_state", "fpsimd_last_state.to_save"}
+    assert not [name for name in found if "vl" in name]
+
+
+@pytest.mark.parametrize("name", ["debian-5.10", "debian-6.1", "debian-7.3"])
+def test_the_kernel_holds(name: str) -> None:
+    """Tasks and guests with SVE."""
+    assert check(with_features(kernel(name), {"guest-sve"}), SMALL).verdict == HOLDS
+
+
+def test_6_12_brings_back_old_registers() -> None:
+    """Nobody has told: prctl(PR_SVE_SET_VL) in a system call, whose saves are plain, narrows what SVE form there was."""
+    result = check(with_features(kernel("debian-6.12"), {"sve"}), Scope(1, 1, 0))
+    assert result.verdict == VIOLATED
+    assert result.path is not None
+    assert any("narrow A" in str(step) for step in result.path.steps)
+    held = Scope(1, 1, 1, events=("all", "-vl_change", "-ptrace_vl"))
+    assert check(with_features(kernel("debian-6.12"), {"sve"}), held).verdict == HOLDS
+
+
+@pytest.mark.parametrize("name", ["debian-5.10", "debian-6.1", "debian-6.12"])
+def test_a_child_gets_old_registers_after_a_debugger_has_written_sve(name: str) -> None:
+    """Bug M-clone, which none of these has mended: fork copies the FPSIMD form, whatever the other one holds."""
+    events = "ptrace_sve", "fork", "exit"
+    result = check(with_features(kernel(name), {"sve"}), Scope(1, 2, 0, events=events))
+    assert result.verdict == VIOLATED
+    assert result.path is not None
+    assert "arch_dup_task_struct" in str(result.path.blame)
+
+
+def test_its_rows_are_exact_on_a_recording_with_sve() -> None:
+    """What 6.1 was seen to do."""
+    assert validate(open_trace("sve.vhe"), kernel("debian-6.1")).exact
+
+
+def dump() -> Dump:
+    """Return the dump of 6.1 on a CPU with SVE."""
+    model, options = WITH_SVE
+    read = read_kernel(fetch_kernel(lambda _: None, "debian-6.1"))
+    return dump_of(read, Machine(model, 1, "vhe", options), lambda _: None)
+
+
+FAULTS = {
+    "registers are not zeroed beyond V at the first use": ("do_sve_acc", "sve_flush_live"),
+    "no length is put in force at the first use": ("do_sve_acc", "sve_set_vq"),
+    "a new length is asked for with registers live": ("vec_set_vector_length", "fpsimd_save"),
+    "a signal frame is built from an old form": ("fpsimd_signal_preserve_current_state", "sve_to_fpsimd"),
+    "a guest's SVE registers are not loaded": ("kvm_hyp_handle_fpsimd", "__sve_restore_state"),
+}
+"""Caller and callee of a call that is not made."""
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_in_what_switches_sve_is_found(fault: str) -> None:
+    """The check of the changed kernel is violated."""
+    kernel("debian-6.1")
+    of, (caller, callee) = dump(), FAULTS[fault]
+    start = of.symbols.address(caller)
+    assert start is not None
+    places = calls(of.kernel, of.symbols, caller, callee)
+    assert places
+    changed = kernel_policy(Stage(of, {start + place: NOP for place in places}), "kernel:changed", "it")[0]
+    assert check(with_features(changed, {"guest-sve"}), SMALL).verdict == VIOLATED
+
+
+def test_what_does_not_go_together_is_said() -> None:
+    """One sentence."""
+    with pytest.raises(FpstateError, match=re.escape("sve and nvhe together are not known of a kernel's own code")):
+        with_features(kernel("debian-6.1"), {"sve", "nvhe"})
