@@ -72,7 +72,7 @@ def test_the_kernel_holds(name: str) -> None:
 
 
 def test_6_12_brings_back_old_registers() -> None:
-    """Nobody has told: prctl(PR_SVE_SET_VL) in a system call, whose saves are plain, narrows what SVE form there was."""
+    """Nobody has told: prctl(PR_SVE_SET_VL), in whose system call saves are plain, narrows what SVE form there was."""
     result = check(with_features(kernel("debian-6.12"), {"sve"}), Scope(1, 1, 0))
     assert result.verdict == VIOLATED
     assert result.path is not None

@@ -207,11 +207,13 @@ def show_path(title: str, steps: Sequence[Step], cpus: Sequence[int]) -> None:
 
 def _show_path(policy: str, path: Path, result: Result) -> None:
     from fpstate.cli.output import say
+    from fpstate.kernel.named import PREFIX, with_line
     from fpstate.paths.blame import ending
     from fpstate.paths.properties import TIMING
 
     show_path(f"path {path.code}", path.steps, range(result.scope.cpus))
-    for sentence in ending(path.wrong, path.blame):
+    blame = with_line(policy, path.blame) if policy.startswith(PREFIX) else path.blame
+    for sentence in ending(path.wrong, blame):
         say(sentence)
     if path.wrong and path.code and result.property != TIMING:  # a path of two worlds cannot be followed in one
         say(f"again: fpstate check {shlex.quote(policy)} {_options(result)} --path {path.code}", whole=True)

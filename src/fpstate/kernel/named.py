@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -123,6 +124,23 @@ def _below(name: str) -> type[Policy]:
     below = named_kernel(f"{name}@nvhe")
     below.name = name
     return below
+
+
+def with_line(name: str, where: str) -> str:
+    """Return where a kernel decided, with file and line of its instruction if there is debug information of its build.
+
+    `where` names the instruction as Say does, by symbol and offset.
+    """
+    from fpstate.lab.capture import known
+    from fpstate.lab.lines import line_of
+
+    found = re.search(r"\bat (\S+)\+(0x[0-9a-f]+)$", where)
+    if found is None:
+        return where
+    kernel = _kernel(name.removeprefix(PREFIX).partition("@")[0])
+    start = known(kernel, _tell).symbols.address(found[1])
+    line = line_of(kernel, start + int(found[2], 16)) if start is not None else ""
+    return f"{where} ({line})" if line else where
 
 
 def _machine(words: list[str]) -> Machine:

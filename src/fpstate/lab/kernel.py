@@ -35,13 +35,18 @@ class Kernel:
     @property
     def preemptible(self) -> bool:
         """Whether kernel code can be preempted, as the banner says: PREEMPT, PREEMPT_DYNAMIC, PREEMPT_RT."""
-        found = _VERSION.search(self.image)
-        return found is not None and b" PREEMPT" in found[0]
+        return b" PREEMPT" in banner(self.image)
 
     @property
     def digest(self) -> str:
         """Return a name for this image, the same wherever it lies."""
         return sha256(self.image).hexdigest()[:16]
+
+
+def banner(image: bytes) -> bytes:
+    """Return what a kernel says of itself as it boots: its version, who built it and when; empty if nothing."""
+    found = _VERSION.search(image)
+    return found[0] if found else b""
 
 
 def read_kernel(path: Path, modules: Path | None = None) -> Kernel:
