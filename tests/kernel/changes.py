@@ -1,6 +1,6 @@
 """Would a check of the kernel's own code notice a wrong instruction? Single changes of it, and what becomes of each.
 
-Run: python -m tests.kernel.changes [KERNEL] [--count N] [--seed S]. A change makes one instruction a NOP, or turns it
+Run: python -m tests.kernel.changes [KERNEL] [--sve] [--count N] [--seed S]. A change makes one instruction a NOP, or turns it
 if it is a conditional branch; it is drawn among those of the kernel's functions about FP state. It is *found* when the
 check is violated or the kernel stops; else it is compared with the kernel as it is: *the same* in every order of
 events, or *other work*.
@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from fpstate.check.diff import SAME, diff
 from fpstate.check.run import VIOLATED, check
 from fpstate.errors import FpstateError
+from fpstate.kernel.named import CPU_MODEL, WITH_SVE
 from fpstate.kernel.policy import kernel_policy
 from fpstate.kernel.stage import Stage
 from fpstate.lab.apt import fetch_kernel
@@ -24,10 +25,11 @@ from fpstate.lab.dump import Dump, dump_of
 from fpstate.lab.kernel import read_kernel
 from fpstate.lab.qemu import Machine
 from fpstate.paths.scope import Scope
-from fpstate.policies.base import Policy
+from fpstate.policies.base import Policy, with_features
 
 NOP = 0xD503201F
 SCOPES = (Scope(1, 2, 1), Scope(2, 1, 1))
+SCOPES_OF_SVE = (Scope(1, 1, 1),)
 FUNCTIONS = (
     "fpsimd_save", "fpsimd_save_user_state", "fpsimd_thread_switch", "fpsimd_restore_current_state",
     "fpsimd_flush_thread", "task_fpsimd_load", "fpsimd_flush_task_state", "fpsimd_flush_cpu_state",
@@ -37,22 +39,30 @@ FUNCTIONS = (
     "kvm_arch_vcpu_put_fp", "kvm_arch_vcpu_ctxflush_fp", "kvm_arch_vcpu_ctxsync_fp", "kvm_hyp_handle_fpsimd",
     "fpsimd_save_state", "fpsimd_load_state", "__fpsimd_restore_state",
 )  # fmt: skip
+OF_SVE = (
+    "do_sve_acc", "sve_alloc", "sve_to_fpsimd", "fpsimd_to_sve", "sve_sync_to_fpsimd", "vec_set_vector_length",
+    "sve_set_vq", "sve_flush_live", "sve_save_state", "sve_load_state", "restore_sve_fpsimd_context",
+    "setup_sigframe_layout", "el0_svc", "__sve_restore_state",
+)  # fmt: skip
 
 
-def dump(name: str = "debian-6.1", mode: str = "vhe") -> Dump:
-    """Return the dump of one of Debian's kernels."""
-    return dump_of(read_kernel(fetch_kernel(lambda _: None, name)), Machine("neoverse-n1", 1, mode), lambda _: None)
+def dump(name: str = "debian-6.1", mode: str = "vhe", *, sve: bool = False) -> Dump:
+    """Return the dump of one of Debian's kernels, on a CPU with SVE or without."""
+    model, options = WITH_SVE if sve else (CPU_MODEL, "")
+    machine = Machine(model, 1, mode, options)
+    return dump_of(read_kernel(fetch_kernel(lambda _: None, name)), machine, lambda _: None)
 
 
 def changed(of: Dump, changes: Mapping[int, int]) -> type[Policy]:
     """Return the policy that a kernel is with some of its words changed."""
-    return kernel_policy(Stage(of, changes), "kernel:changed", "a changed kernel")[0]
+    policy = kernel_policy(Stage(of, changes), "kernel:changed", "a changed kernel")[0]
+    return with_features(policy, {"guest-sve"}) if of.has_sve else policy
 
 
 def instructions(of: Dump) -> list[tuple[int, int]]:
     """Return address and word of each instruction of the functions that is not a NOP."""
     found, text = [], of.symbols.base() or 0
-    for name in FUNCTIONS:
+    for name in FUNCTIONS + (OF_SVE if of.has_sve else ()):
         start = of.symbols.address(name)
         for at in range(start, of.symbols.end(start), 4) if start is not None else ():
             word = int.from_bytes(of.kernel.image[at - text :][:4], "little")
@@ -72,11 +82,12 @@ def fate(of: Dump, changes: Mapping[int, int], whole: type[Policy]) -> str:
     """Return what becomes of a change."""
     try:
         policy = changed(of, changes)
-        if any(check(policy, scope).verdict == VIOLATED for scope in SCOPES):
+        scopes = SCOPES_OF_SVE if of.has_sve else SCOPES
+        if any(check(policy, scope).verdict == VIOLATED for scope in scopes):
             return "found"
     except FpstateError as error:
         return f"stops: {error.given}"
-    verdicts = {diff(whole, policy, scope).verdict for scope in SCOPES}
+    verdicts = {diff(whole, policy, scope).verdict for scope in scopes}
     return "the same" if verdicts == {SAME} else "other work"
 
 
@@ -84,10 +95,11 @@ def main() -> None:
     """Try changes one after the other, and print what became of each."""
     parser = argparse.ArgumentParser(prog="python -m tests.kernel.changes", description=__doc__.splitlines()[0])
     parser.add_argument("kernel", nargs="?", default="debian-6.1", help="one of Debian's (default: debian-6.1)")
+    parser.add_argument("--sve", action="store_true", help="on a CPU with SVE, whose guests have it too")
     parser.add_argument("--count", type=int, default=100, help="how many (default: 100)")
     parser.add_argument("--seed", type=int, default=1, help="of the draw (default: 1)")
     args = parser.parse_args()
-    of = dump(args.kernel)
+    of = dump(args.kernel, sve=args.sve)
     whole, every, counts = changed(of, {}), instructions(of), Counter[str]()
     sys.stdout.write(f"{args.count} of {len(every)} instructions of {args.kernel}, seed {args.seed}\n")
     for number, (at, word) in enumerate(random.Random(args.seed).sample(every, args.count), 1):

@@ -9,13 +9,7 @@ import pytest
 from fpstate.check.diff import diff
 from fpstate.check.run import HOLDS, VIOLATED, check
 from fpstate.errors import FpstateError
-from fpstate.kernel.named import WITH_SVE
-from fpstate.kernel.policy import kernel_policy
-from fpstate.kernel.stage import Stage
-from fpstate.lab.apt import fetch_kernel
-from fpstate.lab.dump import Dump, dump_of
-from fpstate.lab.kernel import calls, read_kernel
-from fpstate.lab.qemu import Machine
+from fpstate.lab.kernel import calls
 from fpstate.paths.scope import Scope
 from fpstate.policies.base import Policy, with_features
 from fpstate.policies.bugs.arm64.new_length_brings_back_old_registers import Faulty
@@ -23,7 +17,7 @@ from fpstate.policies.catalogue import find_policy
 from fpstate.replay.validate import validate
 from fpstate.rows.learn import Rows
 from fpstate.traces.samples import open_trace
-from tests.kernel.changes import NOP
+from tests.kernel.changes import NOP, changed, dump
 from tests.kernel.test_real import kernel
 
 pytestmark = pytest.mark.long
@@ -96,13 +90,6 @@ def test_its_rows_are_exact_on_a_recording_with_sve() -> None:
     assert validate(open_trace("sve.vhe"), kernel("debian-6.1")).exact
 
 
-def dump() -> Dump:
-    """Return the dump of 6.1 on a CPU with SVE."""
-    model, options = WITH_SVE
-    read = read_kernel(fetch_kernel(lambda _: None, "debian-6.1"))
-    return dump_of(read, Machine(model, 1, "vhe", options), lambda _: None)
-
-
 FAULTS = {
     "registers are not zeroed beyond V at the first use": ("do_sve_acc", "sve_flush_live"),
     "no length is put in force at the first use": ("do_sve_acc", "sve_set_vq"),
@@ -117,13 +104,12 @@ FAULTS = {
 def test_a_fault_in_what_switches_sve_is_found(fault: str) -> None:
     """The check of the changed kernel is violated."""
     kernel("debian-6.1")
-    of, (caller, callee) = dump(), FAULTS[fault]
+    of, (caller, callee) = dump(sve=True), FAULTS[fault]
     start = of.symbols.address(caller)
     assert start is not None
     places = calls(of.kernel, of.symbols, caller, callee)
     assert places
-    changed = kernel_policy(Stage(of, {start + place: NOP for place in places}), "kernel:changed", "it")[0]
-    assert check(with_features(changed, {"guest-sve"}), SMALL).verdict == VIOLATED
+    assert check(changed(of, {start + place: NOP for place in places}), SMALL).verdict == VIOLATED
 
 
 def test_what_does_not_go_together_is_said() -> None:
