@@ -1,9 +1,9 @@
 """Would a check of the kernel's own code notice a wrong instruction? Single changes of it, and what becomes of each.
 
-Run: python -m tests.kernel.changes [KERNEL] [--sve] [--count N] [--seed S]. A change makes one instruction a NOP, or turns it
-if it is a conditional branch; it is drawn among those of the kernel's functions about FP state. It is *found* when the
-check is violated or the kernel stops; else it is compared with the kernel as it is: *the same* in every order of
-events, or *other work*.
+Run: python -m tests.kernel.changes [KERNEL] [--sve] [--count N] [--seed S]. A change makes one instruction a NOP, or
+turns it if it is a conditional branch; it is drawn among those of the kernel's functions about FP state. It is *found*
+when the check is violated or the kernel stops; else it is compared with the kernel as it is: *the same* in every order
+of events, or *other work*.
 """
 
 from __future__ import annotations
