@@ -63,6 +63,7 @@ class Adaptive(FirstClass):
     def task_fpsimd_load(self, cpu: FirstClass.Cpu, task: Task) -> None:
         super().task_fpsimd_load(cpu, task)
         if task.load_sve and not task.tif_sve:  # as its SVE trap would do
+            cpu.set_vl(task)
             cpu.zero_sve()
             task.tif_sve = cpu.unsaved = True
 

@@ -85,6 +85,7 @@ class FormHost(InPlaceHost):
             task.tif_sve = False  # stop tracking SVE for this task until its next use
         elif not task.svcr_sm:
             task.tif_sve = True
+        if task.fp_type is Form.SVE and task.tif_sve:
             cpu.set_vl(task)
         if self.sme:
             cpu.set_svcr(task.svcr_sm, task.svcr_za)
