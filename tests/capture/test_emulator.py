@@ -142,9 +142,88 @@ def test_stays_get_their_lines() -> None:
 
 def test_an_interrupt_may_swap_two_lines() -> None:
     """A call may be overtaken by an interrupt before it writes; between two stays the order does not matter."""
-    swapped = [*CALLED[:5], SWITCH, ENTER, *CALLED[7:]]
-    log = CpuLog(0, swapped, [(5, Stay(Where.USER)), (8, Stay(Where.USER))])
+    swapped = [*CALLED[:4], ENTER, EXIT, *CALLED[6:]]
+    log = CpuLog(0, swapped, [(6, Stay(Where.USER)), (8, Stay(Where.USER))])
     assert sum("user_run" in text for text in lined_up(TRACE, [log], WATCHED)) == 2
+
+
+def stays_lined_up(trace: list[str], *logs: CpuLog) -> list[tuple[str, str]]:
+    """Return for each stay its text, and the line before it."""
+    whole = lined_up(trace, list(logs), WATCHED)
+    return [
+        (" ".join(whole[i].split()[:2]) + whole[i].rpartition(": ")[2], whole[i - 1].split()[-1])
+        for i in range(len(whole))
+        if whole[i] not in trace
+    ]
+
+
+def marked(*lines: str) -> list[str]:
+    return [HEAD.strip(), line("tracing_mark_write: it begins"), *lines]
+
+
+def test_a_call_that_an_interrupt_overtakes_with_a_switch_writes_its_line_when_its_thread_runs_again() -> None:
+    """What other threads do meanwhile stands at their own lines, and so does what the thread does afterwards."""
+    trace = marked(
+        line("sys_exit: NR 1 = a", time=1),
+        switch("a-7", "b-8", time=2),
+        line("sys_exit: NR 2 = b", "b-8", time=3),
+        line("sys_enter: NR 3 = c", "b-8", time=4),
+        switch("b-8", "a-7", time=5),
+        line("sys_enter: NR 4 = d", time=6),
+        line("sys_exit: NR 4 = e", time=7),
+        line("sys_enter: NR 5 = f", time=8),
+    )
+    called = [MARK, EXIT, ENTER, SWITCH, EXIT, ENTER, SWITCH, EXIT, ENTER]
+    user = [Stay(Where.USER, traps=n) for n in range(4)]
+    log = CpuLog(0, called, [(2, user[0]), (5, user[1]), (8, user[2]), (9, user[3])])
+    assert stays_lined_up(trace, log) == [
+        ("a-7 [000]fp=0 sve=0 traps=0", "a"), ("b-8 [000]fp=0 sve=0 traps=1", "b"), ("a-7 [000]fp=0 sve=0 traps=2", "e")
+    ]  # fmt: skip
+
+
+def test_a_thread_may_write_what_it_owes_on_another_cpu() -> None:
+    """It was moved while it was switched out."""
+    trace = marked(
+        switch("a-7", "b-8", time=1),
+        line("tracing_mark_write: it begins", "c-9", 1, time=2),
+        switch("c-9", "a-7", time=3).replace("[000]", "[001]"),
+        line("sys_enter: NR 4 = d", "a-7", 1, time=4),
+        line("sys_exit: NR 4 = e", "a-7", 1, time=5),
+        line("sys_enter: NR 5 = f", "a-7", 1, time=6),
+        line("sys_exit: NR 5 = g", "b-8", 0, time=7),
+        line("sys_enter: NR 5 = h", "b-8", 0, time=8),
+    )
+    one = CpuLog(0, [MARK, ENTER, SWITCH, EXIT, ENTER], [(4, Stay(Where.USER, traps=1))])
+    two = CpuLog(1, [MARK, SWITCH, EXIT, ENTER], [(3, Stay(Where.USER, traps=2))])
+    assert stays_lined_up(trace, one, two) == [
+        ("a-7 [001]fp=0 sve=0 traps=2", "e"), ("b-8 [000]fp=0 sve=0 traps=1", "g")
+    ]  # fmt: skip
+
+
+def test_a_thread_owes_one_line_at_most_and_none_while_it_is_in_user_mode() -> None:
+    """More than that does not fit."""
+    trace = marked(line("sys_exit: NR 1 = a", time=1), switch("a-7", "b-8", time=2), line("sys_exit: NR 2", time=3))
+    for called, stays in (
+        ([MARK, EXIT, ENTER, ENTER, SWITCH, EXIT], []),
+        ([MARK, EXIT, ENTER, SWITCH, EXIT], [(3, Stay(Where.USER))]),
+    ):
+        with pytest.raises(FpstateError, match="does not fit the trace on CPU 0"):
+            lined_up(trace, [CpuLog(0, called, stays)], WATCHED)
+
+
+def test_a_thread_that_is_switched_out_before_it_loads_its_registers_was_not_almost_in_user_mode() -> None:
+    """The call of what loads them is logged, and owes its line."""
+    trace = marked(
+        switch("a-7", "b-8", time=1),
+        switch("b-8", "a-7", time=2),
+        line("restore: <-x", time=3),
+        line("sys_enter: NR 1 ()", time=4),
+    )
+    called = [MARK, RESTORE, SWITCH, SWITCH, ENTER]
+    log = CpuLog(0, called, [(2, Stay(Where.ALMOST_USER)), (4, Stay(Where.USER))])
+    assert stays_lined_up(trace, log) == [("a-7 [000]fp=0 sve=0 traps=0", "<-x")]
+    log = CpuLog(0, [MARK, SWITCH, SWITCH, RESTORE, ENTER], [(1, Stay(Where.ALMOST_USER)), (4, Stay(Where.USER))])
+    assert [text for text, _ in stays_lined_up(trace, log)] == ["a-7 [000]almost_user:", "a-7 [000]fp=0 sve=0 traps=0"]
 
 
 @pytest.mark.parametrize(

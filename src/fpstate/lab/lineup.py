@@ -1,23 +1,23 @@
 """The emulator's log and the kernel's trace as one: each stay in user mode or in a guest gets its line.
 
 Every line of the trace was written by a function whose calls the emulator logged. Both are in the order of their CPU,
-and on each CPU the line of the mark (payload/init.c) says where they meet. So a stay between the nth and the next call
-lies between their lines. It gets the time of the line before it.
+but for what interrupts have overtaken (`spells`), and on each CPU the line of the mark (payload/init.c) says where they
+meet. So a stay between the nth and the next call lies between their lines. It gets the time of the line before it.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from fpstate.errors import FpstateError
 from fpstate.lab.emulator import CpuLog, Stay, Watched, Where
 from fpstate.lab.kernel import Kernel, Symbols, decisions
 from fpstate.lab.recipe import Recipe
+from fpstate.lab.spells import MismatchError, Spell, placed, spells
 
 MARK = "tracing_mark_write"
+SWITCH = "sched_switch"
 _HEAD = re.compile(r"\s*(.*)-(\d+) +\[(\d+)\] +\S+ +(\d+\.\d+): ([^ :]+):?")
 _NEXT = re.compile(r"next_comm=(.*) next_pid=(\d+) ")
 _RETURNERS = ("do_notify_resume", "exit_to_user_mode_prepare")
@@ -79,6 +79,15 @@ class _Cpu:
     times: list[str] = field(default_factory=list)
     mark: int = -1  # place in `watched`
 
+    def index(self, place: int) -> int:
+        """Return the index in the trace of a line that was watched."""
+        return self.lines[self.watched[place][0]]
+
+    def thread(self, place: int) -> str:
+        """Return the thread that runs after a line that was watched; each CPU's idle thread is one of its own."""
+        tid = self.tids[self.watched[place][0]]
+        return tid if tid != "0" else f"0 of CPU {id(self)}"
+
 
 def lined_up(trace: list[str], logs: list[CpuLog], watched: Watched) -> list[str]:
     """Return the lines of the trace with a `user_run`, `guest_run` or `almost_user` line for every stay.
@@ -88,17 +97,42 @@ def lined_up(trace: list[str], logs: list[CpuLog], watched: Watched) -> list[str
     names = list(watched.names)
     cpus = _by_cpu(trace, len(logs), {name: i for i, name in enumerate(names)})
     added: dict[int, list[str]] = {}
-    for log, cpu in zip(logs, cpus, strict=True):
-        if not cpu.watched:
-            continue
-        first = _meet(log, cpu, names.index(MARK))
-        _check(trace, log, cpu, first, names)
-        for calls, stay in log.stays:
-            place = calls - first  # so many watched lines come before it
-            if 0 < place < len(cpu.watched):
-                at = cpu.watched[place][0] - 1
-                added.setdefault(cpu.lines[at], []).append(_line(cpu, at, log.cpu, stay))
+    try:
+        every = [spell for log, cpu in zip(logs, cpus, strict=True) for spell in _spells(log, cpu, names)]
+        owed: dict[str, int] = {}  # by thread: the call that it is in, with its line to come
+        for spell in sorted(every, key=lambda spell: cpus[spell.cpu].index(spell.start)):
+            cpu = cpus[spell.cpu]
+            who = cpu.thread(spell.start)
+            found, now = placed(spell, owed.pop(who, None))
+            if now is not None:
+                owed[who] = now
+            for lines, stay in found:
+                place = spell.start + lines  # so many watched lines come before it
+                if 0 < place < len(cpu.watched):
+                    at = cpu.watched[place][0] - 1
+                    added.setdefault(cpu.lines[at], []).append(_line(cpu, at, spell.cpu, stay))
+    except MismatchError as wrong:
+        raise FpstateError(
+            f"the emulator's log does not fit the trace on CPU {wrong.cpu}: "
+            f"`{trace[cpus[wrong.cpu].index(wrong.place)].strip()}`",
+            expected=f"a line of {names[wrong.expected] if wrong.expected >= 0 else 'nothing'}",
+            hint=_WITHOUT,
+        ) from None
     return [line for i, old in enumerate(trace) for line in (old, *added.get(i, ()))]
+
+
+def _spells(log: CpuLog, cpu: _Cpu, names: list[str]) -> list[Spell]:
+    """Return the spells of a CPU; none if it wrote no line."""
+    if not cpu.watched:
+        return []
+    marks = [i for i, name in enumerate(log.called) if names[name] == MARK]
+    if cpu.mark < 0 or len(marks) != 1:
+        raise FpstateError(
+            f"CPU {log.cpu} has {int(cpu.mark >= 0)} marks in the trace and {len(marks)} in the emulator's log",
+            expected="one of each",
+            hint=_WITHOUT,
+        )
+    return spells(log, [name for _, name in cpu.watched], (cpu.mark, marks[0]), names.index(SWITCH))
 
 
 def _by_cpu(trace: list[str], n: int, numbers: dict[str, int]) -> list[_Cpu]:
@@ -111,7 +145,7 @@ def _by_cpu(trace: list[str], n: int, numbers: dict[str, int]) -> list[_Cpu]:
         cpu = cpus[int(number)]
         if comm != "<...>":
             comms[tid] = comm
-        if name == "sched_switch" and (found := _NEXT.search(line)):
+        if name == SWITCH and (found := _NEXT.search(line)):
             now = found[2]
             comms[now] = found[1]
         else:
@@ -125,40 +159,6 @@ def _by_cpu(trace: list[str], n: int, numbers: dict[str, int]) -> list[_Cpu]:
         cpu.tids.append(now)
         cpu.who.append(f"{comms.get(now, '<...>'):>16}-{now:<7}")
     return cpus
-
-
-def _meet(log: CpuLog, cpu: _Cpu, mark: int) -> int:
-    """Return the number of calls before the one that wrote the first watched line."""
-    marks = [i for i, number in enumerate(log.called) if number == mark]
-    if cpu.mark < 0 or len(marks) != 1:
-        raise FpstateError(
-            f"CPU {log.cpu} has {int(cpu.mark >= 0)} marks in the trace and {len(marks)} in the emulator's log",
-            expected="one of each",
-            hint=_WITHOUT,
-        )
-    return marks[0] - cpu.mark
-
-
-def _check(trace: list[str], log: CpuLog, cpu: _Cpu, first: int, names: list[str]) -> None:
-    """Raise FpstateError unless each line has its call; an interrupt may swap two between the same stays."""
-    lines = [number for _, number in cpu.watched]
-    calls = log.called[first : first + len(lines)] if first >= 0 else []
-    if lines == calls:
-        return
-    borders = [0, *sorted({n - first for n, _ in log.stays if 0 < n - first < len(lines)}), len(lines)]
-    for a, b in pairwise(borders):
-        if lines[a:b] == calls[a:b] or (b < len(lines) and Counter(lines[a:b]) == Counter(calls[a:b])):
-            continue
-        if b == len(lines) and not Counter(lines[a:b]) - Counter(log.called[first + a : first + b + 8]):
-            continue  # the end, where the recorder stops in the middle
-        wrong = next((i for i in range(a, b) if lines[i : i + 1] != calls[i : i + 1]), a)
-        at = cpu.lines[cpu.watched[wrong][0]]
-        seen = names[calls[wrong]] if wrong < len(calls) else "nothing"
-        raise FpstateError(
-            f"the emulator's log does not fit the trace on CPU {log.cpu}: `{trace[at].strip()}`",
-            expected=f"a line of {seen}",
-            hint=_WITHOUT,
-        )
 
 
 def _line(cpu: _Cpu, at: int, number: int, stay: Stay) -> str:
