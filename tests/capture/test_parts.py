@@ -22,6 +22,7 @@ from fpstate.lab.kernel import (
     decisions,
     depends,
     moves,
+    opened,
     read_kernel,
     recipe_for,
     with_dependencies,
@@ -156,6 +157,19 @@ def test_newer_functions_are_no_lack() -> None:
 def test_branches_that_decide_about_a_call() -> None:
     """TBZ into the code before the call, B.EQ to the call, TBZ that falls into it; not the branch elsewhere."""
     assert decisions(KERNEL, SYMBOLS, "caller", "low") == [BASE + 4 * i for i in (16, 18, 29)]
+
+
+def test_where_interrupts_are_let_in_before_a_branch() -> None:
+    """MSR DAIFClr in the straight line before it; not over a branch, nor where a branch leads in between."""
+    words = list(struct.unpack("<64I", IMAGE))
+    words[21], words[35] = 0xD50343FF, 0xD51B423F
+    words[26] = tbz(26, 34)
+    kernel = Kernel(struct.pack("<64I", *words), "7.3.0-test", "test", None)
+    for branch, first in ((24, 21), (29, 29), (37, 35), (20, 20)):
+        assert opened(kernel, SYMBOLS, "caller", BASE + 4 * branch) == BASE + 4 * first
+    words[26] = tbz(26, 36)
+    kernel = Kernel(struct.pack("<64I", *words), "7.3.0-test", "test", None)
+    assert opened(kernel, SYMBOLS, "caller", BASE + 4 * 37) == BASE + 4 * 37
 
 
 def test_what_a_kernel_lacks_is_said() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from fpstate.errors import FpstateError
 from fpstate.lab.emulator import CpuLog, Stay, Watched, Where
-from fpstate.lab.kernel import Kernel, Symbols, decisions
+from fpstate.lab.kernel import Kernel, Symbols, decisions, opened
 from fpstate.lab.recipe import Recipe
 from fpstate.lab.spells import MismatchError, Spell, placed, spells
 
@@ -20,9 +20,9 @@ MARK = "tracing_mark_write"
 SWITCH = "sched_switch"
 _HEAD = re.compile(r"\s*(.*)-(\d+) +\[(\d+)\] +\S+ +(\d+\.\d+): ([^ :]+):?")
 _NEXT = re.compile(r"next_comm=(.*) next_pid=(\d+) ")
-_RETURNERS = ("do_notify_resume", "exit_to_user_mode_prepare")
+_RETURNERS = ("do_notify_resume", "exit_to_user_mode_prepare", "exit_to_user_mode_loop", "irqentry_exit")
 _RESCHEDULER, _RESTORER = "schedule", "fpsimd_restore_current_state"
-"""What sees to FP state on the way to user mode (arch/arm64/kernel/signal.c v6.1, entry-common.c later)."""
+"""What sees to FP state on the way to user mode (arch/arm64/kernel/signal.c v6.1, kernel/entry/common.c later)."""
 _WITHOUT = "--no-emulator captures without it"
 _TURNS = {"sched_switch", "fpsimd_preserve_current_state", "signal_deliver", "sched_process_exit"}
 _STALES = {"sched_switch", "kernel_neon_begin"}
@@ -38,7 +38,8 @@ def addresses(kernel: Kernel, symbols: Symbols, recipe: Recipe) -> tuple[list[in
         raise FpstateError(
             f"the kernel has no function {MARK}", expected="it, to line up the emulator's log", hint=_WITHOUT
         )
-    passes, checks = (_deciding(kernel, symbols, callee) for callee in (_RESCHEDULER, _RESTORER))
+    passes = [opened(kernel, symbols, f, at) for f, at in _deciding(kernel, symbols, _RESCHEDULER)]
+    checks = [at for _, at in _deciding(kernel, symbols, _RESTORER)]
     n, k = len(found), len(found) + len(passes)
     turns, stales = (frozenset(i for i, name in enumerate(found) if name in names) for names in (_TURNS, _STALES))
     restorer = list(found).index(_RESTORER) if _RESTORER in found else -1
@@ -48,8 +49,9 @@ def addresses(kernel: Kernel, symbols: Symbols, recipe: Recipe) -> tuple[list[in
     return [*found.values(), *passes, *checks], watched
 
 
-def _deciding(kernel: Kernel, symbols: Symbols, callee: str) -> list[int]:
-    return [address for caller in _RETURNERS for address in decisions(kernel, symbols, caller, callee)]
+def _deciding(kernel: Kernel, symbols: Symbols, callee: str) -> list[tuple[str, int]]:
+    """Return the branches that decide about a call on the way to user mode, each with the function it is in."""
+    return [(caller, at) for caller in _RETURNERS for at in decisions(kernel, symbols, caller, callee)]
 
 
 def _place(symbols: Symbols, name: str, function: str) -> int | None:

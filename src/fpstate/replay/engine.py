@@ -12,7 +12,7 @@ from fpstate.jit import bare, inline
 from fpstate.policies.base import Policy
 from fpstate.rows.learn import Rows, features_of
 from fpstate.structs import Struct
-from fpstate.traces.trace import UNLESS_RELOADED, Kind, Trace
+from fpstate.traces.trace import IF_PREEMPTIBLE, UNLESS_PREEMPTIBLE, UNLESS_RELOADED, Kind, Trace
 from fpstate.world import step as plain
 from fpstate.world import wide
 from fpstate.world.events import MAYBE, N_EVENTS, Event, Truth
@@ -30,6 +30,8 @@ _DOWN: Final = int(Event.CPU_DOWN)
 _UP: Final = int(Event.CPU_UP)
 _CHUNK: Final = 1 << 16  # events looked at together
 _UNLESS_RELOADED: Final = int(UNLESS_RELOADED)
+_UNLESS_PREEMPTIBLE: Final = int(UNLESS_PREEMPTIBLE)
+_IF_PREEMPTIBLE: Final = int(IF_PREEMPTIBLE)
 
 # What `Replay.place` holds: where a replay stands, kept between calls of the loop.
 P_NEXT: Final = 0  # next event
@@ -51,6 +53,7 @@ class Replay(Struct):
     subject: NDArray[np.int32]
     object: NDArray[np.int32]
     taken_as: NDArray[np.int8]  # [event] what each number in `event` is taken to be, NONE: nothing that happened
+    preemptible: int  # 1: sections of kernel NEON can be preempted, and softirqs use it inside them
     strict: int  # 1: a return to user mode that would have left a trace of a reload, and has not, did not happen
     place: Ints  # [P_*]
     used: NDArray[np.int32]  # gets the row each event used, -1 none; empty if nobody asks
@@ -69,6 +72,8 @@ def second_at(events: Replay, i: int, w: World, table: Table, report: Report) ->
     if s >= 0:
         return s
     n = len(w.context) - 1
+    if s == (_UNLESS_PREEMPTIBLE if events.preemptible else _IF_PREEMPTIBLE):
+        return NONE
     if events.strict and s == _UNLESS_RELOADED and events.event[i] == _RET_TO_USER:
         r = find_row(w, table, report, _RET_TO_USER, int(events.cpu[i]), int(events.subject[i]), n)
         if r >= 0 and table.rows[r, R_OPS] > 0:
@@ -275,6 +280,7 @@ def replay(
         trace.subject,
         trace.object,
         meanings(rows, maybe=maybe),
+        rows.policy.preemptible_neon,
         strict,
         place,
         used,

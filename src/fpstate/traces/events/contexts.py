@@ -23,7 +23,7 @@ from fpstate.traces.events.known import (
     Known,
 )
 from fpstate.traces.events.meaning import KTHREADD
-from fpstate.traces.trace import IF_SILENT, Contexts, Kind
+from fpstate.traces.trace import IF_SILENT, LEAST_OBJECT, Contexts, Kind
 from fpstate.world.events import Event
 
 _KTHREAD_NAME = re.compile(
@@ -136,7 +136,7 @@ def moved(found: Found, column: NDArray[np.int32]) -> NDArray[np.int32]:
     """Return a `subject` or `object` column that refers to the contexts `in_order`."""
     if not len(found.place):
         return column
-    none = np.arange(IF_SILENT, 0, dtype=np.int32)  # negative numbers count from the end, and find themselves
+    none = np.arange(LEAST_OBJECT, 0, dtype=np.int32)  # negative numbers count from the end, and find themselves
     return np.concatenate([found.place, none])[column]
 
 

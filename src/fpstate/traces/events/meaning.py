@@ -24,8 +24,12 @@ from fpstate.traces.events.guests import (
     saw_put,
 )
 from fpstate.traces.events.known import (
+    AGAIN,
+    AGAIN_WITH,
     ALMOST,
     ALMOST_AT,
+    BEGUN,
+    BEGUN_AT,
     BINDS,
     BINDS_TRACED,
     CHILD,
@@ -68,12 +72,15 @@ from fpstate.traces.events.known import (
     ROWS,
     RUN,
     SAVES,
+    SECTIONS,
     SEEN_THERE,
     SIGNALS,
     SINCE,
+    STORES,
     SVE,
     SWITCHED,
     SYSCALLS,
+    TASK_LOADS,
     TID,
     TIME,
     TRAP_ROW,
@@ -101,6 +108,7 @@ SVE_ACCESS: Final = int(Truth.DO_SVE_ACC)
 HW_SAVE: Final = int(Truth.HW_SAVE)
 HW_SVE_SAVE: Final = int(Truth.HW_SVE_SAVE)
 RELOAD: Final = int(Truth.FPSIMD_RESTORE_CURRENT_STATE)
+TASK_LOAD: Final = int(Truth.TASK_FPSIMD_LOAD)
 KTHREADD: Final = 2
 SIGRETURN_ARM64: Final = 139
 SIGRETURN_X86: Final = 15
@@ -170,6 +178,7 @@ def _went_straight(m: Known, x: int, stopper: bool) -> bool:
 @inline
 def _switch_out(m: Known, x: int, runnable: bool, stopper: bool) -> None:
     m.context[x, ALMOST] = -abs(m.context[x, ALMOST])
+    _put_off_unless_shown(m, x)
     if m.context[x, MODE] == PENDING:
         if m.context[x, SVE] == 1 and not m.context[x, RELOADED]:
             m.context[x, SVE] = 2  # perhaps still in the trap's handler; its next line will tell
@@ -188,8 +197,69 @@ def _switch_out(m: Known, x: int, runnable: bool, stopper: bool) -> None:
 
 
 @inline
+def _begin(m: Known, x: int, event: int, obj: int) -> None:
+    """Add an event that a function's first line shows: until its next one, `x` may not have come to do it."""
+    m.context[x, BEGUN] = m.facts[ROWS] + 1
+    m.context[x, BEGUN_AT] = m.facts[TIME]
+    emit(m, event, x, obj)
+
+
+@inline
+def _begun(m: Known, x: int) -> int:
+    """Return the row of what `x` has begun, if its last line has told that; else -1."""
+    r = m.context[x, BEGUN] - 1
+    there = 0 <= r < m.facts[ROWS] and m.rows[0, r] == m.context[x, BEGUN_AT] and m.rows[3, r] == x
+    return int(r) if there else -1
+
+
+@inline
+def _put_off(m: Known, x: int, r: int) -> None:
+    """Let what `x` has begun, at row `r`, happen once it runs again."""
+    m.context[x, AGAIN] = m.rows[2, r]
+    m.context[x, AGAIN_WITH] = m.rows[4, r]
+    m.rows[2, r] = Event.NONE
+
+
+@inline
+def _put_off_unless_shown(m: Known, x: int) -> None:
+    """Put off what leaves a line once it is done, and has not, as `x` is switched out.
+
+    Sigreturn until v6.15 loads the registers. A section of kernel NEON is saved by the switch, if it can be preempted
+    (`_bound_by_switch` takes this back).
+    """
+    r = _begun(m, x)
+    if r >= 0 and (
+        (m.rows[2, r] == Event.SIGRETURN and m.facts[TASK_LOADS] and not m.facts[STORES])
+        or (m.rows[2, r] == Event.KERNEL_NEON_BEGIN and m.facts[SECTIONS] and m.facts[BINDS_TRACED])
+    ):
+        _put_off(m, x, r)
+
+
+@inline
+def _saved_by_switch(m: Known, x: int) -> None:
+    """Put off what saves the registers, or gives them up: it has not, if the switch saves them."""
+    r = _begun(m, x)
+    if r >= 0 and m.rows[2, r] != Event.NONE and (m.rows[2, r] != Event.SIGRETURN or m.facts[STORES]):
+        _put_off(m, x, r)
+
+
+@inline
+def _bound_by_switch(m: Known, x: int) -> None:
+    """Note that the switch has saved a section of kernel NEON of `x`: it has begun, and is not over."""
+    r = _begun(m, x)
+    if r >= 0 and m.rows[2, r] == Event.KERNEL_NEON_END:
+        _put_off(m, x, r)
+    elif r >= 0 and m.context[x, AGAIN] == Event.KERNEL_NEON_BEGIN:
+        m.rows[2, r] = Event.KERNEL_NEON_BEGIN
+        m.context[x, AGAIN] = 0
+
+
+@inline
 def _switch_in(m: Known, y: int) -> None:
     _resume(m, y)
+    if m.context[y, AGAIN]:
+        _begin(m, y, m.context[y, AGAIN], m.context[y, AGAIN_WITH])
+        m.context[y, AGAIN] = 0
     if m.context[y, RUN]:
         if m.context[y, LOAD] == PUT:
             load(m, y)
@@ -317,7 +387,7 @@ def _signal(m: Known, x: int, need_resched: bool) -> None:
     m.context[x, USER] = 1
     if m.context[x, MODE] == PENDING and not _soon(m, x):
         to_user(m, x)
-    emit(m, Event.SIGNAL, x, -1)
+    _begin(m, x, Event.SIGNAL, -1)
     make_pending(m, x, 1 if need_resched else 0)
 
 
@@ -339,7 +409,7 @@ def _fork_begins(m: Known, x: int) -> int:
     m.context[y, PARENT] = x
     m.context[y, NAME] = m.context[x, NAME]
     m.context[y, MODE] = KERNEL if m.context[x, TID] == KTHREADD or not m.facts[SYSCALLS] else OFF
-    emit(m, Event.FORK, x, y)
+    _begin(m, x, Event.FORK, y)
     return y
 
 
@@ -371,7 +441,7 @@ def _executed(m: Known, x: int, old_tid: int, name: int) -> None:
 
 @inline
 def _flush_thread(m: Known, x: int) -> None:
-    emit(m, Event.EXEC, x, -1)
+    _begin(m, x, Event.EXEC, -1)
     first_seen(m, x, INSIDE)
     m.context[x, FLUSHED] = 1
     m.context[x, USER] = 1
@@ -390,7 +460,7 @@ def _neon(m: Known, x: int, begin: bool, flags: int) -> None:
     if flags & codes.INTERRUPT or m.context[x, KIND] == Kind.IDLE:
         emit(m, Event.SOFTIRQ_NEON_BEGIN if begin else Event.SOFTIRQ_NEON_END, x, -1)
     else:
-        emit(m, Event.KERNEL_NEON_BEGIN if begin else Event.KERNEL_NEON_END, x, -1)
+        _begin(m, x, Event.KERNEL_NEON_BEGIN if begin else Event.KERNEL_NEON_END, -1)
 
 
 @inline
@@ -482,7 +552,11 @@ def _rare(m: Known, x: int, line: Line) -> None:
         else:
             m.context[x, CHILD] = _fork_begins(m, x)
     elif code == codes.SAVE_AND_FLUSH:
-        m.context[x, CHILD] = _fork_begins(m, x)
+        if line.a == codes.CALLER_FORK:
+            m.context[x, CHILD] = _fork_begins(m, x)
+        elif m.facts[UPDATES]:
+            m.facts[STORES] = 1
+            _begin(m, x, Event.SIGRETURN, -1)
     elif code == codes.SIGNAL_DELIVER:
         if not m.facts[MARKS]:
             _signal(m, x, need_resched)
@@ -493,8 +567,8 @@ def _rare(m: Known, x: int, line: Line) -> None:
     elif code == codes.EXIT:
         _exit(m, x)
     elif code == codes.UPDATE:
-        if m.facts[UPDATES]:
-            emit(m, Event.SIGRETURN, x, -1)
+        if m.facts[UPDATES] and not m.facts[STORES]:
+            _begin(m, x, Event.SIGRETURN, -1)
     elif code == codes.FLUSH_TASK:
         _sve_trap_goes_on(m, x)
     elif code == codes.FLUSH_THREAD:
@@ -517,6 +591,14 @@ def _often(m: Known, c: int, x: int, line: Line) -> None:
         if code == HW_SAVE or code == HW_SVE_SAVE:
             m.facts[SAVES] = 1
             m.context[x, ALMOST] = 0
+            if m.cpu[c, PREVIOUS] == x:
+                _saved_by_switch(m, x)
+        elif code == BIND and m.cpu[c, PREVIOUS] == x:
+            _bound_by_switch(m, x)
+        elif code == TASK_LOAD:
+            m.facts[TASK_LOADS] = 1
+            if m.context[x, ALMOST] < 0:
+                _settle_almost(m, x)
         emit(m, code, x, -1)
     elif code == codes.SWITCH:
         _sched_switch(m, c, line)
@@ -568,6 +650,8 @@ def _one_row(m: Known, line: Line) -> None:
         decide_use(m, c, x, line.code == BIND)
     if line.code != codes.SWITCH:  # that names the thread itself
         _observe(m, c, x, line.code)
+        if m.cpu[c, PREVIOUS] != x and not line.flags & codes.INTERRUPT:
+            m.context[x, BEGUN] = 0
     _often(m, c, x, line)
 
 
