@@ -200,6 +200,24 @@ def test_a_thread_may_write_what_it_owes_on_another_cpu() -> None:
     ]  # fmt: skip
 
 
+def test_the_mark_may_be_overtaken_itself() -> None:
+    """It is the line of its thread that comes next."""
+    trace = [
+        HEAD.strip(),
+        line("sys_exit: NR 1 = a", time=0),
+        line("sys_enter: NR 3 = b", time=1),
+        switch("a-7", "b-8", time=2),
+        switch("b-8", "a-7", time=3),
+        line("tracing_mark_write: it begins", time=4),
+        *(line(f"sys_{way}: NR {i}", time=5 + i) for i, way in enumerate(("exit", "enter", "exit", "enter"))),
+        switch("a-7", "b-8", time=10),
+        line("sys_exit: NR 9 = c", "b-8", time=11),
+    ]
+    called = [SWITCH, ENTER, EXIT, ENTER, MARK, SWITCH, SWITCH, EXIT, ENTER, EXIT, ENTER, SWITCH, EXIT, ENTER]
+    log = CpuLog(0, called, [(3, Stay(Where.USER, traps=1)), (8, Stay(Where.USER, traps=2))])
+    assert stays_lined_up(trace, log) == [("a-7 [000]fp=0 sve=0 traps=1", "a"), ("a-7 [000]fp=0 sve=0 traps=2", "0")]
+
+
 def test_a_thread_owes_one_line_at_most_and_none_while_it_is_in_user_mode() -> None:
     """More than that does not fit."""
     trace = marked(line("sys_exit: NR 1 = a", time=1), switch("a-7", "b-8", time=2), line("sys_exit: NR 2", time=3))

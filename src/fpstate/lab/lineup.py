@@ -14,7 +14,7 @@ from fpstate.errors import FpstateError
 from fpstate.lab.emulator import CpuLog, Stay, Watched, Where
 from fpstate.lab.kernel import Kernel, Symbols, decisions, opened
 from fpstate.lab.recipe import Recipe
-from fpstate.lab.spells import MismatchError, Spell, placed, spells
+from fpstate.lab.spells import Mark, MismatchError, Spell, placed, spells
 
 MARK = "tracing_mark_write"
 SWITCH = "sched_switch"
@@ -134,7 +134,11 @@ def _spells(log: CpuLog, cpu: _Cpu, names: list[str]) -> list[Spell]:
             expected="one of each",
             hint=_WITHOUT,
         )
-    return spells(log, [name for _, name in cpu.watched], (cpu.mark, marks[0]), names.index(SWITCH))
+    lines = [name for _, name in cpu.watched]
+    begins = [0, *(i for i in range(cpu.mark) if names[lines[i]] == SWITCH)]
+    who = cpu.thread(cpu.mark)
+    before = [n for n, place in enumerate(begins) if cpu.thread(place) == who]
+    return spells(log, lines, names.index(SWITCH), Mark(cpu.mark, marks[0], before[::-1]))
 
 
 def _by_cpu(trace: list[str], n: int, numbers: dict[str, int]) -> list[_Cpu]:

@@ -39,20 +39,40 @@ class Spell:
     last: bool = False  # recording ended in it: there may be more calls after its lines
 
 
-def spells(log: CpuLog, lines: list[int], mark: tuple[int, int], switch: int) -> list[Spell]:
-    """Return the spells of a CPU. `lines` are the writers' numbers; `mark` is the place of one line, and of its call.
+@dataclass(frozen=True)
+class Mark:
+    """The line and the call that say where trace and log of a CPU meet."""
 
-    Raise MismatchError if it has made fewer switches than the trace says.
+    place: int  # of the line
+    call: int  # number of the call
+    before: list[int]  # how many switches of the trace may have come before the call: its thread ran then; last first
+
+
+def spells(log: CpuLog, lines: list[int], switch: int, mark: Mark) -> list[Spell]:
+    """Return the spells of a CPU. `lines` are the writers' numbers.
+
+    The thread that wrote the mark may have been switched out between call and line. So of its spells that is taken by
+    which most spells of the CPU have the lines of their calls. Raise MismatchError if there is none.
     """
     line_at = [i for i, number in enumerate(lines) if number == switch]
     call_at = [i for i, number in enumerate(log.called) if number == switch]
-    before = bisect_left(call_at, mark[1]) - bisect_left(line_at, mark[0])  # so many switches came before recording
+    known = bisect_left(call_at, mark.call)
+    ways = [known - n for n in mark.before if 0 <= known - n <= len(call_at) - len(line_at)]
+    if not ways:
+        raise MismatchError(log.cpu, mark.place, -1)
+    made = [_spells(log, lines, (line_at, call_at), before, mark) for before in ways]
+    return max(made, key=lambda each: sum(sorted(spell.lines) == sorted(spell.calls) for spell in each))
+
+
+def _spells(
+    log: CpuLog, lines: list[int], switches: tuple[list[int], list[int]], before: int, mark: Mark
+) -> list[Spell]:
+    """Return the spells of a CPU, if it had made so many switches before recording began."""
+    line_at, call_at = switches
     seen = before + len(line_at)
-    if before < 0 or seen > len(call_at):
-        raise MismatchError(log.cpu, line_at[0 if before < 0 else -1], -1)
     begin = call_at[before - 1] if before else 0
     if not line_at:
-        begin = max(mark[1] - mark[0], 0)
+        begin = max(mark.call - mark.place, 0)
     end = call_at[seen] if seen < len(call_at) else len(log.called)
     calls = [begin, *call_at[before:seen], end]
     borders = [0, *line_at, len(lines)]

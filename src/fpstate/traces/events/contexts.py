@@ -27,10 +27,10 @@ from fpstate.traces.trace import IF_SILENT, LEAST_OBJECT, Contexts, Kind
 from fpstate.world.events import Event
 
 _KTHREAD_NAME = re.compile(
-    r"kthreadd$|(?:kworker|ksoftirqd|migration|cpuhp|rcu[a-z]*|idle_inject|irq|jbd2|card\d+-crtc\d+|scsi_[a-z]+_\d+|"
-    r"xfs|sugov|kschedfreq|mmcqd|ext4|btrfs)[/_:-]|"
+    r"kthreadd$|(?:kworker|ksoftirqd|ktimersd?|migration|cpuhp|rcu[a-z]*|idle_inject|irq|jbd2|card\d+-crtc\d+|"
+    r"scsi_[a-z]+_\d+|xfs|sugov|kschedfreq|mmcqd|ext4|btrfs)[/_:-]|"
     r"rcu_|usb-storage|kinteractive|smem_native_|dhd_|(?:khungtaskd|"
-    r"khugepaged|kcompactd\d*|kswapd\d*|ksmd|kauditd|kdevtmpfs|oom_reaper|writeback|"
+    r"khugepaged|kcompactd\d*|kswapd\d*|ksmd|kauditd|kdevtmpfs|oom_reaper|writeback|kdamond\.\d+|"
     r"watchdogd?(?:/\d+)?|kthrotld|kblockd|netns|psimon|spi\d+|loop\d+|hwrng|vhost-\d+|kvm-[a-z-]+|kthread.*)$"
 )
 _USER_EVENTS = (
