@@ -25,7 +25,8 @@ _RESCHEDULER, _RESTORER = "schedule", "fpsimd_restore_current_state"
 """What sees to FP state on the way to user mode (arch/arm64/kernel/signal.c v6.1, kernel/entry/common.c later)."""
 _WITHOUT = "--no-emulator captures without it"
 _TURNS = {"sched_switch", "fpsimd_preserve_current_state", "signal_deliver", "sched_process_exit"}
-_STALES = {"sched_switch", "kernel_neon_begin"}
+_FLUSHES = "fpsimd_save_and_flush_current_state", "fpsimd_save_and_flush_cpu_state", "fpsimd_flush_task_state"
+_STALES = {"sched_switch", "kernel_neon_begin", *_FLUSHES}
 _SHARED = {"sched_process_exit": "trace_event_raw_event_sched_process_template"}
 """Writers that several events share, until they have one of their own (sched_process_exit's tells group_dead)."""
 
