@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from fpstate.errors import FpstateError
@@ -257,3 +259,27 @@ def test_what_does_not_fit_is_an_error(called: list[int], match: str) -> None:
     log = CpuLog(0, called, [(5, Stay(Where.USER))])
     with pytest.raises(FpstateError, match=match):
         lined_up(TRACE, [log], WATCHED)
+
+
+REAL = Path(__file__).parent.parent / "data" / "overtaken"
+REAL_NAMES = {0: "tracing_mark_write", 1: "sched_switch", 2: "sched_migrate_task", 6: "sys_enter", 7: "sys_exit",
+              15: "task_fpsimd_load", 16: "fpsimd_thread_switch", 17: "fpsimd_restore_current_state"}  # fmt: skip
+
+
+def test_the_beginning_of_a_recording_of_6_12_with_preempt_rt() -> None:
+    """Its mark was written 15 ms after its call: ktimers and ksoftirqd ran meanwhile."""
+    names = tuple(REAL_NAMES.get(i, f"other{i}") for i in range(31))
+    watched = Watched(
+        names, frozenset({31}), frozenset({32, 33}), frozenset({1, 20, 12, 5}), frozenset({1, 13, 18}), 17
+    )
+    log = read_log((REAL / "log.txt").read_bytes(), watched)
+    assert log is not None
+    trace = (REAL / "trace.txt").read_text().splitlines()
+    whole = lined_up(trace, [log], watched)
+    added = [(whole[i - 1], text) for i, text in enumerate(whole) if text not in trace]
+    assert [(before.split()[-1], text.split()[0], text.partition(": ")[2]) for before, text in added] == [
+        ("<-fpsimd_restore_current_state", "init-1", "user_run: fp=0 sve=0 traps=0"),
+        ("24", "init-1", "user_run: fp=0 sve=0 traps=0"),
+        ("<-fpsimd_restore_current_state", "payload-169", "user_run: fp=0 sve=0 traps=0"),
+        ("0", "payload-169", "user_run: fp=0 sve=0 traps=0"),
+    ]

@@ -201,6 +201,16 @@ def test_kernels_are_unpacked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("built", "preemptible", "preempt_rt"),
+    [("SMP", False, False), ("SMP PREEMPT_DYNAMIC", True, False), ("SMP PREEMPT_RT", True, True)],
+)
+def test_the_banner_says_whether_a_kernel_can_be_preempted(built: str, preemptible: bool, preempt_rt: bool) -> None:
+    """In the kernel, and whether its softirqs are threads'."""
+    kernel = Kernel(b"x\0Linux version 6.12.118 (me) #1 %b Debian\n\0PREEMPT_RT" % built.encode(), "", "test", None)
+    assert (kernel.preemptible, kernel.preempt_rt) == (preemptible, preempt_rt)
+
+
+@pytest.mark.parametrize(
     "data",
     [
         b"",

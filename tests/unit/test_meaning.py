@@ -768,3 +768,19 @@ def test_a_section_that_a_preempted_thread_had_only_begun_or_ended(story: Story,
     trace = story.trace()
     assert [event for event in trace.event.tolist() if event in order] == order
     assert trace.header.holes == []
+
+
+@pytest.mark.parametrize("preempt", ["", "# fpstate: preempt=rt\n"])
+def test_with_preempt_rt_what_a_softirq_does_is_its_threads(story: Story, preempt: str) -> None:
+    """It can be preempted as any other section."""
+    story.text = f"# tracer: function\n# fpstate: kernel=6.12.118-rt\n{preempt}"
+    story.switch("a-7", "ktimers/0-18")
+    story.say("ktimers/0-18", SECTION_BEGINS, flags="..s1.")
+    if preempt:
+        story.switch("ktimers/0-18", "b-8", state="R+")
+        story.switch("b-8", "ktimers/0-18")
+    story.say("ktimers/0-18", SECTION_ENDS, flags="..s1.")
+    trace = story.trace()
+    begins = Event.KERNEL_NEON_BEGIN if preempt else Event.SOFTIRQ_NEON_BEGIN
+    assert begins in trace.event
+    assert trace.header.holes == []

@@ -38,6 +38,11 @@ class Kernel:
         return b" PREEMPT" in banner(self.image)
 
     @property
+    def preempt_rt(self) -> bool:
+        """Whether softirqs are served by threads, as the banner says: PREEMPT_RT."""
+        return b" PREEMPT_RT" in banner(self.image)
+
+    @property
     def digest(self) -> str:
         """Return a name for this image, the same wherever it lies."""
         return sha256(self.image).hexdigest()[:16]

@@ -148,6 +148,7 @@ class Import:
         facts[known.LOADS], facts[known.UPDATES] = "load" in seen, "sigreturn" in seen
         if version_of(self._begin.facts.get("kernel", "")) >= PREEMPTIBLE_SECTIONS:
             facts[known.SECTIONS] = 1
+            facts[known.THREADED] = self._begin.facts.get("preempt") == "rt"
             self._known = self._known.but(rules=new_rules(preempt_neon=True))
 
     def _step(self, buffer: NDArray[np.uint8], at: int, have: int, final: bool, raw: Raw) -> tuple[int, int, int]:

@@ -27,8 +27,8 @@ the end of the run."""
 (
     CONTEXTS, ROWS, TIME, ON, LINE, SYSCALLS, MARKS, SYNCS, BINDS, BINDS_TRACED, EXITS, IN_GUEST, PLAIN_NEON,
     X86, DOWN, ANY_RUN, UNKNOWN_USE, SIGNALS, QUICKEST, USER_RUNS, GUEST_RUNS,
-    RELOADS, LOADS, UPDATES, STEPS, TAKEN, SAVES, TASK_LOADS, STORES, SECTIONS,
-) = range(30)  # fmt: skip
+    RELOADS, LOADS, UPDATES, STEPS, TAKEN, SAVES, TASK_LOADS, STORES, SECTIONS, THREADED,
+) = range(31)  # fmt: skip
 """Places in `Known.facts`: contexts and event rows in use; time, CPU and line of the row at hand; whether system
 calls, fpsimd_preserve_current_state, ctxsync and bind lines were seen, and whether bind lines would have been;
 whether kvm_userspace_exit was seen; guests already running at the start; neon lines without flags; x86 numbers; CPUs
@@ -37,8 +37,9 @@ line with need-resched set to the switch it led to; whether an emulator saw each
 run, with the use of FP there; whether reloads on the way to user mode are recorded, loads of vCPUs
 (kvm_arch_vcpu_load), and what sigreturn does (fpsimd_update_current_state); rows of the path in use, and how many
 were taken before; whether saves are recorded, and task_fpsimd_load; whether sigreturn gives up the
-registers first (v6.16); whether sections of kernel NEON can be preempted."""
-FACTS = 30
+registers first (v6.16); whether sections of kernel NEON can be preempted, and those of softirqs too,
+which threads serve (PREEMPT_RT)."""
+FACTS = 31
 
 GUESS = 10_000  # ns: what QUICKEST is before it was seen
 

@@ -81,6 +81,7 @@ from fpstate.traces.events.known import (
     SWITCHED,
     SYSCALLS,
     TASK_LOADS,
+    THREADED,
     TID,
     TIME,
     TRAP_ROW,
@@ -449,7 +450,10 @@ def _flush_thread(m: Known, x: int) -> None:
 
 @inline
 def _neon(m: Known, x: int, begin: bool, flags: int) -> None:
-    """kernel_neon_begin and _end; an interrupt may take the registers from a task in user mode."""
+    """kernel_neon_begin and _end; an interrupt may take the registers from a task in user mode.
+
+    With PREEMPT_RT a softirq is served by a thread, and what it does is that thread's.
+    """
     if begin and m.context[x, MODE] == PENDING and not _soon(m, x):
         to_user(m, x)
         make_pending(m, x, 0)
@@ -457,7 +461,7 @@ def _neon(m: Known, x: int, begin: bool, flags: int) -> None:
         m.facts[PLAIN_NEON] += 1
     if begin and m.context[x, LOAD] == LOADED:
         m.context[x, FIRST] = 1
-    if flags & codes.INTERRUPT or m.context[x, KIND] == Kind.IDLE:
+    if (flags & codes.INTERRUPT and not m.facts[THREADED]) or m.context[x, KIND] == Kind.IDLE:
         emit(m, Event.SOFTIRQ_NEON_BEGIN if begin else Event.SOFTIRQ_NEON_END, x, -1)
     else:
         _begin(m, x, Event.KERNEL_NEON_BEGIN if begin else Event.KERNEL_NEON_END, -1)
