@@ -16,9 +16,9 @@ from fpstate.traces.lines import codes
 from fpstate.traces.trace import UNLESS_RELOADED, Kind
 from fpstate.world.events import Event
 
-UNKNOWN, KERNEL, PENDING, OFF = range(4)
+UNKNOWN, KERNEL, PENDING, OFF, SECTION_ONLY = range(5)
 """Modes of a thread: not known; in a system call; on its way to user mode or there (which is not seen yet);
-switched out on its way to user mode or there."""
+switched out on its way to user mode or there; not known but for the section of kernel NEON that it is in."""
 
 NOT_LOADED, LOADED, PUT, DONE = range(4)
 """States of a vCPU in a run: not loaded in this run yet, loaded, put by the preempt notifier, put at

@@ -72,6 +72,7 @@ from fpstate.traces.events.known import (
     ROWS,
     RUN,
     SAVES,
+    SECTION_ONLY,
     SECTIONS,
     SEEN_THERE,
     SIGNALS,
@@ -464,6 +465,8 @@ def _neon(m: Known, x: int, begin: bool, flags: int) -> None:
     if (flags & codes.INTERRUPT and not m.facts[THREADED]) or m.context[x, KIND] == Kind.IDLE:
         emit(m, Event.SOFTIRQ_NEON_BEGIN if begin else Event.SOFTIRQ_NEON_END, x, -1)
     else:
+        if m.context[x, MODE] == (UNKNOWN if begin else SECTION_ONLY):
+            m.context[x, MODE] = SECTION_ONLY if begin else UNKNOWN
         _begin(m, x, Event.KERNEL_NEON_BEGIN if begin else Event.KERNEL_NEON_END, -1)
 
 
