@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -259,6 +260,14 @@ def test_what_does_not_fit_is_an_error(called: list[int], match: str) -> None:
     log = CpuLog(0, called, [(5, Stay(Where.USER))])
     with pytest.raises(FpstateError, match=match):
         lined_up(TRACE, [log], WATCHED)
+
+
+def test_a_recording_without_switches_is_an_error() -> None:
+    """It has happened: the emulator ran code that the kernel had patched to record them."""
+    watched = replace(WATCHED, names=(*NAMES, "fpsimd_thread_switch"))
+    trace = marked(line("fpsimd_thread_switch <-__switch_to", time=1))
+    with pytest.raises(FpstateError, match=r"no line of sched_switch.*capture again"):
+        lined_up(trace, [CpuLog(0, [MARK, 6])], watched)
 
 
 REAL = Path(__file__).parent.parent / "data" / "overtaken"

@@ -784,3 +784,20 @@ def test_with_preempt_rt_what_a_softirq_does_is_its_threads(story: Story, preemp
     begins = Event.KERNEL_NEON_BEGIN if preempt else Event.SOFTIRQ_NEON_BEGIN
     assert begins in trace.event
     assert trace.header.holes == []
+
+
+def test_a_return_that_goes_on_after_a_switch_may_still_turn_back(story: Story) -> None:
+    """A signal comes while it is under way again: the registers are seen to between the switch and the signal."""
+    story.text = "# tracer: function\n# fpstate: observed=user guest\n"
+    story.say("b-8", SAVED)
+    story.switch("b-8", "a-7")
+    story.say("a-7", EXIT)
+    story.say("a-7", "fpsimd_restore_current_state <-exit_to_user_mode_loop")
+    story.say("a-7", "almost_user:", after=0)
+    for _ in range(2):
+        story.switch("a-7", "b-8", state="R+")
+        story.switch("b-8", "a-7")
+    story.say("a-7", "signal_deliver: sig=14 errno=0 code=128 sa_handler=401660 sa_flags=0")
+    told = [what.split()[0] for what in story.told()]
+    assert told[-5:] == ["switch", "fpsimd_restore_current_state", "user", "interrupt", "SIGNAL"]
+    assert told.count("user") == told.count("fpsimd_restore_current_state") == 1

@@ -17,7 +17,7 @@ from fpstate.lab.recipe import Recipe
 from fpstate.lab.spells import Mark, MismatchError, Spell, placed, spells
 
 MARK = "tracing_mark_write"
-SWITCH = "sched_switch"
+SWITCH, _SWITCHED = "sched_switch", "fpsimd_thread_switch"
 _HEAD = re.compile(r"\s*(.*)-(\d+) +\[(\d+)\] +\S+ +(\d+\.\d+): ([^ :]+):?")
 _NEXT = re.compile(r"next_comm=(.*) next_pid=(\d+) ")
 _RETURNERS = ("do_notify_resume", "exit_to_user_mode_prepare", "exit_to_user_mode_loop", "irqentry_exit")
@@ -99,6 +99,7 @@ def lined_up(trace: list[str], logs: list[CpuLog], watched: Watched) -> list[str
     """
     names = list(watched.names)
     cpus = _by_cpu(trace, len(logs), {name: i for i, name in enumerate(names)})
+    _check_switches(cpus, names)
     added: dict[int, list[str]] = {}
     try:
         every = [spell for log, cpu in zip(logs, cpus, strict=True) for spell in _spells(log, cpu, names)]
@@ -122,6 +123,16 @@ def lined_up(trace: list[str], logs: list[CpuLog], watched: Watched) -> list[str
             hint=_WITHOUT,
         ) from None
     return [line for i, old in enumerate(trace) for line in (old, *added.get(i, ()))]
+
+
+def _check_switches(cpus: list[_Cpu], names: list[str]) -> None:
+    """Raise FpstateError if threads were switched and no line says so.
+
+    The kernel patches its code to write them, and the emulator may go on with a translation of what was there before.
+    """
+    seen = {names[name] for cpu in cpus for _, name in cpu.watched}
+    if _SWITCHED in seen and SWITCH not in seen:
+        raise FpstateError(f"the recording has no line of {SWITCH}", expected="one for each", hint="capture again")
 
 
 def _spells(log: CpuLog, cpu: _Cpu, names: list[str]) -> list[Spell]:

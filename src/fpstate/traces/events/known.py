@@ -46,8 +46,8 @@ GUESS = 10_000  # ns: what QUICKEST is before it was seen
 (
     KIND, TID, OWNER, PARENT, NAME, USER, MODE, SINCE, RESCHED, CHILD, FLUSHED, VCPU, RUN, LOAD, GUEST, FIRST,
     SVE, SEEN, TRAP_ROW, RELOADED, DEAD, FIRST_SEEN, STATE, PLACE, ACTED, MAYBE_USER, INTERRUPTED,
-    ALMOST, ALMOST_AT, BEGUN, BEGUN_AT, AGAIN, AGAIN_WITH, LEFT_SECTION,
-) = range(34)  # fmt: skip
+    ALMOST, ALMOST_AT, BEGUN, BEGUN_AT, AGAIN, AGAIN_WITH, LEFT_SECTION, WENT_ON,
+) = range(35)  # fmt: skip
 """Columns of `Known.context`: IDLE, USER (any thread) or VCPU; thread id; owner; who forked it, or -1; number of its
 comm, or -1; it did what only a user task does (1), or what only a kernel thread does (KTHREAD_FOR_SURE); one of the
 modes; when it became PENDING; it became so on a line with need-resched set (1), or by being switched to (2); a fork
@@ -60,10 +60,11 @@ PENDING its registers were reloaded; it is dead; the first thing seen of it was 
 there; the CPU it runs on, AWAY or NEVER; it has done something; a possible return to user mode was its last event;
 the row of the path, from 1 and with those taken, where it last left user mode without a line of its own. (LEFT_SECTION
 is of `path` too: it was preempted, or interrupted by a softirq's use of FP, in a section of kernel NEON.) Then where in
-the rows, from 1, it was almost in user mode, less than 0 once it was switched out after it, and when that was. The last
+the rows, from 1, it was almost in user mode, less than 0 once it was switched out after it, and when that was; WENT_ON:
+it is on its way there again since it was switched in. The last
 four: where in the rows, from 1, is what the line of a function it called has brought, if that line was its last, and
 when that was; such an event that happens only once it runs again, or 0, and its object."""
-_CONTEXT_COLUMNS = 34
+_CONTEXT_COLUMNS = 35
 
 ENTERED, INSIDE = 1, 2
 KTHREAD_FOR_SURE = 2

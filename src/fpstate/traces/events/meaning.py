@@ -90,6 +90,7 @@ from fpstate.traces.events.known import (
     UPDATES,
     USER,
     USER_RUNS,
+    WENT_ON,
     X86,
     Known,
     context_of,
@@ -178,8 +179,55 @@ def _went_straight(m: Known, x: int, stopper: bool) -> bool:
 
 
 @inline
+def _almost_row(m: Known, x: int) -> int:
+    """Return the row of the return to user mode that `x` was almost at, or -1."""
+    r = abs(m.context[x, ALMOST]) - 1
+    there = 0 <= r < m.facts[ROWS] and m.rows[0, r] == m.context[x, ALMOST_AT] and m.rows[3, r] == x
+    return int(r) if there and m.rows[2, r] == Event.RET_TO_USER else -1
+
+
+@inline
+def _almost_there(m: Known, x: int) -> None:
+    """Add that `x` was almost in user mode: the kernel has seen to its registers, or is about to."""
+    m.context[x, ALMOST] = m.facts[ROWS] + 1
+    m.context[x, ALMOST_AT] = m.facts[TIME]
+    emit(m, Event.RET_TO_USER, x, -1)
+
+
+@inline
+def _almost_goes_on(m: Known, x: int) -> None:
+    """Let what was almost a return of `x` come only as it runs again, if nothing was saved when it was switched out.
+
+    It was preempted on its way to see to its registers, in the function that does so, which goes on only now.
+    """
+    r = _almost_row(m, x)
+    m.context[x, ALMOST] = 0
+    if r < 0 or not m.facts[SAVES]:
+        return
+    m.rows[2, r] = Event.NONE
+    for before in range(max(r - ROOM, 0), r):
+        if m.rows[3, before] == x and m.rows[2, before] == RELOAD and m.rows[0, before] == m.rows[0, r]:
+            m.rows[2, before] = Event.NONE
+            emit(m, RELOAD, x, -1)
+    _almost_there(m, x)
+    m.context[x, WENT_ON] = 1
+
+
+@inline
+def _returns_now(m: Known, x: int) -> None:
+    """Take back that `x` was almost in user mode, if it went on to it, and has not been switched out since."""
+    r = _almost_row(m, x)
+    if m.context[x, ALMOST] > 0 and m.context[x, WENT_ON] and r >= 0:
+        m.rows[2, r] = Event.NONE
+    m.context[x, ALMOST] = m.context[x, WENT_ON] = 0
+
+
+@inline
 def _switch_out(m: Known, x: int, runnable: bool, stopper: bool) -> None:
+    if m.context[x, ALMOST] < 0:
+        _almost_goes_on(m, x)
     m.context[x, ALMOST] = -abs(m.context[x, ALMOST])
+    m.context[x, WENT_ON] = 0
     _put_off_unless_shown(m, x)
     if m.context[x, MODE] == PENDING:
         if m.context[x, SVE] == 1 and not m.context[x, RELOADED]:
@@ -342,36 +390,16 @@ def _sys_exit(m: Known, x: int, need_resched: bool) -> None:
 
 
 @inline
-def _settle_almost(m: Known, x: int) -> None:
-    """Take back that `x` was almost in user mode, if it was switched out after it and nothing was saved.
-
-    It was preempted on its way to see to its registers, in the function that does so, which goes on only now.
-    """
-    r = -m.context[x, ALMOST] - 1
-    m.context[x, ALMOST] = 0
-    if not m.facts[SAVES] or r < 0 or r >= m.facts[ROWS]:
-        return
-    if m.rows[0, r] == m.context[x, ALMOST_AT] and m.rows[3, r] == x and m.rows[2, r] == Event.RET_TO_USER:
-        m.rows[2, r] = Event.NONE
-        for before in range(max(r - ROOM, 0), r):
-            if m.rows[3, before] == x and m.rows[2, before] == RELOAD and m.rows[0, before] == m.rows[0, r]:
-                m.rows[2, before] = Event.NONE
-                emit(m, RELOAD, x, -1)
-
-
-@inline
 def _almost_user(m: Known, x: int) -> None:
     """almost_user: the kernel was about to return `x` to user mode, and did something else."""
-    _settle_almost(m, x)
-    m.context[x, ALMOST] = m.facts[ROWS] + 1
-    m.context[x, ALMOST_AT] = m.facts[TIME]
-    emit(m, Event.RET_TO_USER, x, -1)
+    _returns_now(m, x)
+    _almost_there(m, x)
 
 
 @inline
 def _saw_user(m: Known, x: int, used: int) -> None:
     """user_run: an emulator saw `x` return to user mode."""
-    _settle_almost(m, x)
+    _returns_now(m, x)
     m.context[x, USER] = 1
     emit(m, Event.RET_TO_USER, x, -1)
     if used & codes.RUN_SVE:
@@ -604,8 +632,6 @@ def _often(m: Known, c: int, x: int, line: Line) -> None:
             _bound_by_switch(m, x)
         elif code == TASK_LOAD:
             m.facts[TASK_LOADS] = 1
-            if m.context[x, ALMOST] < 0:
-                _settle_almost(m, x)
         emit(m, code, x, -1)
     elif code == codes.SWITCH:
         _sched_switch(m, c, line)
@@ -657,8 +683,11 @@ def _one_row(m: Known, line: Line) -> None:
         decide_use(m, c, x, line.code == BIND)
     if line.code != codes.SWITCH:  # that names the thread itself
         _observe(m, c, x, line.code)
-        if m.cpu[c, PREVIOUS] != x and not line.flags & codes.INTERRUPT:
-            m.context[x, BEGUN] = 0
+        if m.cpu[c, PREVIOUS] != x:
+            if not line.flags & codes.INTERRUPT:
+                m.context[x, BEGUN] = 0
+            if m.context[x, ALMOST] < 0:
+                _almost_goes_on(m, x)
     _often(m, c, x, line)
 
 
