@@ -203,6 +203,25 @@ def test_a_thread_may_write_what_it_owes_on_another_cpu() -> None:
     ]  # fmt: skip
 
 
+def test_a_thread_that_comes_to_load_its_registers_after_a_switch_may_turn_back() -> None:
+    """It was almost in user mode then: at its next switch, or not if it was there before."""
+    trace = marked(
+        switch("a-7", "b-8", time=1),
+        switch("b-8", "a-7", time=2),
+        line("restore: <-x", time=3),
+        line("sys_enter: NR 1 ()", time=4),
+        switch("a-7", "b-8", time=5),
+        line("sys_exit: NR 1 ()", "b-8", time=6),
+    )
+    called = [MARK, RESTORE, SWITCH, SWITCH, ENTER, SWITCH, EXIT, EXIT]
+    log = CpuLog(0, called, [(2, Stay(Where.ALMOST_USER)), (4, Stay(Where.USER))])
+    assert [text for text, _ in stays_lined_up(trace, log)] == ["a-7 [000]fp=0 sve=0 traps=0"]
+    del trace[5], called[4]
+    assert stays_lined_up(trace, CpuLog(0, called, [(2, Stay(Where.ALMOST_USER))])) == [
+        ("a-7 [000]almost_user:", "<-x")
+    ]
+
+
 def test_the_mark_may_be_overtaken_itself() -> None:
     """It is the line of its thread that comes next."""
     trace = [

@@ -14,7 +14,7 @@ from fpstate.errors import FpstateError
 from fpstate.lab.emulator import CpuLog, Stay, Watched, Where
 from fpstate.lab.kernel import Kernel, Symbols, decisions, opened
 from fpstate.lab.recipe import Recipe
-from fpstate.lab.spells import Mark, MismatchError, Spell, placed, spells
+from fpstate.lab.spells import Mark, MismatchError, Spell, placed, spells, turn_back
 
 MARK = "tracing_mark_write"
 SWITCH, _SWITCHED = "sched_switch", "fpsimd_thread_switch"
@@ -107,7 +107,10 @@ def lined_up(trace: list[str], logs: list[CpuLog], watched: Watched) -> list[str
         for spell in sorted(every, key=lambda spell: cpus[spell.cpu].index(spell.start)):
             cpu = cpus[spell.cpu]
             who = cpu.thread(spell.start)
-            found, now = placed(spell, owed.pop(who, None))
+            before = owed.pop(who, None)
+            if before is not None and before == watched.restorer:
+                turn_back(spell, watched.turns)
+            found, now = placed(spell, before)
             if now is not None:
                 owed[who] = now
             for lines, stay in found:

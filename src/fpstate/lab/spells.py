@@ -88,6 +88,20 @@ def _spells(
     return [spell for spell in made if spell.lines]
 
 
+def turn_back(spell: Spell, turns: frozenset[int]) -> None:
+    """Note in a spell where its thread is almost in user mode: it comes from a call that sees to its registers.
+
+    One of `turns` says that it has turned back, or the end of the spell, if it was not in user mode before.
+    """
+    user = next((n for n, stay in spell.stays if stay.where is Where.USER), None)
+    n = next((i for i, number in enumerate(spell.calls[:user]) if i and number in turns), None)
+    if n is None and user is None:
+        n = len(spell.calls)
+    if n is not None and (n, Where.ALMOST_USER) not in [(m, stay.where) for m, stay in spell.stays]:
+        spell.stays.append((n, Stay(Where.ALMOST_USER)))
+        spell.stays.sort(key=lambda pair: pair[0])
+
+
 def placed(spell: Spell, owed: int | None) -> tuple[list[tuple[int, Stay]], int | None]:
     """Return (how many of the spell's lines come before, stay) for its stays, and the call whose line is owed after it.
 
