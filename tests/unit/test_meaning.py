@@ -657,8 +657,7 @@ def test_what_a_thread_that_is_preempted_had_only_begun(story: Story, line: str,
     if saved != "not":
         story.say("a-7", SAVED, after=0)
     story.switch("b-8", "a-7")
-    if event == "SIGRETURN":
-        story.say("a-7", "fpsimd_update_current_state <-restore_fpsimd_context")
+    story.say("a-7", "fpsimd_update_current_state <-restore_fpsimd_context" if event == "SIGRETURN" else EXIT)
     told = [what.split()[0] for what in story.told()]
     assert told.count(event) == 1
     assert (told.index(event) > told.index("switch")) == (saved == "by the switch")
@@ -677,6 +676,7 @@ def test_sigreturn_is_not_done_until_it_has_loaded_the_registers(story: Story, l
     story.switch("a-7", "b-8", state="R+")
     story.say("a-7", SAVED, after=0)
     story.switch("b-8", "a-7")
+    story.say("a-7", EXIT)
     told = [what.split()[0] for what in story.told()]
     assert told.count("SIGRETURN") == 1
     assert (told.index("SIGRETURN") < told.index("switch")) == loaded
@@ -759,8 +759,7 @@ def test_a_section_that_a_preempted_thread_had_only_begun_or_ended(story: Story,
     if in_section:
         story.say("a-7", "fpsimd_bind_state_to_cpu <-fpsimd_thread_switch", after=0)
     story.switch("b-8", "a-7")
-    if last == SECTION_BEGINS:
-        story.say("a-7", SECTION_ENDS)
+    story.say("a-7", SECTION_ENDS if last == SECTION_BEGINS else EXIT)
     begin, end, switch = Event.KERNEL_NEON_BEGIN, Event.KERNEL_NEON_END, Event.THREAD_SWITCH
     order = [begin, end, switch, switch, end] if in_section else [switch, switch, begin, end]
     if last == SECTION_ENDS and not in_section:
@@ -801,3 +800,23 @@ def test_a_return_that_goes_on_after_a_switch_may_still_turn_back(story: Story) 
     told = [what.split()[0] for what in story.told()]
     assert told[-5:] == ["switch", "fpsimd_restore_current_state", "user", "interrupt", "SIGNAL"]
     assert told.count("user") == told.count("fpsimd_restore_current_state") == 1
+
+
+@pytest.mark.parametrize("as_sve", [False, True])
+def test_an_sve_trap_that_a_preempted_thread_had_only_begun_to_serve(story: Story, as_sve: bool) -> None:
+    """The switch saves its registers as SVE's only if it was served before."""
+    story.text = "# tracer: function\n# fpstate: observed=user guest\n"
+    story.say("a-7", EXIT)
+    story.say("a-7", "user_run: fp=0 sve=0 traps=1", after=0)
+    story.say("a-7", "do_sve_acc <-el0_sve_acc")
+    for _ in range(2):
+        story.switch("a-7", "b-8", state="R+")
+        story.say("a-7", "hw_sve_save: (x+0x1/0x2)" if as_sve else SAVED, after=0)
+        story.switch("b-8", "a-7")
+    story.say("a-7", "user_run: fp=1 sve=1 traps=0")
+    told = [what.split()[0] for what in story.told() if "a-7" in what]
+    trap = ["USER_SVE" if as_sve else "SVE_TRAP", "do_sve_acc"]
+    assert [what for what in told if what in trap][:2] == trap
+    assert told.count("do_sve_acc") == 1
+    assert (told.index("do_sve_acc") < told.index("switch")) == as_sve
+    assert told.count("USER_FP") == 1

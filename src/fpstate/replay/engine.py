@@ -17,7 +17,7 @@ from fpstate.world import step as plain
 from fpstate.world import wide
 from fpstate.world.events import MAYBE, N_EVENTS, Event, Truth
 from fpstate.world.operations import N_COUNTS
-from fpstate.world.state import F_GUEST_SVE, IS_VCPU, LATEST, REGISTERS, WORD, Ints, World, new_world
+from fpstate.world.state import F_GUEST_SVE, F_SVE, IS_VCPU, LATEST, REGISTERS, WORD, Ints, World, new_world
 from fpstate.world.table import A_EVENT, A_KEY, A_ROW, R_OPS, Report, Table, find_row, new_report
 from fpstate.world.verdicts import NO_ROW, OK
 
@@ -25,6 +25,7 @@ _USER_FP: Final = int(Event.USER_FP)
 _GUEST_FP: Final = int(Event.GUEST_FP)
 _USER_SVE: Final = int(Event.USER_SVE)
 _GUEST_SVE: Final = int(Event.GUEST_SVE)
+_SVE_TRAP: Final = int(Event.SVE_TRAP)
 _RET_TO_USER: Final = int(Event.RET_TO_USER)
 _DOWN: Final = int(Event.CPU_DOWN)
 _UP: Final = int(Event.CPU_UP)
@@ -237,10 +238,11 @@ def first_threads(trace: Trace, cpus: int) -> NDArray[np.int32]:
     return first
 
 
-def meanings(rows: Rows, *, maybe: bool) -> NDArray[np.int8]:
+def meanings(rows: Rows, *, maybe: bool, strict: bool = False) -> NDArray[np.int8]:
     """Return what each number that may stand for an event is taken to be, NONE for nothing.
 
-    That is ground truth, what happened only `maybe`, and in a world with V alone what changes nothing there.
+    That is ground truth, what happened only `maybe`, and in a world with V alone what changes nothing there. A trap
+    that the recorded kernel has served is no event but for a `strict` replay: others trap when they have armed it.
     """
     taken_as = np.full(256, NONE, np.int8)
     taken_as[:N_EVENTS] = np.arange(N_EVENTS)
@@ -252,6 +254,8 @@ def meanings(rows: Rows, *, maybe: bool) -> NDArray[np.int8]:
         for e in range(N_EVENTS):
             if plain.ignored(rows.table, int(taken_as[e])):
                 taken_as[e] = NONE
+    if not strict or not features & F_SVE:
+        taken_as[_SVE_TRAP] = NONE
     for unsure, sure in MAYBE.items():
         taken_as[unsure] = taken_as[sure] if maybe else NONE
     return taken_as
@@ -279,7 +283,7 @@ def replay(
         trace.cpu,
         trace.subject,
         trace.object,
-        meanings(rows, maybe=maybe),
+        meanings(rows, maybe=maybe, strict=strict),
         rows.policy.preemptible_neon,
         strict,
         place,

@@ -103,7 +103,7 @@ from fpstate.traces.events.known import (
 )
 from fpstate.traces.lines import codes
 from fpstate.traces.lines.scan import Line, Raw, line_at
-from fpstate.traces.trace import IF_SILENT, UNLESS_RELOADED, Kind
+from fpstate.traces.trace import IF_SILENT, Kind
 from fpstate.world.events import Event, Truth
 
 BIND: Final = int(Truth.FPSIMD_BIND_STATE_TO_CPU)
@@ -223,9 +223,20 @@ def _returns_now(m: Known, x: int) -> None:
 
 
 @inline
-def _switch_out(m: Known, x: int, runnable: bool, stopper: bool) -> None:
+def _goes_on(m: Known, x: int) -> None:
+    """Let happen what was put off until `x` runs again: it does, and its next line or switch is at hand."""
     if m.context[x, ALMOST] < 0:
         _almost_goes_on(m, x)
+    if m.context[x, AGAIN] == Event.SVE_TRAP:
+        _sve_trap_begins(m, x, Event.SVE_TRAP)
+    elif m.context[x, AGAIN]:
+        _begin(m, x, m.context[x, AGAIN], m.context[x, AGAIN_WITH])
+    m.context[x, AGAIN] = 0
+
+
+@inline
+def _switch_out(m: Known, x: int, runnable: bool, stopper: bool) -> None:
+    _goes_on(m, x)
     m.context[x, ALMOST] = -abs(m.context[x, ALMOST])
     m.context[x, WENT_ON] = 0
     _put_off_unless_shown(m, x)
@@ -252,6 +263,14 @@ def _begin(m: Known, x: int, event: int, obj: int) -> None:
     m.context[x, BEGUN] = m.facts[ROWS] + 1
     m.context[x, BEGUN_AT] = m.facts[TIME]
     emit(m, event, x, obj)
+
+
+@inline
+def _sve_trap_begins(m: Known, x: int, event: int) -> None:
+    """Add that an SVE trap is served: of a use that traps now, or of one that has trapped before (SVE_TRAP)."""
+    m.context[x, TRAP_ROW] = m.facts[ROWS]
+    _begin(m, x, event, -1)
+    emit(m, SVE_ACCESS, x, -1)
 
 
 @inline
@@ -286,10 +305,20 @@ def _put_off_unless_shown(m: Known, x: int) -> None:
 
 
 @inline
-def _saved_by_switch(m: Known, x: int) -> None:
-    """Put off what saves the registers, or gives them up: it has not, if the switch saves them."""
+def _saved_by_switch(m: Known, x: int, code: int) -> None:
+    """Put off what saves the registers, or gives them up: it has not, if the switch saves them.
+
+    Nor has an SVE trap been served, if the switch does not save them as SVE's.
+    """
     r = _begun(m, x)
-    if r >= 0 and m.rows[2, r] != Event.NONE and (m.rows[2, r] != Event.SIGRETURN or m.facts[STORES]):
+    if r < 0 or m.rows[2, r] == Event.NONE:
+        return
+    if m.rows[2, r] == Event.USER_SVE or m.rows[2, r] == Event.SVE_TRAP:
+        if code == HW_SAVE:
+            m.rows[2, r] = Event.SVE_TRAP
+            m.rows[2, r + 1] = Event.NONE
+            _put_off(m, x, r)
+    elif m.rows[2, r] != Event.SIGRETURN or m.facts[STORES]:
         _put_off(m, x, r)
 
 
@@ -307,9 +336,6 @@ def _bound_by_switch(m: Known, x: int) -> None:
 @inline
 def _switch_in(m: Known, y: int) -> None:
     _resume(m, y)
-    if m.context[y, AGAIN]:
-        _begin(m, y, m.context[y, AGAIN], m.context[y, AGAIN_WITH])
-        m.context[y, AGAIN] = 0
     if m.context[y, RUN]:
         if m.context[y, LOAD] == PUT:
             load(m, y)
@@ -532,16 +558,12 @@ def _lost(m: Known, c: int) -> None:
 def _sve_trap(m: Known, x: int, need_resched: bool) -> None:
     """do_sve_acc: user mode used SVE and trapped; it will use it again, without a trap, once it is back there.
 
-    The trap belongs to the stay in user mode before: if `x` was switched out since, on its way to the handler, it
-    had not been back there. In the trace it returns and traps at once, if that asks for no reload.
+    The trap belongs to the stay in user mode before. If `x` was switched out since, on its way to the handler, the use
+    is not made again here.
     """
-    if not m.facts[USER_RUNS]:
-        to_user(m, x)
-    elif m.context[x, RESCHED] == 2:
-        emit(m, Event.RET_TO_USER, x, UNLESS_RELOADED)
-    m.context[x, TRAP_ROW] = m.facts[ROWS]
-    emit(m, Event.USER_SVE, x, -1)
-    emit(m, SVE_ACCESS, x, -1)
+    to_user(m, x)
+    before = m.facts[USER_RUNS] and m.context[x, RESCHED] == 2
+    _sve_trap_begins(m, x, Event.SVE_TRAP if before else Event.USER_SVE)
     m.context[x, USER] = 1
     m.context[x, SVE] = 1
     make_pending(m, x, 1 if need_resched else 0)
@@ -569,9 +591,7 @@ def _sve_trap_goes_on(m: Known, x: int) -> None:
     lost = m.context[x, SVE] and _lost_registers(m, x, r)
     if lost and r + 1 < m.facts[ROWS] and m.rows[3, r] == x and m.rows[2, r + 1] == SVE_ACCESS:
         m.rows[2, r] = m.rows[2, r + 1] = Event.NONE
-        emit(m, Event.RET_TO_USER, x, UNLESS_RELOADED)
-        emit(m, Event.USER_SVE, x, -1)
-        emit(m, SVE_ACCESS, x, -1)
+        _sve_trap_begins(m, x, Event.SVE_TRAP)
     make_pending(m, x, 0)
 
 
@@ -627,7 +647,7 @@ def _often(m: Known, c: int, x: int, line: Line) -> None:
             m.facts[SAVES] = 1
             m.context[x, ALMOST] = 0
             if m.cpu[c, PREVIOUS] == x:
-                _saved_by_switch(m, x)
+                _saved_by_switch(m, x, code)
         elif code == BIND and m.cpu[c, PREVIOUS] == x:
             _bound_by_switch(m, x)
         elif code == TASK_LOAD:
@@ -684,10 +704,9 @@ def _one_row(m: Known, line: Line) -> None:
     if line.code != codes.SWITCH:  # that names the thread itself
         _observe(m, c, x, line.code)
         if m.cpu[c, PREVIOUS] != x:
+            _goes_on(m, x)
             if not line.flags & codes.INTERRUPT:
                 m.context[x, BEGUN] = 0
-            if m.context[x, ALMOST] < 0:
-                _almost_goes_on(m, x)
     _often(m, c, x, line)
 
 

@@ -60,6 +60,7 @@ _NEON_END: Final = int(Event.KERNEL_NEON_END)
 _SOFTIRQ: Final = int(Event.SOFTIRQ_NEON_BEGIN)
 _SOFTIRQ_END: Final = int(Event.SOFTIRQ_NEON_END)
 _FORK: Final = int(Event.FORK)
+_SVE_TRAP: Final = int(Event.SVE_TRAP)
 _PTRACE: Final = int(Event.PTRACE_WRITE)
 _DOWN: Final = int(Event.CPU_DOWN)
 _UP: Final = int(Event.CPU_UP)
@@ -355,7 +356,7 @@ def _step(m: Known, r: int) -> None:
     m.facts[LINE] = m.rows[5, r]
     if e == SEEN_THERE:
         _be_on(m, c, x)
-    elif e >= _FIRST_TRUTH:
+    elif e >= _FIRST_TRUTH or e == _SVE_TRAP:  # a trap is served in the kernel, and changes nothing of the order
         _add(m, c, e, x, obj, m.facts[LINE])
     elif e == _DOWN or e == _UP:
         _hotplug(m, c, e, x)
