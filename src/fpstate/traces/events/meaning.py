@@ -24,12 +24,8 @@ from fpstate.traces.events.guests import (
     saw_put,
 )
 from fpstate.traces.events.known import (
-    AGAIN,
-    AGAIN_WITH,
     ALMOST,
-    ALMOST_AT,
     BEGUN,
-    BEGUN_AT,
     BINDS,
     BINDS_TRACED,
     CHILD,
@@ -73,7 +69,6 @@ from fpstate.traces.events.known import (
     RUN,
     SAVES,
     SECTION_ONLY,
-    SECTIONS,
     SEEN_THERE,
     SIGNALS,
     SINCE,
@@ -101,16 +96,26 @@ from fpstate.traces.events.known import (
     new_context,
     to_user,
 )
+from fpstate.traces.events.preempted import (
+    HW_SAVE,
+    RELOAD,
+    SVE_ACCESS,
+    almost_there,
+    begin_event,
+    bound_by_switch,
+    goes_on,
+    put_off_unless_shown,
+    returns_now,
+    saved_by_switch,
+    sve_trap_begins,
+)
 from fpstate.traces.lines import codes
 from fpstate.traces.lines.scan import Line, Raw, line_at
 from fpstate.traces.trace import IF_SILENT, Kind
 from fpstate.world.events import Event, Truth
 
 BIND: Final = int(Truth.FPSIMD_BIND_STATE_TO_CPU)
-SVE_ACCESS: Final = int(Truth.DO_SVE_ACC)
-HW_SAVE: Final = int(Truth.HW_SAVE)
 HW_SVE_SAVE: Final = int(Truth.HW_SVE_SAVE)
-RELOAD: Final = int(Truth.FPSIMD_RESTORE_CURRENT_STATE)
 TASK_LOAD: Final = int(Truth.TASK_FPSIMD_LOAD)
 KTHREADD: Final = 2
 SIGRETURN_ARM64: Final = 139
@@ -179,67 +184,11 @@ def _went_straight(m: Known, x: int, stopper: bool) -> bool:
 
 
 @inline
-def _almost_row(m: Known, x: int) -> int:
-    """Return the row of the return to user mode that `x` was almost at, or -1."""
-    r = abs(m.context[x, ALMOST]) - 1
-    there = 0 <= r < m.facts[ROWS] and m.rows[0, r] == m.context[x, ALMOST_AT] and m.rows[3, r] == x
-    return int(r) if there and m.rows[2, r] == Event.RET_TO_USER else -1
-
-
-@inline
-def _almost_there(m: Known, x: int) -> None:
-    """Add that `x` was almost in user mode: the kernel has seen to its registers, or is about to."""
-    m.context[x, ALMOST] = m.facts[ROWS] + 1
-    m.context[x, ALMOST_AT] = m.facts[TIME]
-    emit(m, Event.RET_TO_USER, x, -1)
-
-
-@inline
-def _almost_goes_on(m: Known, x: int) -> None:
-    """Let what was almost a return of `x` come only as it runs again, if nothing was saved when it was switched out.
-
-    It was preempted on its way to see to its registers, in the function that does so, which goes on only now.
-    """
-    r = _almost_row(m, x)
-    m.context[x, ALMOST] = 0
-    if r < 0 or not m.facts[SAVES]:
-        return
-    m.rows[2, r] = Event.NONE
-    for before in range(max(r - ROOM, 0), r):
-        if m.rows[3, before] == x and m.rows[2, before] == RELOAD and m.rows[0, before] == m.rows[0, r]:
-            m.rows[2, before] = Event.NONE
-            emit(m, RELOAD, x, -1)
-    _almost_there(m, x)
-    m.context[x, WENT_ON] = 1
-
-
-@inline
-def _returns_now(m: Known, x: int) -> None:
-    """Take back that `x` was almost in user mode, if it went on to it, and has not been switched out since."""
-    r = _almost_row(m, x)
-    if m.context[x, ALMOST] > 0 and m.context[x, WENT_ON] and r >= 0:
-        m.rows[2, r] = Event.NONE
-    m.context[x, ALMOST] = m.context[x, WENT_ON] = 0
-
-
-@inline
-def _goes_on(m: Known, x: int) -> None:
-    """Let happen what was put off until `x` runs again: it does, and its next line or switch is at hand."""
-    if m.context[x, ALMOST] < 0:
-        _almost_goes_on(m, x)
-    if m.context[x, AGAIN] == Event.SVE_TRAP:
-        _sve_trap_begins(m, x, Event.SVE_TRAP)
-    elif m.context[x, AGAIN]:
-        _begin(m, x, m.context[x, AGAIN], m.context[x, AGAIN_WITH])
-    m.context[x, AGAIN] = 0
-
-
-@inline
 def _switch_out(m: Known, x: int, runnable: bool, stopper: bool) -> None:
-    _goes_on(m, x)
+    goes_on(m, x)
     m.context[x, ALMOST] = -abs(m.context[x, ALMOST])
     m.context[x, WENT_ON] = 0
-    _put_off_unless_shown(m, x)
+    put_off_unless_shown(m, x)
     if m.context[x, MODE] == PENDING:
         if m.context[x, SVE] == 1 and not m.context[x, RELOADED]:
             m.context[x, SVE] = 2  # perhaps still in the trap's handler; its next line will tell
@@ -255,82 +204,6 @@ def _switch_out(m: Known, x: int, runnable: bool, stopper: bool) -> None:
             load(m, x)
         if m.context[x, LOAD] == LOADED:
             put(m, x)
-
-
-@inline
-def _begin(m: Known, x: int, event: int, obj: int) -> None:
-    """Add an event that a function's first line shows: until its next one, `x` may not have come to do it."""
-    m.context[x, BEGUN] = m.facts[ROWS] + 1
-    m.context[x, BEGUN_AT] = m.facts[TIME]
-    emit(m, event, x, obj)
-
-
-@inline
-def _sve_trap_begins(m: Known, x: int, event: int) -> None:
-    """Add that an SVE trap is served: of a use that traps now, or of one that has trapped before (SVE_TRAP)."""
-    m.context[x, TRAP_ROW] = m.facts[ROWS]
-    _begin(m, x, event, -1)
-    emit(m, SVE_ACCESS, x, -1)
-
-
-@inline
-def _begun(m: Known, x: int) -> int:
-    """Return the row of what `x` has begun, if its last line has told that; else -1."""
-    r = m.context[x, BEGUN] - 1
-    there = 0 <= r < m.facts[ROWS] and m.rows[0, r] == m.context[x, BEGUN_AT] and m.rows[3, r] == x
-    return int(r) if there else -1
-
-
-@inline
-def _put_off(m: Known, x: int, r: int) -> None:
-    """Let what `x` has begun, at row `r`, happen once it runs again."""
-    m.context[x, AGAIN] = m.rows[2, r]
-    m.context[x, AGAIN_WITH] = m.rows[4, r]
-    m.rows[2, r] = Event.NONE
-
-
-@inline
-def _put_off_unless_shown(m: Known, x: int) -> None:
-    """Put off what leaves a line once it is done, and has not, as `x` is switched out.
-
-    Sigreturn until v6.15 loads the registers. A section of kernel NEON is saved by the switch, if it can be preempted
-    (`_bound_by_switch` takes this back).
-    """
-    r = _begun(m, x)
-    if r >= 0 and (
-        (m.rows[2, r] == Event.SIGRETURN and m.facts[TASK_LOADS] and not m.facts[STORES])
-        or (m.rows[2, r] == Event.KERNEL_NEON_BEGIN and m.facts[SECTIONS] and m.facts[BINDS_TRACED])
-    ):
-        _put_off(m, x, r)
-
-
-@inline
-def _saved_by_switch(m: Known, x: int, code: int) -> None:
-    """Put off what saves the registers, or gives them up: it has not, if the switch saves them.
-
-    Nor has an SVE trap been served, if the switch does not save them as SVE's.
-    """
-    r = _begun(m, x)
-    if r < 0 or m.rows[2, r] == Event.NONE:
-        return
-    if m.rows[2, r] == Event.USER_SVE or m.rows[2, r] == Event.SVE_TRAP:
-        if code == HW_SAVE:
-            m.rows[2, r] = Event.SVE_TRAP
-            m.rows[2, r + 1] = Event.NONE
-            _put_off(m, x, r)
-    elif m.rows[2, r] != Event.SIGRETURN or m.facts[STORES]:
-        _put_off(m, x, r)
-
-
-@inline
-def _bound_by_switch(m: Known, x: int) -> None:
-    """Note that the switch has saved a section of kernel NEON of `x`: it has begun, and is not over."""
-    r = _begun(m, x)
-    if r >= 0 and m.rows[2, r] == Event.KERNEL_NEON_END:
-        _put_off(m, x, r)
-    elif r >= 0 and m.context[x, AGAIN] == Event.KERNEL_NEON_BEGIN:
-        m.rows[2, r] = Event.KERNEL_NEON_BEGIN
-        m.context[x, AGAIN] = 0
 
 
 @inline
@@ -418,14 +291,14 @@ def _sys_exit(m: Known, x: int, need_resched: bool) -> None:
 @inline
 def _almost_user(m: Known, x: int) -> None:
     """almost_user: the kernel was about to return `x` to user mode, and did something else."""
-    _returns_now(m, x)
-    _almost_there(m, x)
+    returns_now(m, x)
+    almost_there(m, x)
 
 
 @inline
 def _saw_user(m: Known, x: int, used: int) -> None:
     """user_run: an emulator saw `x` return to user mode."""
-    _returns_now(m, x)
+    returns_now(m, x)
     m.context[x, USER] = 1
     emit(m, Event.RET_TO_USER, x, -1)
     if used & codes.RUN_SVE:
@@ -443,7 +316,7 @@ def _signal(m: Known, x: int, need_resched: bool) -> None:
     m.context[x, USER] = 1
     if m.context[x, MODE] == PENDING and not _soon(m, x):
         to_user(m, x)
-    _begin(m, x, Event.SIGNAL, -1)
+    begin_event(m, x, Event.SIGNAL, -1)
     make_pending(m, x, 1 if need_resched else 0)
 
 
@@ -465,7 +338,7 @@ def _fork_begins(m: Known, x: int) -> int:
     m.context[y, PARENT] = x
     m.context[y, NAME] = m.context[x, NAME]
     m.context[y, MODE] = KERNEL if m.context[x, TID] == KTHREADD or not m.facts[SYSCALLS] else OFF
-    _begin(m, x, Event.FORK, y)
+    begin_event(m, x, Event.FORK, y)
     return y
 
 
@@ -497,7 +370,7 @@ def _executed(m: Known, x: int, old_tid: int, name: int) -> None:
 
 @inline
 def _flush_thread(m: Known, x: int) -> None:
-    _begin(m, x, Event.EXEC, -1)
+    begin_event(m, x, Event.EXEC, -1)
     first_seen(m, x, INSIDE)
     m.context[x, FLUSHED] = 1
     m.context[x, USER] = 1
@@ -521,7 +394,7 @@ def _neon(m: Known, x: int, begin: bool, flags: int) -> None:
     else:
         if m.context[x, MODE] == (UNKNOWN if begin else SECTION_ONLY):
             m.context[x, MODE] = SECTION_ONLY if begin else UNKNOWN
-        _begin(m, x, Event.KERNEL_NEON_BEGIN if begin else Event.KERNEL_NEON_END, -1)
+        begin_event(m, x, Event.KERNEL_NEON_BEGIN if begin else Event.KERNEL_NEON_END, -1)
 
 
 @inline
@@ -563,7 +436,7 @@ def _sve_trap(m: Known, x: int, need_resched: bool) -> None:
     """
     to_user(m, x)
     before = m.facts[USER_RUNS] and m.context[x, RESCHED] == 2
-    _sve_trap_begins(m, x, Event.SVE_TRAP if before else Event.USER_SVE)
+    sve_trap_begins(m, x, Event.SVE_TRAP if before else Event.USER_SVE)
     m.context[x, USER] = 1
     m.context[x, SVE] = 1
     make_pending(m, x, 1 if need_resched else 0)
@@ -591,7 +464,7 @@ def _sve_trap_goes_on(m: Known, x: int) -> None:
     lost = m.context[x, SVE] and _lost_registers(m, x, r)
     if lost and r + 1 < m.facts[ROWS] and m.rows[3, r] == x and m.rows[2, r + 1] == SVE_ACCESS:
         m.rows[2, r] = m.rows[2, r + 1] = Event.NONE
-        _sve_trap_begins(m, x, Event.SVE_TRAP)
+        sve_trap_begins(m, x, Event.SVE_TRAP)
     make_pending(m, x, 0)
 
 
@@ -611,7 +484,7 @@ def _rare(m: Known, x: int, line: Line) -> None:
             m.context[x, CHILD] = _fork_begins(m, x)
         elif m.facts[UPDATES]:
             m.facts[STORES] = 1
-            _begin(m, x, Event.SIGRETURN, -1)
+            begin_event(m, x, Event.SIGRETURN, -1)
     elif code == codes.SIGNAL_DELIVER:
         if not m.facts[MARKS]:
             _signal(m, x, need_resched)
@@ -623,7 +496,7 @@ def _rare(m: Known, x: int, line: Line) -> None:
         _exit(m, x)
     elif code == codes.UPDATE:
         if m.facts[UPDATES] and not m.facts[STORES]:
-            _begin(m, x, Event.SIGRETURN, -1)
+            begin_event(m, x, Event.SIGRETURN, -1)
     elif code == codes.FLUSH_TASK:
         _sve_trap_goes_on(m, x)
     elif code == codes.FLUSH_THREAD:
@@ -647,9 +520,9 @@ def _often(m: Known, c: int, x: int, line: Line) -> None:
             m.facts[SAVES] = 1
             m.context[x, ALMOST] = 0
             if m.cpu[c, PREVIOUS] == x:
-                _saved_by_switch(m, x, code)
+                saved_by_switch(m, x, code)
         elif code == BIND and m.cpu[c, PREVIOUS] == x:
-            _bound_by_switch(m, x)
+            bound_by_switch(m, x)
         elif code == TASK_LOAD:
             m.facts[TASK_LOADS] = 1
         emit(m, code, x, -1)
@@ -704,7 +577,7 @@ def _one_row(m: Known, line: Line) -> None:
     if line.code != codes.SWITCH:  # that names the thread itself
         _observe(m, c, x, line.code)
         if m.cpu[c, PREVIOUS] != x:
-            _goes_on(m, x)
+            goes_on(m, x)
             if not line.flags & codes.INTERRUPT:
                 m.context[x, BEGUN] = 0
     _often(m, c, x, line)
