@@ -36,7 +36,7 @@ def walk(events: Ints, w: World, table: Table, bounds: order.Bounds, moves: Ints
     softirqs = 0  # bit for each CPU where one uses FP
     for i in range(len(events)):
         c, e, t, s = events[i, 0], events[i, 1], events[i, 2], events[i, 3]
-        if e == PUT_BY_SWITCH:
+        if e == PUT_BY_SWITCH or e == order.SVE_TRAPS:  # a trap that is served is part of the use that trapped
             continue
         if softirqs >> c & 1:
             if e != order.SOFTIRQ_END:

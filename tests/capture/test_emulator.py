@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from fpstate.errors import FpstateError
@@ -142,9 +145,125 @@ def test_stays_get_their_lines() -> None:
 
 def test_an_interrupt_may_swap_two_lines() -> None:
     """A call may be overtaken by an interrupt before it writes; between two stays the order does not matter."""
-    swapped = [*CALLED[:5], SWITCH, ENTER, *CALLED[7:]]
-    log = CpuLog(0, swapped, [(5, Stay(Where.USER)), (8, Stay(Where.USER))])
+    swapped = [*CALLED[:4], ENTER, EXIT, *CALLED[6:]]
+    log = CpuLog(0, swapped, [(6, Stay(Where.USER)), (8, Stay(Where.USER))])
     assert sum("user_run" in text for text in lined_up(TRACE, [log], WATCHED)) == 2
+
+
+def stays_lined_up(trace: list[str], *logs: CpuLog) -> list[tuple[str, str]]:
+    """Return for each stay its text, and the line before it."""
+    whole = lined_up(trace, list(logs), WATCHED)
+    return [
+        (" ".join(whole[i].split()[:2]) + whole[i].rpartition(": ")[2], whole[i - 1].split()[-1])
+        for i in range(len(whole))
+        if whole[i] not in trace
+    ]
+
+
+def marked(*lines: str) -> list[str]:
+    return [HEAD.strip(), line("tracing_mark_write: it begins"), *lines]
+
+
+def test_a_call_that_an_interrupt_overtakes_with_a_switch_writes_its_line_when_its_thread_runs_again() -> None:
+    """What other threads do meanwhile stands at their own lines, and so does what the thread does afterwards."""
+    trace = marked(
+        line("sys_exit: NR 1 = a", time=1),
+        switch("a-7", "b-8", time=2),
+        line("sys_exit: NR 2 = b", "b-8", time=3),
+        line("sys_enter: NR 3 = c", "b-8", time=4),
+        switch("b-8", "a-7", time=5),
+        line("sys_enter: NR 4 = d", time=6),
+        line("sys_exit: NR 4 = e", time=7),
+        line("sys_enter: NR 5 = f", time=8),
+    )
+    called = [MARK, EXIT, ENTER, SWITCH, EXIT, ENTER, SWITCH, EXIT, ENTER]
+    user = [Stay(Where.USER, traps=n) for n in range(4)]
+    log = CpuLog(0, called, [(2, user[0]), (5, user[1]), (8, user[2]), (9, user[3])])
+    assert stays_lined_up(trace, log) == [
+        ("a-7 [000]fp=0 sve=0 traps=0", "a"), ("b-8 [000]fp=0 sve=0 traps=1", "b"), ("a-7 [000]fp=0 sve=0 traps=2", "e")
+    ]  # fmt: skip
+
+
+def test_a_thread_may_write_what_it_owes_on_another_cpu() -> None:
+    """It was moved while it was switched out."""
+    trace = marked(
+        switch("a-7", "b-8", time=1),
+        line("tracing_mark_write: it begins", "c-9", 1, time=2),
+        switch("c-9", "a-7", time=3).replace("[000]", "[001]"),
+        line("sys_enter: NR 4 = d", "a-7", 1, time=4),
+        line("sys_exit: NR 4 = e", "a-7", 1, time=5),
+        line("sys_enter: NR 5 = f", "a-7", 1, time=6),
+        line("sys_exit: NR 5 = g", "b-8", 0, time=7),
+        line("sys_enter: NR 5 = h", "b-8", 0, time=8),
+    )
+    one = CpuLog(0, [MARK, ENTER, SWITCH, EXIT, ENTER], [(4, Stay(Where.USER, traps=1))])
+    two = CpuLog(1, [MARK, SWITCH, EXIT, ENTER], [(3, Stay(Where.USER, traps=2))])
+    assert stays_lined_up(trace, one, two) == [
+        ("a-7 [001]fp=0 sve=0 traps=2", "e"), ("b-8 [000]fp=0 sve=0 traps=1", "g")
+    ]  # fmt: skip
+
+
+def test_a_thread_that_comes_to_load_its_registers_after_a_switch_may_turn_back() -> None:
+    """It was almost in user mode then: at its next switch, or not if it was there before."""
+    trace = marked(
+        switch("a-7", "b-8", time=1),
+        switch("b-8", "a-7", time=2),
+        line("restore: <-x", time=3),
+        line("sys_enter: NR 1 ()", time=4),
+        switch("a-7", "b-8", time=5),
+        line("sys_exit: NR 1 ()", "b-8", time=6),
+    )
+    called = [MARK, RESTORE, SWITCH, SWITCH, ENTER, SWITCH, EXIT, EXIT]
+    log = CpuLog(0, called, [(2, Stay(Where.ALMOST_USER)), (4, Stay(Where.USER))])
+    assert [text for text, _ in stays_lined_up(trace, log)] == ["a-7 [000]fp=0 sve=0 traps=0"]
+    del trace[5], called[4]
+    assert stays_lined_up(trace, CpuLog(0, called, [(2, Stay(Where.ALMOST_USER))])) == [
+        ("a-7 [000]almost_user:", "<-x")
+    ]
+
+
+def test_the_mark_may_be_overtaken_itself() -> None:
+    """It is the line of its thread that comes next."""
+    trace = [
+        HEAD.strip(),
+        line("sys_exit: NR 1 = a", time=0),
+        line("sys_enter: NR 3 = b", time=1),
+        switch("a-7", "b-8", time=2),
+        switch("b-8", "a-7", time=3),
+        line("tracing_mark_write: it begins", time=4),
+        *(line(f"sys_{way}: NR {i}", time=5 + i) for i, way in enumerate(("exit", "enter", "exit", "enter"))),
+        switch("a-7", "b-8", time=10),
+        line("sys_exit: NR 9 = c", "b-8", time=11),
+    ]
+    called = [SWITCH, ENTER, EXIT, ENTER, MARK, SWITCH, SWITCH, EXIT, ENTER, EXIT, ENTER, SWITCH, EXIT, ENTER]
+    log = CpuLog(0, called, [(3, Stay(Where.USER, traps=1)), (8, Stay(Where.USER, traps=2))])
+    assert stays_lined_up(trace, log) == [("a-7 [000]fp=0 sve=0 traps=1", "a"), ("a-7 [000]fp=0 sve=0 traps=2", "0")]
+
+
+def test_a_thread_owes_one_line_at_most_and_none_while_it_is_in_user_mode() -> None:
+    """More than that does not fit."""
+    trace = marked(line("sys_exit: NR 1 = a", time=1), switch("a-7", "b-8", time=2), line("sys_exit: NR 2", time=3))
+    for called, stays in (
+        ([MARK, EXIT, ENTER, ENTER, SWITCH, EXIT], []),
+        ([MARK, EXIT, ENTER, SWITCH, EXIT], [(3, Stay(Where.USER))]),
+    ):
+        with pytest.raises(FpstateError, match="does not fit the trace on CPU 0"):
+            lined_up(trace, [CpuLog(0, called, stays)], WATCHED)
+
+
+def test_a_thread_that_is_switched_out_before_it_loads_its_registers_was_not_almost_in_user_mode() -> None:
+    """The call of what loads them is logged, and owes its line."""
+    trace = marked(
+        switch("a-7", "b-8", time=1),
+        switch("b-8", "a-7", time=2),
+        line("restore: <-x", time=3),
+        line("sys_enter: NR 1 ()", time=4),
+    )
+    called = [MARK, RESTORE, SWITCH, SWITCH, ENTER]
+    log = CpuLog(0, called, [(2, Stay(Where.ALMOST_USER)), (4, Stay(Where.USER))])
+    assert stays_lined_up(trace, log) == [("a-7 [000]fp=0 sve=0 traps=0", "<-x")]
+    log = CpuLog(0, [MARK, SWITCH, SWITCH, RESTORE, ENTER], [(1, Stay(Where.ALMOST_USER)), (4, Stay(Where.USER))])
+    assert [text for text, _ in stays_lined_up(trace, log)] == ["a-7 [000]almost_user:", "a-7 [000]fp=0 sve=0 traps=0"]
 
 
 @pytest.mark.parametrize(
@@ -160,3 +279,35 @@ def test_what_does_not_fit_is_an_error(called: list[int], match: str) -> None:
     log = CpuLog(0, called, [(5, Stay(Where.USER))])
     with pytest.raises(FpstateError, match=match):
         lined_up(TRACE, [log], WATCHED)
+
+
+def test_a_recording_without_switches_is_an_error() -> None:
+    """It has happened: the emulator ran code that the kernel had patched to record them."""
+    watched = replace(WATCHED, names=(*NAMES, "fpsimd_thread_switch"))
+    trace = marked(line("fpsimd_thread_switch <-__switch_to", time=1))
+    with pytest.raises(FpstateError, match=r"no line of sched_switch.*capture again"):
+        lined_up(trace, [CpuLog(0, [MARK, 6])], watched)
+
+
+REAL = Path(__file__).parent.parent / "data" / "overtaken"
+REAL_NAMES = {0: "tracing_mark_write", 1: "sched_switch", 2: "sched_migrate_task", 6: "sys_enter", 7: "sys_exit",
+              15: "task_fpsimd_load", 16: "fpsimd_thread_switch", 17: "fpsimd_restore_current_state"}  # fmt: skip
+
+
+def test_the_beginning_of_a_recording_of_6_12_with_preempt_rt() -> None:
+    """Its mark was written 15 ms after its call: ktimers and ksoftirqd ran meanwhile."""
+    names = tuple(REAL_NAMES.get(i, f"other{i}") for i in range(31))
+    watched = Watched(
+        names, frozenset({31}), frozenset({32, 33}), frozenset({1, 20, 12, 5}), frozenset({1, 13, 18}), 17
+    )
+    log = read_log((REAL / "log.txt").read_bytes(), watched)
+    assert log is not None
+    trace = (REAL / "trace.txt").read_text().splitlines()
+    whole = lined_up(trace, [log], watched)
+    added = [(whole[i - 1], text) for i, text in enumerate(whole) if text not in trace]
+    assert [(before.split()[-1], text.split()[0], text.partition(": ")[2]) for before, text in added] == [
+        ("<-fpsimd_restore_current_state", "init-1", "user_run: fp=0 sve=0 traps=0"),
+        ("24", "init-1", "user_run: fp=0 sve=0 traps=0"),
+        ("<-fpsimd_restore_current_state", "payload-169", "user_run: fp=0 sve=0 traps=0"),
+        ("0", "payload-169", "user_run: fp=0 sve=0 traps=0"),
+    ]

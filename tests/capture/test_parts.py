@@ -22,6 +22,7 @@ from fpstate.lab.kernel import (
     decisions,
     depends,
     moves,
+    opened,
     read_kernel,
     recipe_for,
     with_dependencies,
@@ -158,6 +159,19 @@ def test_branches_that_decide_about_a_call() -> None:
     assert decisions(KERNEL, SYMBOLS, "caller", "low") == [BASE + 4 * i for i in (16, 18, 29)]
 
 
+def test_where_interrupts_are_let_in_before_a_branch() -> None:
+    """MSR DAIFClr in the straight line before it; not over a branch, nor where a branch leads in between."""
+    words = list(struct.unpack("<64I", IMAGE))
+    words[21], words[35] = 0xD50343FF, 0xD51B423F
+    words[26] = tbz(26, 34)
+    kernel = Kernel(struct.pack("<64I", *words), "7.3.0-test", "test", None)
+    for branch, first in ((24, 21), (29, 29), (37, 35), (20, 20)):
+        assert opened(kernel, SYMBOLS, "caller", BASE + 4 * branch) == BASE + 4 * first
+    words[26] = tbz(26, 36)
+    kernel = Kernel(struct.pack("<64I", *words), "7.3.0-test", "test", None)
+    assert opened(kernel, SYMBOLS, "caller", BASE + 4 * 37) == BASE + 4 * 37
+
+
 def test_what_a_kernel_lacks_is_said() -> None:
     """Probes whose place is not certain, functions and events that are not there: the rest is recorded."""
     events = {name.replace("/", ":") for name in EVENTS} - {"signal:signal_deliver"}
@@ -184,6 +198,16 @@ def test_kernels_are_unpacked(tmp_path: Path) -> None:
         assert kernel.version == "6.1.0-test"
         digests.add(kernel.digest)
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize(
+    ("built", "preemptible", "preempt_rt"),
+    [("SMP", False, False), ("SMP PREEMPT_DYNAMIC", True, False), ("SMP PREEMPT_RT", True, True)],
+)
+def test_the_banner_says_whether_a_kernel_can_be_preempted(built: str, preemptible: bool, preempt_rt: bool) -> None:
+    """In the kernel, and whether its softirqs are threads'."""
+    kernel = Kernel(b"x\0Linux version 6.12.118 (me) #1 %b Debian\n\0PREEMPT_RT" % built.encode(), "", "test", None)
+    assert (kernel.preemptible, kernel.preempt_rt) == (preemptible, preempt_rt)
 
 
 @pytest.mark.parametrize(

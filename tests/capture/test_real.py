@@ -18,7 +18,7 @@ from fpstate.errors import FpstateError
 from fpstate.lab.apt import fetch_kernel
 from fpstate.lab.qemu import QEMU
 from fpstate.policies.catalogue import find_policy
-from fpstate.replay.validate import validate
+from fpstate.replay.validate import policy_of_kernel, validate
 from fpstate.traces.read import read_trace
 from fpstate.world.events import MAYBE
 
@@ -85,6 +85,20 @@ def test_a_kernel_of_today_is_predicted_by_its_own_code(tmp_path: Path, scenario
     result = validate(read_trace(path), find_policy("linux-3.14"))
     assert not result.exact
     assert result.observed["hw_save"] > 40
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("scenario", ["kneon", "sve"])
+def test_a_kernel_with_preempt_rt_is_predicted_exactly(tmp_path: Path, scenario: str) -> None:
+    """Its threads are preempted in sections of kernel NEON, in SVE traps and on their way to user mode."""
+    path = tmp_path / "rt.trace.txt.gz"
+    said = json.loads(fpstate("capture", scenario, "--kernel", "debian-6.12-rt", "-o", str(path), "--json"))
+    assert said["missing"] == []
+    trace = read_trace(path)
+    assert trace.header.holes == []
+    result = validate(trace, find_policy("linux-6.12.y"))
+    assert result.exact, result.first
+    assert policy_of_kernel(trace) == "linux-6.12.y"
 
 
 @pytest.mark.long

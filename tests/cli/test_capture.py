@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from fpstate.lab import apt, doctor, qemu
+
 
 def run(*words: str, code: int = 0, path: str | None = None) -> str:
     environment = os.environ | ({} if path is None else {"PATH": path})
@@ -46,6 +48,29 @@ def test_the_doctor_says_what_is_missing_and_what_installs_it(tmp_path: Path) ->
     assert not qemu["ok"]
     assert qemu["hint"].startswith("apt-get install qemu-system-arm")
     assert "apt-get install qemu-system-arm" in run("--doctor", code=1, path=str(tmp_path))
+    sme = checks[-1]
+    assert sme["what"].startswith("SME, SME2, FPMR")
+    assert not sme["needed"]
+    assert sme["found"] == "there is no qemu-system-aarch64"
+
+
+@pytest.mark.parametrize(
+    ("version", "sme", "found"),
+    [
+        ("7.2.22 (Debian)", True, "QEMU 7.2.22 has SME"),
+        ("11.1.3", True, "QEMU 11.1.3 has SME and SME2 and FPMR"),
+        ("7.0.0", False, "QEMU 7.0.0 has none"),
+    ],
+)
+def test_the_doctor_says_what_qemu_has_of_sme(
+    monkeypatch: pytest.MonkeyPatch, version: str, sme: bool, found: str
+) -> None:
+    """And promises no capture of it: it is something to be without."""
+    monkeypatch.setattr(doctor, "has_sme", lambda: sme)
+    monkeypatch.setattr(doctor, "qemu_version", lambda: version)
+    monkeypatch.setattr(qemu, "qemu_version", lambda: version)
+    check = doctor.examine()[-1]
+    assert (check.ok, check.needed, check.found) == (False, False, found)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +89,10 @@ def test_the_doctor_says_what_is_missing_and_what_installs_it(tmp_path: Path) ->
         (["short", "--modules", "/no/such/folder"], "a folder of kernel modules"),
         (["short", "--kernel", "/no/such/Image"], "cannot read the kernel"),
         (["short", "--kernel", "/dev/null"], "is not an arm64 kernel"),
-        (["short", "--kernel", "debian-6.2"], "one of debian-5.10, debian-6.1, debian-6.12, debian-7.3"),
+        (
+            ["short", "--kernel", "debian-6.2"],
+            "one of debian-5.10, debian-6.1, debian-6.12, debian-6.12-rt, debian-7.3",
+        ),
         (["short", "--kernel", "debian-6.1", "--modules", "."], "modules without their kernel"),
     ],
 )
@@ -76,3 +104,20 @@ def test_each_mistake_has_one_error(words: list[str], message: str) -> None:
 def test_without_qemu_the_way_to_get_it_is_shown(tmp_path: Path) -> None:
     """The error names the package."""
     assert "apt-get install qemu-system-arm" in run("short", code=2, path=str(tmp_path))
+
+
+def test_a_kernel_with_preempt_rt_is_none_of_the_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Both are fetched from the same suite, and each is found by its own name."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert apt.fetched_kernel("debian-6.12") is None
+    images = {}
+    for name in ("6.12.118+deb13-rt-arm64", "6.12.118+deb13-arm64", "6.1.0-56-arm64"):
+        images[name] = apt.cache_folder() / "kernels" / f"linux-image-{name}" / "boot" / f"vmlinuz-{name}"
+        images[name].parent.mkdir(parents=True)
+        images[name].touch()
+    for name, version in (
+        ("debian-6.12", "6.12.118+deb13-arm64"), ("debian-6.12-rt", "6.12.118+deb13-rt-arm64"),
+        ("debian-6.1", "6.1.0-56-arm64"),
+    ):  # fmt: skip
+        assert apt.fetched_kernel(name) == images[version]
+    assert apt.fetched_kernel("debian-7.3-rt") is None

@@ -79,7 +79,7 @@ def test_completion_knows_every_name_without_importing_anything() -> None:
     assert set(complete.policies("")) == {*policies(), *bugs(), *(f"kernel:{name}" for name in SUITES)}
     assert complete.of_kernels("au") == ["auto"]
     assert set(complete.of_kernels("")) == {"auto", *complete.policies("")}
-    assert complete.kernels("debian-6") == ["debian-6.1", "debian-6.12"]
+    assert complete.kernels("debian-6") == ["debian-6.1", "debian-6.12", "debian-6.12-rt"]
     assert complete.samples("") == sample_names()
     assert complete.scenarios("") == sorted(scenario_names())
     assert complete.profiles("") == profile_names()

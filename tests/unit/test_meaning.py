@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from fpstate.errors import FpstateError
+from fpstate.policies.catalogue import find_policy
+from fpstate.replay.engine import replay
+from fpstate.rows.learn import Rows
 from fpstate.traces.read import read_trace
-from fpstate.traces.trace import Kind, Trace
+from fpstate.traces.trace import IF_PREEMPTIBLE, UNLESS_PREEMPTIBLE, Kind, Trace
 from fpstate.world.events import Event, Truth
 
 SHORT = {
@@ -623,3 +626,197 @@ def test_a_fork_since_6_16(story: Story) -> None:
     told = [what.split()[0] for what in story.told()]
     assert told.count("FORK") == 1
     assert told.index("FORK") < told.index("switch")
+
+
+SAVED = "hw_save: (fpsimd_save_user_state+0x254/0x320)"
+FLUSHED_BY = "fpsimd_save_and_flush_current_state <-"
+
+
+@pytest.mark.parametrize(
+    ("line", "event"),
+    [
+        (f"{FLUSHED_BY}arch_dup_task_struct", "FORK"),
+        (FORKING, "FORK"),
+        (SIGNAL, "SIGNAL"),
+        (f"{FLUSHED_BY}restore_sigframe", "SIGRETURN"),
+        ("fpsimd_flush_thread <-flush_thread", "EXEC"),
+        ("kernel_neon_begin <-sha2_base_do_update", "KERNEL_NEON_BEGIN"),
+    ],
+)
+@pytest.mark.parametrize("saved", ["by the switch", "before", "not"])
+def test_what_a_thread_that_is_preempted_had_only_begun(story: Story, line: str, event: str, saved: str) -> None:
+    """Registers saved by the switch alone were neither saved nor given up before: that comes after the switch."""
+    story.text = f"# tracer: nop\n{OBSERVED}\n# fpstate: kernel=6.12.118\n"
+    for before in (EXIT, ENTER, EXIT) if event == "SIGNAL" else (EXIT, ENTER):
+        story.say("a-7", before)
+    story.say("a-7", line)
+    if saved == "before":
+        story.say("a-7", SAVED)
+    story.switch("a-7", "b-8", state="R+")
+    story.say("a-7", "fpsimd_thread_switch <-__switch_to", after=0)
+    if saved != "not":
+        story.say("a-7", SAVED, after=0)
+    story.switch("b-8", "a-7")
+    story.say("a-7", "fpsimd_update_current_state <-restore_fpsimd_context" if event == "SIGRETURN" else EXIT)
+    told = [what.split()[0] for what in story.told()]
+    assert told.count(event) == 1
+    assert (told.index(event) > told.index("switch")) == (saved == "by the switch")
+    assert story.trace().header.holes == []
+
+
+@pytest.mark.parametrize("loaded", [True, False])
+def test_sigreturn_is_not_done_until_it_has_loaded_the_registers(story: Story, loaded: bool) -> None:
+    """Until v6.15; its switch saves what was in them before, or what it has loaded."""
+    story.text = f"# tracer: nop\n{OBSERVED}\n"
+    for event in (EXIT, "task_fpsimd_load <-fpsimd_restore_current_state", ENTER):
+        story.say("a-7", event)
+    story.say("a-7", "fpsimd_update_current_state <-restore_fpsimd_context")
+    if loaded:
+        story.say("a-7", "task_fpsimd_load <-fpsimd_update_current_state")
+    story.switch("a-7", "b-8", state="R+")
+    story.say("a-7", SAVED, after=0)
+    story.switch("b-8", "a-7")
+    story.say("a-7", EXIT)
+    told = [what.split()[0] for what in story.told()]
+    assert told.count("SIGRETURN") == 1
+    assert (told.index("SIGRETURN") < told.index("switch")) == loaded
+
+
+def test_a_reload_that_a_preempted_thread_comes_to_is_after_the_switch(story: Story) -> None:
+    """Its line came before: it is moved to where the registers are loaded."""
+    story.text = "# tracer: function\n# fpstate: observed=user guest\n"
+    story.say("b-8", SAVED)
+    story.switch("b-8", "a-7")
+    story.say("a-7", EXIT)
+    story.say("a-7", "fpsimd_restore_current_state <-do_notify_resume")
+    story.say("a-7", "almost_user:", after=0)
+    story.switch("a-7", "b-8", state="R+")
+    story.switch("b-8", "a-7")
+    story.say("a-7", "task_fpsimd_load <-fpsimd_restore_current_state")
+    story.say("a-7", "user_run: fp=1 sve=0 traps=0", after=0)
+    told = [what.split()[0] for what in story.told()]
+    assert told[-5:] == ["switch", "fpsimd_restore_current_state", "task_fpsimd_load", "user", "USER_FP"]
+    assert told.count("user") == told.count("fpsimd_restore_current_state") == 1
+
+
+SECTION_BEGINS, SECTION_ENDS = "kernel_neon_begin <-sha2_base_do_update", "kernel_neon_end <-sha2_base_do_update"
+
+
+@pytest.mark.parametrize("kernel", ["6.1.192", "6.12.118+deb13-rt-arm64"])
+def test_a_section_that_is_preempted(story: Story, kernel: str) -> None:
+    """Since v6.8 it goes on; other kernels would have ended it before, and before that a lost line is more likely."""
+    story.text = f"# tracer: function\n# fpstate: kernel={kernel}\n"
+    story.say("a-7", EXIT)
+    for event in (ENTER, SECTION_BEGINS):
+        story.say("a-7", event)
+    for _ in range(2):
+        story.switch("a-7", "b-8", state="R+")
+        story.switch("b-8", "a-7")
+    for event in (SECTION_ENDS, SECTION_BEGINS, SECTION_ENDS):
+        story.say("a-7", event)
+    trace = story.trace()
+    ends = [int(obj) for obj in trace.object[trace.event == Event.KERNEL_NEON_END]]
+    if kernel.startswith("6.1."):
+        assert ends == [-1, -1, -1]
+        assert [hole["kind"] for hole in trace.header.holes] == ["neon"]
+    else:
+        assert ends == [UNLESS_PREEMPTIBLE, IF_PREEMPTIBLE, -1]
+        assert trace.header.holes == []
+        told = [what.split()[0] for what in story.told()]
+        assert told.index("KERNEL_NEON_END") == told.index("switch") - 1
+
+
+def test_what_policies_make_of_a_section_that_is_preempted(story: Story) -> None:
+    """None loses its registers: those that let it be preempted keep them, the others ended it before."""
+    story.text = "# tracer: function\n# fpstate: kernel=7.3.4\n"
+    story.say("a-7", EXIT)
+    for event in (ENTER, SECTION_BEGINS):
+        story.say("a-7", event)
+    story.switch("a-7", "b-8", state="R+")
+    story.say("b-8", SECTION_BEGINS)
+    story.say("b-8", SECTION_BEGINS, flags="..s..")
+    story.say("b-8", SECTION_ENDS, flags="..s..")
+    story.say("b-8", SECTION_ENDS)
+    story.switch("b-8", "a-7")
+    story.say("a-7", SECTION_ENDS)
+    trace = story.trace()
+    assert trace.header.holes == []
+    for name in ("linux-6.1.y", "linux-6.8", "linux-6.12.y", "linux-7.2", "linux-3.14", "eager"):
+        assert replay(trace, Rows(find_policy(name)), maybe=False).wrong == 0, name
+
+
+@pytest.mark.parametrize("in_section", [True, False])
+@pytest.mark.parametrize("last", [SECTION_BEGINS, SECTION_ENDS])
+def test_a_section_that_a_preempted_thread_had_only_begun_or_ended(story: Story, last: str, in_section: bool) -> None:
+    """Where sections can be preempted, the switch saves that of a thread that is in one."""
+    story.text = "# tracer: function\n# fpstate: kernel=7.3.4\n"
+    story.say("a-7", "fpsimd_bind_state_to_cpu <-kvm_arch_vcpu_ctxsync_fp")
+    story.say("a-7", EXIT)
+    lines = (ENTER, SECTION_BEGINS, SECTION_ENDS)
+    for event in lines[: lines.index(last) + 1]:
+        story.say("a-7", event)
+    story.switch("a-7", "b-8", state="R+")
+    if in_section:
+        story.say("a-7", "fpsimd_bind_state_to_cpu <-fpsimd_thread_switch", after=0)
+    story.switch("b-8", "a-7")
+    story.say("a-7", SECTION_ENDS if last == SECTION_BEGINS else EXIT)
+    begin, end, switch = Event.KERNEL_NEON_BEGIN, Event.KERNEL_NEON_END, Event.THREAD_SWITCH
+    order = [begin, end, switch, switch, end] if in_section else [switch, switch, begin, end]
+    if last == SECTION_ENDS and not in_section:
+        order = [begin, end, switch, switch]
+    trace = story.trace()
+    assert [event for event in trace.event.tolist() if event in order] == order
+    assert trace.header.holes == []
+
+
+@pytest.mark.parametrize("preempt", ["", "# fpstate: preempt=rt\n"])
+def test_with_preempt_rt_what_a_softirq_does_is_its_threads(story: Story, preempt: str) -> None:
+    """It can be preempted as any other section."""
+    story.text = f"# tracer: function\n# fpstate: kernel=6.12.118-rt\n{preempt}"
+    story.switch("a-7", "ktimers/0-18")
+    story.say("ktimers/0-18", SECTION_BEGINS, flags="..s1.")
+    if preempt:
+        story.switch("ktimers/0-18", "b-8", state="R+")
+        story.switch("b-8", "ktimers/0-18")
+    story.say("ktimers/0-18", SECTION_ENDS, flags="..s1.")
+    trace = story.trace()
+    begins = Event.KERNEL_NEON_BEGIN if preempt else Event.SOFTIRQ_NEON_BEGIN
+    assert begins in trace.event
+    assert trace.header.holes == []
+
+
+def test_a_return_that_goes_on_after_a_switch_may_still_turn_back(story: Story) -> None:
+    """A signal comes while it is under way again: the registers are seen to between the switch and the signal."""
+    story.text = "# tracer: function\n# fpstate: observed=user guest\n"
+    story.say("b-8", SAVED)
+    story.switch("b-8", "a-7")
+    story.say("a-7", EXIT)
+    story.say("a-7", "fpsimd_restore_current_state <-exit_to_user_mode_loop")
+    story.say("a-7", "almost_user:", after=0)
+    for _ in range(2):
+        story.switch("a-7", "b-8", state="R+")
+        story.switch("b-8", "a-7")
+    story.say("a-7", "signal_deliver: sig=14 errno=0 code=128 sa_handler=401660 sa_flags=0")
+    told = [what.split()[0] for what in story.told()]
+    assert told[-5:] == ["switch", "fpsimd_restore_current_state", "user", "interrupt", "SIGNAL"]
+    assert told.count("user") == told.count("fpsimd_restore_current_state") == 1
+
+
+@pytest.mark.parametrize("as_sve", [False, True])
+def test_an_sve_trap_that_a_preempted_thread_had_only_begun_to_serve(story: Story, as_sve: bool) -> None:
+    """The switch saves its registers as SVE's only if it was served before."""
+    story.text = "# tracer: function\n# fpstate: observed=user guest\n"
+    story.say("a-7", EXIT)
+    story.say("a-7", "user_run: fp=0 sve=0 traps=1", after=0)
+    story.say("a-7", "do_sve_acc <-el0_sve_acc")
+    for _ in range(2):
+        story.switch("a-7", "b-8", state="R+")
+        story.say("a-7", "hw_sve_save: (x+0x1/0x2)" if as_sve else SAVED, after=0)
+        story.switch("b-8", "a-7")
+    story.say("a-7", "user_run: fp=1 sve=1 traps=0")
+    told = [what.split()[0] for what in story.told() if "a-7" in what]
+    trap = ["USER_SVE" if as_sve else "SVE_TRAP", "do_sve_acc"]
+    assert [what for what in told if what in trap][:2] == trap
+    assert told.count("do_sve_acc") == 1
+    assert (told.index("do_sve_acc") < told.index("switch")) == as_sve
+    assert told.count("USER_FP") == 1

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 NO_PROGRAMS = {"kernel", "pattern", "vmm"}
 """What runs beside programs, on its own account."""
 _POLICY = re.compile(r'^    name = "([^"]+)"', re.MULTILINE)
-_KERNEL = re.compile(r'"(debian-[0-9.]+)":')
+_KERNEL = re.compile(r'"(debian-[^"]+)":')
 _BUG = re.compile(r'\bBug\(\s*(?:id=)?"([^"]+)"')
 
 

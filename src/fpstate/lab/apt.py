@@ -17,12 +17,15 @@ from fpstate.errors import FpstateError, unknown_name
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 SUITES = {
     "debian-5.10": "bullseye", "debian-6.1": "bookworm", "debian-6.12": "trixie", "debian-7.3": "trixie-backports",
+    "debian-6.12-rt": "trixie", "debian-7.3-rt": "trixie-backports",
 }  # fmt: skip
-"""Kernels by name, and the suite of Debian whose current kernel each is, with all its stable updates."""
+"""Kernels by name, and the suite of Debian whose current kernel each is, with all its stable updates. Those that end in
+-rt are built with PREEMPT_RT; Debian's older ones of that kind have no KVM."""
+_RT = "-rt"
 _UPDATED = "bookworm", "trixie"
 """Suites whose stable updates come from an archive of their own; bullseye's is no longer with the others."""
 DEFAULT = "debian-6.1"
-META_PACKAGE = "linux-image-arm64"
+_META_PACKAGE = "linux-image{rt}-arm64"
 """Depends on the suite's current kernel."""
 
 _SOURCES = """\
@@ -57,9 +60,16 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 def fetched_kernel(name: str = DEFAULT) -> Path | None:
     """Return the image of the newest kernel of a name fetched before, or None."""
-    version = name.removeprefix("debian-")
-    images = [i for place in _IMAGES for i in (cache_folder() / "kernels").glob(f"linux-image-{version}.*/{place}")]
+    version, rt = _of(name)
+    folders = (cache_folder() / "kernels").glob(f"linux-image-{version}.*{rt}-arm64")
+    images = [i for folder in folders if rt or _RT not in folder.name for place in _IMAGES for i in folder.glob(place)]
     return max(images, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def _of(name: str) -> tuple[str, str]:
+    """Return the version in a kernel's name, and -rt if it is one of those."""
+    version = name.removeprefix("debian-")
+    return version.removesuffix(_RT), _RT if version.endswith(_RT) else ""
 
 
 def is_name(which: str) -> bool:
@@ -86,7 +96,7 @@ def fetch_kernel(tell: Tell, name: str = DEFAULT) -> Path:
     folder = cache_folder()
     apt = _Apt(folder / "apt" / SUITES[name], SUITES[name])
     apt.run("apt-get", "update")
-    package = apt.kernel_package()
+    package = apt.kernel_package(_META_PACKAGE.format(rt=_of(name)[1]))
     for old in apt.folder.glob("*.deb"):
         old.unlink()
     apt.run("apt-get", "download", *apt.parts(package))
@@ -130,12 +140,12 @@ class _Apt:
     def run(self, program: str, *words: str) -> str:
         return _run([program, "-q", *self._options, *words], self.folder)
 
-    def kernel_package(self) -> str:
-        """Return the name of the package of the suite's current kernel."""
-        found = self._needed(META_PACKAGE, ("linux-image-",))
+    def kernel_package(self, meta: str) -> str:
+        """Return the name of the package of the suite's current kernel, which a package `meta` depends on."""
+        found = self._needed(meta, ("linux-image-",))
         if found:
             return found[0]
-        raise FpstateError(f"apt knows no kernel behind {META_PACKAGE}", expected="a package linux-image-*-arm64")
+        raise FpstateError(f"apt knows no kernel behind {meta}", expected="a package linux-image-*-arm64")
 
     def parts(self, package: str) -> list[str]:
         """Return the packages that hold a kernel's image, config and modules."""

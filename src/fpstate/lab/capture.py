@@ -147,6 +147,7 @@ def capture(
         "scenario": scenario.name,
         "kernel": kernel.version,
         "mode": mode,
+        "preempt": "rt" if kernel.preempt_rt else "",
         "clock": "mono",
         "machine": f"{machine.cpu_model}, {machine.cpus} CPUs, QEMU {qemu_version()}",
         "missing": " ".join(told.recipe.missing),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fpstate.errors import FpstateError
 from fpstate.lab.apt import KEYRING, cache_folder, fetched_kernel
-from fpstate.lab.qemu import QEMU, qemu_version
+from fpstate.lab.qemu import QEMU, has_sme, qemu_version, version_number
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Check:
 
 def examine() -> list[Check]:
     """Return all checks, in the order in which they matter."""
-    return [_qemu(), _kernel(), _plugin(), _compiler()]
+    return [_qemu(), _kernel(), _plugin(), _compiler(), _sme()]
 
 
 def _qemu() -> Check:
@@ -33,8 +33,9 @@ def _qemu() -> Check:
         version = qemu_version()
     except FpstateError as error:
         return Check(QEMU, False, str(error.given), install)
-    number = tuple(int(part) if part.isdigit() else 0 for part in version.split()[0].split(".")[:2])
-    return Check(QEMU, number >= (7, 2), version, f"{install}   (7.2 or newer, for semihosting from user mode)")
+    return Check(
+        QEMU, version_number() >= (7, 2), version, f"{install}   (7.2 or newer, for semihosting from user mode)"
+    )
 
 
 def _kernel() -> Check:
@@ -68,3 +69,20 @@ def _compiler() -> Check:
     return Check(
         what, bool(found), found or "none", "apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross", False
     )
+
+
+_SME2_SINCE = (11, 1)
+"""A version of QEMU whose documentation lists FEAT_SME2 and FEAT_FPMR; that of 10.0 lists FEAT_SME alone."""
+
+
+def _sme() -> Check:
+    """Return what the installed QEMU has of the registers that no scenario uses: this says nothing of a capture."""
+    what = "SME, SME2, FPMR (no scenario uses them, no capture was tried)"
+    hint = "QEMU 11.1 has all three, 10.0 SME alone; CONFIG_ARM64_SME: debian-7.3"
+    try:
+        there = {"SME": has_sme(), "SME2 and FPMR": version_number() >= _SME2_SINCE}
+        version = qemu_version().split()[0]
+    except FpstateError as error:
+        return Check(what, False, str(error.given), hint, False)
+    found = " and ".join(name for name, has in there.items() if has) or "none"
+    return Check(what, False, f"QEMU {version} has {found}", hint, False)

@@ -38,6 +38,11 @@ class Kernel:
         return b" PREEMPT" in banner(self.image)
 
     @property
+    def preempt_rt(self) -> bool:
+        """Whether softirqs are served by threads, as the banner says: PREEMPT_RT."""
+        return b" PREEMPT_RT" in banner(self.image)
+
+    @property
     def digest(self) -> str:
         """Return a name for this image, the same wherever it lies."""
         return sha256(self.image).hexdigest()[:16]
@@ -183,6 +188,27 @@ def decisions(kernel: Kernel, symbols: Symbols, caller: str, callee: str) -> lis
         targets = {i: i + distance for i, word in enumerate(words) if (distance := _conditional(word)) is not None}
         found |= {i for i, target in targets.items() if first <= target <= call or i == first - 1}
     return [start + 4 * i for i in sorted(found)]
+
+
+def opened(kernel: Kernel, symbols: Symbols, function: str, address: int) -> int:
+    """Return the address of the instruction before `address` that lets interrupts in, in a straight line to it.
+
+    It is `address` itself if there is none, or if a branch leads in between. Until there, nothing can interrupt.
+    """
+    start, words = symbols.address(function), _words(kernel, symbols, function)
+    if start is None:
+        return address
+    at = first = (address - start) // 4
+    while first and not _is_branch(words[first - 1]) and not _lets_in(words[first]):
+        first -= 1
+    targets = {i + distance for i, word in enumerate(words) if (distance := _conditional(word)) is not None}
+    inside = any(first < target <= at for target in targets)
+    return start + 4 * first if _lets_in(words[first]) and not inside else address
+
+
+def _lets_in(word: int) -> bool:
+    """Tell whether a word is MSR DAIFClr or MSR DAIF (Arm ARM, C6.2)."""
+    return word & 0xFFFFF0FF == 0xD50340FF or word & 0xFFFFFFE0 == 0xD51B4220
 
 
 def _is_branch(word: int) -> bool:

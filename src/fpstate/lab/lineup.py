@@ -1,31 +1,32 @@
 """The emulator's log and the kernel's trace as one: each stay in user mode or in a guest gets its line.
 
 Every line of the trace was written by a function whose calls the emulator logged. Both are in the order of their CPU,
-and on each CPU the line of the mark (payload/init.c) says where they meet. So a stay between the nth and the next call
-lies between their lines. It gets the time of the line before it.
+but for what interrupts have overtaken (`spells`), and on each CPU the line of the mark (payload/init.c) says where they
+meet. So a stay between the nth and the next call lies between their lines. It gets the time of the line before it.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from fpstate.errors import FpstateError
 from fpstate.lab.emulator import CpuLog, Stay, Watched, Where
-from fpstate.lab.kernel import Kernel, Symbols, decisions
+from fpstate.lab.kernel import Kernel, Symbols, decisions, opened
 from fpstate.lab.recipe import Recipe
+from fpstate.lab.spells import Mark, MismatchError, Spell, placed, spells, turn_back
 
 MARK = "tracing_mark_write"
+SWITCH, _SWITCHED = "sched_switch", "fpsimd_thread_switch"
 _HEAD = re.compile(r"\s*(.*)-(\d+) +\[(\d+)\] +\S+ +(\d+\.\d+): ([^ :]+):?")
 _NEXT = re.compile(r"next_comm=(.*) next_pid=(\d+) ")
-_RETURNERS = ("do_notify_resume", "exit_to_user_mode_prepare")
+_RETURNERS = ("do_notify_resume", "exit_to_user_mode_prepare", "exit_to_user_mode_loop", "irqentry_exit")
 _RESCHEDULER, _RESTORER = "schedule", "fpsimd_restore_current_state"
-"""What sees to FP state on the way to user mode (arch/arm64/kernel/signal.c v6.1, entry-common.c later)."""
+"""What sees to FP state on the way to user mode (arch/arm64/kernel/signal.c v6.1, kernel/entry/common.c later)."""
 _WITHOUT = "--no-emulator captures without it"
 _TURNS = {"sched_switch", "fpsimd_preserve_current_state", "signal_deliver", "sched_process_exit"}
-_STALES = {"sched_switch", "kernel_neon_begin"}
+_FLUSHES = "fpsimd_save_and_flush_current_state", "fpsimd_save_and_flush_cpu_state", "fpsimd_flush_task_state"
+_STALES = {"sched_switch", "kernel_neon_begin", *_FLUSHES}
 _SHARED = {"sched_process_exit": "trace_event_raw_event_sched_process_template"}
 """Writers that several events share, until they have one of their own (sched_process_exit's tells group_dead)."""
 
@@ -38,7 +39,8 @@ def addresses(kernel: Kernel, symbols: Symbols, recipe: Recipe) -> tuple[list[in
         raise FpstateError(
             f"the kernel has no function {MARK}", expected="it, to line up the emulator's log", hint=_WITHOUT
         )
-    passes, checks = (_deciding(kernel, symbols, callee) for callee in (_RESCHEDULER, _RESTORER))
+    passes = [opened(kernel, symbols, f, at) for f, at in _deciding(kernel, symbols, _RESCHEDULER)]
+    checks = [at for _, at in _deciding(kernel, symbols, _RESTORER)]
     n, k = len(found), len(found) + len(passes)
     turns, stales = (frozenset(i for i, name in enumerate(found) if name in names) for names in (_TURNS, _STALES))
     restorer = list(found).index(_RESTORER) if _RESTORER in found else -1
@@ -48,8 +50,9 @@ def addresses(kernel: Kernel, symbols: Symbols, recipe: Recipe) -> tuple[list[in
     return [*found.values(), *passes, *checks], watched
 
 
-def _deciding(kernel: Kernel, symbols: Symbols, callee: str) -> list[int]:
-    return [address for caller in _RETURNERS for address in decisions(kernel, symbols, caller, callee)]
+def _deciding(kernel: Kernel, symbols: Symbols, callee: str) -> list[tuple[str, int]]:
+    """Return the branches that decide about a call on the way to user mode, each with the function it is in."""
+    return [(caller, at) for caller in _RETURNERS for at in decisions(kernel, symbols, caller, callee)]
 
 
 def _place(symbols: Symbols, name: str, function: str) -> int | None:
@@ -79,6 +82,15 @@ class _Cpu:
     times: list[str] = field(default_factory=list)
     mark: int = -1  # place in `watched`
 
+    def index(self, place: int) -> int:
+        """Return the index in the trace of a line that was watched."""
+        return self.lines[self.watched[place][0]]
+
+    def thread(self, place: int) -> str:
+        """Return the thread that runs after a line that was watched; each CPU's idle thread is one of its own."""
+        tid = self.tids[self.watched[place][0]]
+        return tid if tid != "0" else f"0 of CPU {id(self)}"
+
 
 def lined_up(trace: list[str], logs: list[CpuLog], watched: Watched) -> list[str]:
     """Return the lines of the trace with a `user_run`, `guest_run` or `almost_user` line for every stay.
@@ -87,18 +99,61 @@ def lined_up(trace: list[str], logs: list[CpuLog], watched: Watched) -> list[str
     """
     names = list(watched.names)
     cpus = _by_cpu(trace, len(logs), {name: i for i, name in enumerate(names)})
+    _check_switches(cpus, names)
     added: dict[int, list[str]] = {}
-    for log, cpu in zip(logs, cpus, strict=True):
-        if not cpu.watched:
-            continue
-        first = _meet(log, cpu, names.index(MARK))
-        _check(trace, log, cpu, first, names)
-        for calls, stay in log.stays:
-            place = calls - first  # so many watched lines come before it
-            if 0 < place < len(cpu.watched):
-                at = cpu.watched[place][0] - 1
-                added.setdefault(cpu.lines[at], []).append(_line(cpu, at, log.cpu, stay))
+    try:
+        every = [spell for log, cpu in zip(logs, cpus, strict=True) for spell in _spells(log, cpu, names)]
+        owed: dict[str, int] = {}  # by thread: the call that it is in, with its line to come
+        for spell in sorted(every, key=lambda spell: cpus[spell.cpu].index(spell.start)):
+            cpu = cpus[spell.cpu]
+            who = cpu.thread(spell.start)
+            before = owed.pop(who, None)
+            if before is not None and before == watched.restorer:
+                turn_back(spell, watched.turns)
+            found, now = placed(spell, before)
+            if now is not None:
+                owed[who] = now
+            for lines, stay in found:
+                place = spell.start + lines  # so many watched lines come before it
+                if 0 < place < len(cpu.watched):
+                    at = cpu.watched[place][0] - 1
+                    added.setdefault(cpu.lines[at], []).append(_line(cpu, at, spell.cpu, stay))
+    except MismatchError as wrong:
+        raise FpstateError(
+            f"the emulator's log does not fit the trace on CPU {wrong.cpu}: "
+            f"`{trace[cpus[wrong.cpu].index(wrong.place)].strip()}`",
+            expected=f"a line of {names[wrong.expected] if wrong.expected >= 0 else 'nothing'}",
+            hint=_WITHOUT,
+        ) from None
     return [line for i, old in enumerate(trace) for line in (old, *added.get(i, ()))]
+
+
+def _check_switches(cpus: list[_Cpu], names: list[str]) -> None:
+    """Raise FpstateError if threads were switched and no line says so.
+
+    The kernel patches its code to write them, and the emulator may go on with a translation of what was there before.
+    """
+    seen = {names[name] for cpu in cpus for _, name in cpu.watched}
+    if _SWITCHED in seen and SWITCH not in seen:
+        raise FpstateError(f"the recording has no line of {SWITCH}", expected="one for each", hint="capture again")
+
+
+def _spells(log: CpuLog, cpu: _Cpu, names: list[str]) -> list[Spell]:
+    """Return the spells of a CPU; none if it wrote no line."""
+    if not cpu.watched:
+        return []
+    marks = [i for i, name in enumerate(log.called) if names[name] == MARK]
+    if cpu.mark < 0 or len(marks) != 1:
+        raise FpstateError(
+            f"CPU {log.cpu} has {int(cpu.mark >= 0)} marks in the trace and {len(marks)} in the emulator's log",
+            expected="one of each",
+            hint=_WITHOUT,
+        )
+    lines = [name for _, name in cpu.watched]
+    begins = [0, *(i for i in range(cpu.mark) if names[lines[i]] == SWITCH)]
+    who = cpu.thread(cpu.mark)
+    before = [n for n, place in enumerate(begins) if cpu.thread(place) == who]
+    return spells(log, lines, names.index(SWITCH), Mark(cpu.mark, marks[0], before[::-1]))
 
 
 def _by_cpu(trace: list[str], n: int, numbers: dict[str, int]) -> list[_Cpu]:
@@ -111,7 +166,7 @@ def _by_cpu(trace: list[str], n: int, numbers: dict[str, int]) -> list[_Cpu]:
         cpu = cpus[int(number)]
         if comm != "<...>":
             comms[tid] = comm
-        if name == "sched_switch" and (found := _NEXT.search(line)):
+        if name == SWITCH and (found := _NEXT.search(line)):
             now = found[2]
             comms[now] = found[1]
         else:
@@ -125,40 +180,6 @@ def _by_cpu(trace: list[str], n: int, numbers: dict[str, int]) -> list[_Cpu]:
         cpu.tids.append(now)
         cpu.who.append(f"{comms.get(now, '<...>'):>16}-{now:<7}")
     return cpus
-
-
-def _meet(log: CpuLog, cpu: _Cpu, mark: int) -> int:
-    """Return the number of calls before the one that wrote the first watched line."""
-    marks = [i for i, number in enumerate(log.called) if number == mark]
-    if cpu.mark < 0 or len(marks) != 1:
-        raise FpstateError(
-            f"CPU {log.cpu} has {int(cpu.mark >= 0)} marks in the trace and {len(marks)} in the emulator's log",
-            expected="one of each",
-            hint=_WITHOUT,
-        )
-    return marks[0] - cpu.mark
-
-
-def _check(trace: list[str], log: CpuLog, cpu: _Cpu, first: int, names: list[str]) -> None:
-    """Raise FpstateError unless each line has its call; an interrupt may swap two between the same stays."""
-    lines = [number for _, number in cpu.watched]
-    calls = log.called[first : first + len(lines)] if first >= 0 else []
-    if lines == calls:
-        return
-    borders = [0, *sorted({n - first for n, _ in log.stays if 0 < n - first < len(lines)}), len(lines)]
-    for a, b in pairwise(borders):
-        if lines[a:b] == calls[a:b] or (b < len(lines) and Counter(lines[a:b]) == Counter(calls[a:b])):
-            continue
-        if b == len(lines) and not Counter(lines[a:b]) - Counter(log.called[first + a : first + b + 8]):
-            continue  # the end, where the recorder stops in the middle
-        wrong = next((i for i in range(a, b) if lines[i : i + 1] != calls[i : i + 1]), a)
-        at = cpu.lines[cpu.watched[wrong][0]]
-        seen = names[calls[wrong]] if wrong < len(calls) else "nothing"
-        raise FpstateError(
-            f"the emulator's log does not fit the trace on CPU {log.cpu}: `{trace[at].strip()}`",
-            expected=f"a line of {seen}",
-            hint=_WITHOUT,
-        )
 
 
 def _line(cpu: _Cpu, at: int, number: int, stay: Stay) -> str:

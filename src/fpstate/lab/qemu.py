@@ -77,6 +77,17 @@ def qemu_version() -> str:
     return _ask("--version").splitlines()[0].removeprefix("QEMU emulator version ")
 
 
+@cache
+def has_sme() -> bool:
+    """Return whether QEMU's CPU model max has SME. Raise FpstateError without QEMU."""
+    return re.search(r"^\s+sme=<bool>", _ask("-M", "virt", "-device", "max-arm-cpu,help"), re.M) is not None
+
+
+def version_number() -> tuple[int, ...]:
+    """Return the first two numbers of QEMU's version. Raise FpstateError without QEMU."""
+    return tuple(int(part) if part.isdigit() else 0 for part in qemu_version().split()[0].split(".")[:2])
+
+
 def _ask(*words: str) -> str:
     try:
         done = subprocess.run([QEMU, *words], capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL)

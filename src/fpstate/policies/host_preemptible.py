@@ -21,7 +21,9 @@ class PreemptibleNeon(FormHost):
 
     def fpsimd_save_kernel_state(self, cpu: FormHost.Cpu, task: Task) -> None:
         cpu.save(task.kernel)
+        cpu.called("fpsimd_bind_state_to_cpu")
         cpu.last_state = task.kernel
+        cpu.returned()
         task.kernel_fpsimd_cpu = cpu
 
     def fpsimd_load_kernel_state(self, cpu: FormHost.Cpu, task: Task) -> None:

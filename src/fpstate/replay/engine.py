@@ -12,12 +12,12 @@ from fpstate.jit import bare, inline
 from fpstate.policies.base import Policy
 from fpstate.rows.learn import Rows, features_of
 from fpstate.structs import Struct
-from fpstate.traces.trace import UNLESS_RELOADED, Kind, Trace
+from fpstate.traces.trace import IF_PREEMPTIBLE, UNLESS_PREEMPTIBLE, UNLESS_RELOADED, Kind, Trace
 from fpstate.world import step as plain
 from fpstate.world import wide
 from fpstate.world.events import MAYBE, N_EVENTS, Event, Truth
 from fpstate.world.operations import N_COUNTS
-from fpstate.world.state import F_GUEST_SVE, IS_VCPU, LATEST, REGISTERS, WORD, Ints, World, new_world
+from fpstate.world.state import F_GUEST_SVE, F_SVE, IS_VCPU, LATEST, REGISTERS, WORD, Ints, World, new_world
 from fpstate.world.table import A_EVENT, A_KEY, A_ROW, R_OPS, Report, Table, find_row, new_report
 from fpstate.world.verdicts import NO_ROW, OK
 
@@ -25,11 +25,14 @@ _USER_FP: Final = int(Event.USER_FP)
 _GUEST_FP: Final = int(Event.GUEST_FP)
 _USER_SVE: Final = int(Event.USER_SVE)
 _GUEST_SVE: Final = int(Event.GUEST_SVE)
+_SVE_TRAP: Final = int(Event.SVE_TRAP)
 _RET_TO_USER: Final = int(Event.RET_TO_USER)
 _DOWN: Final = int(Event.CPU_DOWN)
 _UP: Final = int(Event.CPU_UP)
 _CHUNK: Final = 1 << 16  # events looked at together
 _UNLESS_RELOADED: Final = int(UNLESS_RELOADED)
+_UNLESS_PREEMPTIBLE: Final = int(UNLESS_PREEMPTIBLE)
+_IF_PREEMPTIBLE: Final = int(IF_PREEMPTIBLE)
 
 # What `Replay.place` holds: where a replay stands, kept between calls of the loop.
 P_NEXT: Final = 0  # next event
@@ -51,6 +54,7 @@ class Replay(Struct):
     subject: NDArray[np.int32]
     object: NDArray[np.int32]
     taken_as: NDArray[np.int8]  # [event] what each number in `event` is taken to be, NONE: nothing that happened
+    preemptible: int  # 1: sections of kernel NEON can be preempted, and softirqs use it inside them
     strict: int  # 1: a return to user mode that would have left a trace of a reload, and has not, did not happen
     place: Ints  # [P_*]
     used: NDArray[np.int32]  # gets the row each event used, -1 none; empty if nobody asks
@@ -69,6 +73,8 @@ def second_at(events: Replay, i: int, w: World, table: Table, report: Report) ->
     if s >= 0:
         return s
     n = len(w.context) - 1
+    if s == (_UNLESS_PREEMPTIBLE if events.preemptible else _IF_PREEMPTIBLE):
+        return NONE
     if events.strict and s == _UNLESS_RELOADED and events.event[i] == _RET_TO_USER:
         r = find_row(w, table, report, _RET_TO_USER, int(events.cpu[i]), int(events.subject[i]), n)
         if r >= 0 and table.rows[r, R_OPS] > 0:
@@ -232,10 +238,11 @@ def first_threads(trace: Trace, cpus: int) -> NDArray[np.int32]:
     return first
 
 
-def meanings(rows: Rows, *, maybe: bool) -> NDArray[np.int8]:
+def meanings(rows: Rows, *, maybe: bool, strict: bool = False) -> NDArray[np.int8]:
     """Return what each number that may stand for an event is taken to be, NONE for nothing.
 
-    That is ground truth, what happened only `maybe`, and in a world with V alone what changes nothing there.
+    That is ground truth, what happened only `maybe`, and in a world with V alone what changes nothing there. A trap
+    that the recorded kernel has served is no event but for a `strict` replay: others trap when they have armed it.
     """
     taken_as = np.full(256, NONE, np.int8)
     taken_as[:N_EVENTS] = np.arange(N_EVENTS)
@@ -247,6 +254,8 @@ def meanings(rows: Rows, *, maybe: bool) -> NDArray[np.int8]:
         for e in range(N_EVENTS):
             if plain.ignored(rows.table, int(taken_as[e])):
                 taken_as[e] = NONE
+    if not strict or not features & F_SVE:
+        taken_as[_SVE_TRAP] = NONE
     for unsure, sure in MAYBE.items():
         taken_as[unsure] = taken_as[sure] if maybe else NONE
     return taken_as
@@ -274,7 +283,8 @@ def replay(
         trace.cpu,
         trace.subject,
         trace.object,
-        meanings(rows, maybe=maybe),
+        meanings(rows, maybe=maybe, strict=strict),
+        rows.policy.preemptible_neon,
         strict,
         place,
         used,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from fpstate.policies.base import Policy, with_features
 from fpstate.replay.engine import features_for, features_in, replay
 from fpstate.rows.learn import Rows
 from fpstate.traces.holes import sentences
-from fpstate.traces.trace import Kind, Trace
+from fpstate.traces.trace import Kind, Trace, version_of
 from fpstate.world.events import Event, Truth
 from fpstate.world.operations import SAVE
 from fpstate.world.wide import SAVE_SVE
@@ -189,9 +188,8 @@ def policy_of_kernel(trace: Trace) -> str:
     Stable kernels are taken to be recent: 6.1 and later ones have the change of v6.14. A recording that does not say
     its kernel is taken to be of 6.14, or of 6.1 if it shows that system calls drop SVE: a task trapped more than once.
     """
-    found = re.match(r"(\d+)\.(\d+)", trace.header.kernel)
-    if found:
-        version = int(found[1]), int(found[2])
+    version = version_of(trace.header.kernel)
+    if version > (0, 0):
         return next((name for since, name in KERNELS if version >= since), "trap-per-entry")
     trapped = trace.subject[trace.event == Truth.DO_SVE_ACC]
     return "linux-6.1.y" if len(np.unique(trapped)) < len(trapped) else "linux-6.14"

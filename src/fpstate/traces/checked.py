@@ -16,7 +16,7 @@ from fpstate.errors import FpstateError
 from fpstate.traces.events.contexts import Found
 from fpstate.traces.events.known import Rows
 from fpstate.traces.holes import HOLES
-from fpstate.traces.trace import IF_SILENT, UNLESS_RELOADED, Kind
+from fpstate.traces.trace import IF_PREEMPTIBLE, IF_SILENT, LEAST_OBJECT, UNLESS_PREEMPTIBLE, UNLESS_RELOADED, Kind
 from fpstate.world.events import PARTICIPANTS, Event, Truth
 
 MAX_CPUS: Final = 8192
@@ -26,7 +26,10 @@ EXPECTED: Final = "a .parquet that `fpstate import` wrote"
 _THREADS: Final = 1 << Kind.IDLE | 1 << Kind.KTHREAD | 1 << Kind.USER
 _VCPUS: Final = 1 << Kind.VCPU
 _NOBODY: Final = 4  # codes of an `object` that is no context; up to 3 they are kinds
-_CODES: Final = {-1: _NOBODY, UNLESS_RELOADED: _NOBODY + 1, IF_SILENT: _NOBODY + 2}
+_CODES: Final = {
+    -1: _NOBODY, UNLESS_RELOADED: _NOBODY + 1, IF_SILENT: _NOBODY + 2,
+    UNLESS_PREEMPTIBLE: _NOBODY + 3, IF_PREEMPTIBLE: _NOBODY + 4,
+}  # fmt: skip
 _GUESTS: Final = (Event.GUEST_FP, Event.GUEST_FP_MAYBE, Event.GUEST_SVE, Event.GUEST_FP_TRAP, Event.GUEST_SVE_TRAP)
 
 
@@ -41,6 +44,7 @@ def _objects() -> NDArray[np.int64]:
     may[Event.RET_TO_USER] |= 1 << _CODES[UNLESS_RELOADED]
     for e in (Event.RET_TO_USER_MAYBE, Event.USER_FP_MAYBE):
         may[e] |= 1 << _CODES[IF_SILENT]
+    may[Event.KERNEL_NEON_END] |= 1 << _CODES[UNLESS_PREEMPTIBLE] | 1 << _CODES[IF_PREEMPTIBLE]
     may[Event.NONE] = 0
     return may
 
@@ -74,7 +78,7 @@ def check_columns(where: str, rows: Rows, found: Found, cpus: int) -> None:
         inside = (part.subject >= 0) & (part.subject < len(kind))
         refuse("subject", ~inside, f"a context from 0 to {len(kind) - 1}")
         refuse("subject", kind[part.subject] == Kind.VCPU, "a thread")
-        known = (part.object >= IF_SILENT) & (part.object < len(kind))
+        known = (part.object >= LEAST_OBJECT) & (part.object < len(kind))
         refuse("object", ~known, f"a context from 0 to {len(kind) - 1}, or none")
         code = _codes(part.object, kind)
         refuse("object", _OBJECTS[part.event] >> code & 1 == 0, "what can take part in that event")

@@ -16,13 +16,14 @@ from fpstate.traces.events import known, path
 from fpstate.traces.events.contexts import Found, found_contexts, in_order, moved, not_happened
 from fpstate.traces.events.known import Known, Rows, new_known
 from fpstate.traces.events.meaning import finish, interpret
+from fpstate.traces.events.rules import new_rules
 from fpstate.traces.lines import codes, scan
 from fpstate.traces.lines.names import MEANING, SEEN, strings
 from fpstate.traces.lines.problems import bad_line
 from fpstate.traces.lines.scan import Raw, ScanState, cut, new_raw, new_scan_state
 from fpstate.traces.lines.sniff import X86, Beginning, may_be_event, shorten, sniff
 from fpstate.traces.lines.source import DAT, Source, kind_of, open_source
-from fpstate.traces.trace import IF_SILENT, Header, Trace
+from fpstate.traces.trace import IF_SILENT, Header, Trace, version_of
 
 Progress = Callable[[int, int], None]
 """Called with (bytes of the file read, size of the file)."""
@@ -31,6 +32,8 @@ CHUNK = 16 << 20
 _STEP = 2 << 20  # after the first chunk, which is looked at as a whole: what is at hand stays in the CPU's cache
 _RAW_ROWS = 1 << 17
 _EVENT_ROWS = 1 << 18
+PREEMPTIBLE_SECTIONS = (6, 8)
+"""The version of Linux since which sections of kernel NEON can be preempted (9b19700e623f)."""
 
 
 class OutOfOrderError(Exception):
@@ -143,6 +146,10 @@ class Import:
         seen = self._begin.facts.get("observed", "").split()
         facts[known.USER_RUNS], facts[known.GUEST_RUNS] = "user" in seen, "guest" in seen
         facts[known.LOADS], facts[known.UPDATES] = "load" in seen, "sigreturn" in seen
+        if version_of(self._begin.facts.get("kernel", "")) >= PREEMPTIBLE_SECTIONS:
+            facts[known.SECTIONS] = 1
+            facts[known.THREADED] = self._begin.facts.get("preempt") == "rt"
+            self._known = self._known.but(rules=new_rules(preempt_neon=True))
 
     def _step(self, buffer: NDArray[np.uint8], at: int, have: int, final: bool, raw: Raw) -> tuple[int, int, int]:
         assert self._begin is not None

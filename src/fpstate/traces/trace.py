@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -17,12 +18,25 @@ UNLESS_RELOADED = -2
 IF_SILENT = -3
 """`object`, while a trace is imported, of a possible run in user mode: none if the thread was in a system call."""
 
+UNLESS_PREEMPTIBLE = -4
+"""`object` of a KERNEL_NEON_END put in where a section was preempted: kernels in which it cannot be end it there.
+
+The end it had is for the others: its object is IF_PREEMPTIBLE.
+"""
+IF_PREEMPTIBLE = LEAST_OBJECT = -5
+
 
 _SWITCHING = (
     Event.THREAD_SWITCH, Event.RUN_ENTER, Event.VCPU_LOAD, Event.GUEST_ENTER,
     Event.KERNEL_NEON_BEGIN, Event.SOFTIRQ_NEON_BEGIN,
 )  # fmt: skip
 """Events without which no policy has anything to do."""
+
+
+def version_of(kernel: str) -> tuple[int, int]:
+    """Return the version in the name of a Linux release, such as 6.12.118+deb13-arm64; (0, 0) if it has none."""
+    found = re.match(r"(\d{1,3})\.(\d{1,4})", kernel)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 class Kind(IntEnum):

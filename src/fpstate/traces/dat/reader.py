@@ -38,6 +38,8 @@ _CALLERS = {
     "arch_dup_task_struct": codes.CALLER_FORK,
     "fpsimd_signal_preserve_current_state": codes.CALLER_SIGNAL,
     "do_sve_acc": codes.CALLER_SVE_TRAP,
+    "restore_sigframe": codes.CALLER_SIGRETURN,
+    "__arm64_sys_rt_sigreturn": codes.CALLER_SIGRETURN,
 }
 _NOT_RECORDED = (codes.LOST, codes.USER_RUN, codes.GUEST_RUN, codes.ALMOST_USER)
 """Lines that only text has: of perf, and of an emulator."""

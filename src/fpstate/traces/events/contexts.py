@@ -23,14 +23,14 @@ from fpstate.traces.events.known import (
     Known,
 )
 from fpstate.traces.events.meaning import KTHREADD
-from fpstate.traces.trace import IF_SILENT, Contexts, Kind
+from fpstate.traces.trace import IF_SILENT, LEAST_OBJECT, Contexts, Kind
 from fpstate.world.events import Event
 
 _KTHREAD_NAME = re.compile(
-    r"kthreadd$|(?:kworker|ksoftirqd|migration|cpuhp|rcu[a-z]*|idle_inject|irq|jbd2|card\d+-crtc\d+|scsi_[a-z]+_\d+|"
-    r"xfs|sugov|kschedfreq|mmcqd|ext4|btrfs)[/_:-]|"
+    r"kthreadd$|(?:kworker|ksoftirqd|ktimersd?|migration|cpuhp|rcu[a-z]*|idle_inject|irq|jbd2|card\d+-crtc\d+|"
+    r"scsi_[a-z]+_\d+|xfs|sugov|kschedfreq|mmcqd|ext4|btrfs)[/_:-]|"
     r"rcu_|usb-storage|kinteractive|smem_native_|dhd_|(?:khungtaskd|"
-    r"khugepaged|kcompactd\d*|kswapd\d*|ksmd|kauditd|kdevtmpfs|oom_reaper|writeback|"
+    r"khugepaged|kcompactd\d*|kswapd\d*|ksmd|kauditd|kdevtmpfs|oom_reaper|writeback|kdamond\.\d+|"
     r"watchdogd?(?:/\d+)?|kthrotld|kblockd|netns|psimon|spi\d+|loop\d+|hwrng|vhost-\d+|kvm-[a-z-]+|kthread.*)$"
 )
 _USER_EVENTS = (
@@ -136,7 +136,7 @@ def moved(found: Found, column: NDArray[np.int32]) -> NDArray[np.int32]:
     """Return a `subject` or `object` column that refers to the contexts `in_order`."""
     if not len(found.place):
         return column
-    none = np.arange(IF_SILENT, 0, dtype=np.int32)  # negative numbers count from the end, and find themselves
+    none = np.arange(LEAST_OBJECT, 0, dtype=np.int32)  # negative numbers count from the end, and find themselves
     return np.concatenate([found.place, none])[column]
 
 

@@ -16,9 +16,9 @@ from fpstate.traces.lines import codes
 from fpstate.traces.trace import UNLESS_RELOADED, Kind
 from fpstate.world.events import Event
 
-UNKNOWN, KERNEL, PENDING, OFF = range(4)
+UNKNOWN, KERNEL, PENDING, OFF, SECTION_ONLY = range(5)
 """Modes of a thread: not known; in a system call; on its way to user mode or there (which is not seen yet);
-switched out on its way to user mode or there."""
+switched out on its way to user mode or there; not known but for the section of kernel NEON that it is in."""
 
 NOT_LOADED, LOADED, PUT, DONE = range(4)
 """States of a vCPU in a run: not loaded in this run yet, loaded, put by the preempt notifier, put at
@@ -27,8 +27,8 @@ the end of the run."""
 (
     CONTEXTS, ROWS, TIME, ON, LINE, SYSCALLS, MARKS, SYNCS, BINDS, BINDS_TRACED, EXITS, IN_GUEST, PLAIN_NEON,
     X86, DOWN, ANY_RUN, UNKNOWN_USE, SIGNALS, QUICKEST, USER_RUNS, GUEST_RUNS,
-    RELOADS, LOADS, UPDATES, STEPS, TAKEN, SAVES,
-) = range(27)  # fmt: skip
+    RELOADS, LOADS, UPDATES, STEPS, TAKEN, SAVES, TASK_LOADS, STORES, SECTIONS, THREADED,
+) = range(31)  # fmt: skip
 """Places in `Known.facts`: contexts and event rows in use; time, CPU and line of the row at hand; whether system
 calls, fpsimd_preserve_current_state, ctxsync and bind lines were seen, and whether bind lines would have been;
 whether kvm_userspace_exit was seen; guests already running at the start; neon lines without flags; x86 numbers; CPUs
@@ -36,16 +36,18 @@ taken down whose death was not seen yet; guest runs; guest runs with FP use unkn
 line with need-resched set to the switch it led to; whether an emulator saw each return to user mode, and each guest
 run, with the use of FP there; whether reloads on the way to user mode are recorded, loads of vCPUs
 (kvm_arch_vcpu_load), and what sigreturn does (fpsimd_update_current_state); rows of the path in use, and how many
-were taken before; whether saves are recorded."""
-FACTS = 27
+were taken before; whether saves are recorded, and task_fpsimd_load; whether sigreturn gives up the
+registers first (v6.16); whether sections of kernel NEON can be preempted, and those of softirqs too,
+which threads serve (PREEMPT_RT)."""
+FACTS = 31
 
 GUESS = 10_000  # ns: what QUICKEST is before it was seen
 
 (
     KIND, TID, OWNER, PARENT, NAME, USER, MODE, SINCE, RESCHED, CHILD, FLUSHED, VCPU, RUN, LOAD, GUEST, FIRST,
     SVE, SEEN, TRAP_ROW, RELOADED, DEAD, FIRST_SEEN, STATE, PLACE, ACTED, MAYBE_USER, INTERRUPTED,
-    ALMOST, ALMOST_AT,
-) = range(29)  # fmt: skip
+    ALMOST, ALMOST_AT, BEGUN, BEGUN_AT, AGAIN, AGAIN_WITH, LEFT_SECTION, WENT_ON,
+) = range(35)  # fmt: skip
 """Columns of `Known.context`: IDLE, USER (any thread) or VCPU; thread id; owner; who forked it, or -1; number of its
 comm, or -1; it did what only a user task does (1), or what only a kernel thread does (KTHREAD_FOR_SURE); one of the
 modes; when it became PENDING; it became so on a line with need-resched set (1), or by being switched to (2); a fork
@@ -56,10 +58,13 @@ way: 0 nothing yet, 1 no use of FP, 2 use, 3 use of SVE; where in the rows its l
 PENDING its registers were reloaded; it is dead; the first thing seen of it was that it entered a system call
 (ENTERED), or something else it did in the kernel (INSIDE), or nothing yet (0). The rest is of `path`: its state
 there; the CPU it runs on, AWAY or NEVER; it has done something; a possible return to user mode was its last event;
-the row of the path, from 1 and with those taken, where it last left user mode without a line of its own. The last
-two: where in the rows, from 1, it was almost in user mode, less than 0 once it was switched out after it; and when
-that was."""
-_CONTEXT_COLUMNS = 29
+the row of the path, from 1 and with those taken, where it last left user mode without a line of its own. (LEFT_SECTION
+is of `path` too: it was preempted, or interrupted by a softirq's use of FP, in a section of kernel NEON.) Then where in
+the rows, from 1, it was almost in user mode, less than 0 once it was switched out after it, and when that was; WENT_ON:
+it is on its way there again since it was switched in. The last
+four: where in the rows, from 1, is what the line of a function it called has brought, if that line was its last, and
+when that was; such an event that happens only once it runs again, or 0, and its object."""
+_CONTEXT_COLUMNS = 35
 
 ENTERED, INSIDE = 1, 2
 KTHREAD_FOR_SURE = 2

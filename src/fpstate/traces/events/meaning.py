@@ -25,7 +25,7 @@ from fpstate.traces.events.guests import (
 )
 from fpstate.traces.events.known import (
     ALMOST,
-    ALMOST_AT,
+    BEGUN,
     BINDS,
     BINDS_TRACED,
     CHILD,
@@ -68,12 +68,16 @@ from fpstate.traces.events.known import (
     ROWS,
     RUN,
     SAVES,
+    SECTION_ONLY,
     SEEN_THERE,
     SIGNALS,
     SINCE,
+    STORES,
     SVE,
     SWITCHED,
     SYSCALLS,
+    TASK_LOADS,
+    THREADED,
     TID,
     TIME,
     TRAP_ROW,
@@ -81,6 +85,7 @@ from fpstate.traces.events.known import (
     UPDATES,
     USER,
     USER_RUNS,
+    WENT_ON,
     X86,
     Known,
     context_of,
@@ -91,16 +96,27 @@ from fpstate.traces.events.known import (
     new_context,
     to_user,
 )
+from fpstate.traces.events.preempted import (
+    HW_SAVE,
+    RELOAD,
+    SVE_ACCESS,
+    almost_there,
+    begin_event,
+    bound_by_switch,
+    goes_on,
+    put_off_unless_shown,
+    returns_now,
+    saved_by_switch,
+    sve_trap_begins,
+)
 from fpstate.traces.lines import codes
 from fpstate.traces.lines.scan import Line, Raw, line_at
-from fpstate.traces.trace import IF_SILENT, UNLESS_RELOADED, Kind
+from fpstate.traces.trace import IF_SILENT, Kind
 from fpstate.world.events import Event, Truth
 
 BIND: Final = int(Truth.FPSIMD_BIND_STATE_TO_CPU)
-SVE_ACCESS: Final = int(Truth.DO_SVE_ACC)
-HW_SAVE: Final = int(Truth.HW_SAVE)
 HW_SVE_SAVE: Final = int(Truth.HW_SVE_SAVE)
-RELOAD: Final = int(Truth.FPSIMD_RESTORE_CURRENT_STATE)
+TASK_LOAD: Final = int(Truth.TASK_FPSIMD_LOAD)
 KTHREADD: Final = 2
 SIGRETURN_ARM64: Final = 139
 SIGRETURN_X86: Final = 15
@@ -169,7 +185,10 @@ def _went_straight(m: Known, x: int, stopper: bool) -> bool:
 
 @inline
 def _switch_out(m: Known, x: int, runnable: bool, stopper: bool) -> None:
+    goes_on(m, x)
     m.context[x, ALMOST] = -abs(m.context[x, ALMOST])
+    m.context[x, WENT_ON] = 0
+    put_off_unless_shown(m, x)
     if m.context[x, MODE] == PENDING:
         if m.context[x, SVE] == 1 and not m.context[x, RELOADED]:
             m.context[x, SVE] = 2  # perhaps still in the trap's handler; its next line will tell
@@ -270,36 +289,16 @@ def _sys_exit(m: Known, x: int, need_resched: bool) -> None:
 
 
 @inline
-def _settle_almost(m: Known, x: int) -> None:
-    """Take back that `x` was almost in user mode, if it was switched out after it and nothing was saved.
-
-    It was preempted on its way to see to its registers, in the function that does so, which goes on only now.
-    """
-    r = -m.context[x, ALMOST] - 1
-    m.context[x, ALMOST] = 0
-    if not m.facts[SAVES] or r < 0 or r >= m.facts[ROWS]:
-        return
-    if m.rows[0, r] == m.context[x, ALMOST_AT] and m.rows[3, r] == x and m.rows[2, r] == Event.RET_TO_USER:
-        m.rows[2, r] = Event.NONE
-        for before in range(max(r - ROOM, 0), r):
-            if m.rows[3, before] == x and m.rows[2, before] == RELOAD and m.rows[0, before] == m.rows[0, r]:
-                m.rows[2, before] = Event.NONE
-                emit(m, RELOAD, x, -1)
-
-
-@inline
 def _almost_user(m: Known, x: int) -> None:
     """almost_user: the kernel was about to return `x` to user mode, and did something else."""
-    _settle_almost(m, x)
-    m.context[x, ALMOST] = m.facts[ROWS] + 1
-    m.context[x, ALMOST_AT] = m.facts[TIME]
-    emit(m, Event.RET_TO_USER, x, -1)
+    returns_now(m, x)
+    almost_there(m, x)
 
 
 @inline
 def _saw_user(m: Known, x: int, used: int) -> None:
     """user_run: an emulator saw `x` return to user mode."""
-    _settle_almost(m, x)
+    returns_now(m, x)
     m.context[x, USER] = 1
     emit(m, Event.RET_TO_USER, x, -1)
     if used & codes.RUN_SVE:
@@ -317,7 +316,7 @@ def _signal(m: Known, x: int, need_resched: bool) -> None:
     m.context[x, USER] = 1
     if m.context[x, MODE] == PENDING and not _soon(m, x):
         to_user(m, x)
-    emit(m, Event.SIGNAL, x, -1)
+    begin_event(m, x, Event.SIGNAL, -1)
     make_pending(m, x, 1 if need_resched else 0)
 
 
@@ -339,7 +338,7 @@ def _fork_begins(m: Known, x: int) -> int:
     m.context[y, PARENT] = x
     m.context[y, NAME] = m.context[x, NAME]
     m.context[y, MODE] = KERNEL if m.context[x, TID] == KTHREADD or not m.facts[SYSCALLS] else OFF
-    emit(m, Event.FORK, x, y)
+    begin_event(m, x, Event.FORK, y)
     return y
 
 
@@ -371,7 +370,7 @@ def _executed(m: Known, x: int, old_tid: int, name: int) -> None:
 
 @inline
 def _flush_thread(m: Known, x: int) -> None:
-    emit(m, Event.EXEC, x, -1)
+    begin_event(m, x, Event.EXEC, -1)
     first_seen(m, x, INSIDE)
     m.context[x, FLUSHED] = 1
     m.context[x, USER] = 1
@@ -379,7 +378,10 @@ def _flush_thread(m: Known, x: int) -> None:
 
 @inline
 def _neon(m: Known, x: int, begin: bool, flags: int) -> None:
-    """kernel_neon_begin and _end; an interrupt may take the registers from a task in user mode."""
+    """kernel_neon_begin and _end; an interrupt may take the registers from a task in user mode.
+
+    With PREEMPT_RT a softirq is served by a thread, and what it does is that thread's.
+    """
     if begin and m.context[x, MODE] == PENDING and not _soon(m, x):
         to_user(m, x)
         make_pending(m, x, 0)
@@ -387,10 +389,12 @@ def _neon(m: Known, x: int, begin: bool, flags: int) -> None:
         m.facts[PLAIN_NEON] += 1
     if begin and m.context[x, LOAD] == LOADED:
         m.context[x, FIRST] = 1
-    if flags & codes.INTERRUPT or m.context[x, KIND] == Kind.IDLE:
+    if (flags & codes.INTERRUPT and not m.facts[THREADED]) or m.context[x, KIND] == Kind.IDLE:
         emit(m, Event.SOFTIRQ_NEON_BEGIN if begin else Event.SOFTIRQ_NEON_END, x, -1)
     else:
-        emit(m, Event.KERNEL_NEON_BEGIN if begin else Event.KERNEL_NEON_END, x, -1)
+        if m.context[x, MODE] == (UNKNOWN if begin else SECTION_ONLY):
+            m.context[x, MODE] = SECTION_ONLY if begin else UNKNOWN
+        begin_event(m, x, Event.KERNEL_NEON_BEGIN if begin else Event.KERNEL_NEON_END, -1)
 
 
 @inline
@@ -427,16 +431,12 @@ def _lost(m: Known, c: int) -> None:
 def _sve_trap(m: Known, x: int, need_resched: bool) -> None:
     """do_sve_acc: user mode used SVE and trapped; it will use it again, without a trap, once it is back there.
 
-    The trap belongs to the stay in user mode before: if `x` was switched out since, on its way to the handler, it
-    had not been back there. In the trace it returns and traps at once, if that asks for no reload.
+    The trap belongs to the stay in user mode before. If `x` was switched out since, on its way to the handler, the use
+    is not made again here.
     """
-    if not m.facts[USER_RUNS]:
-        to_user(m, x)
-    elif m.context[x, RESCHED] == 2:
-        emit(m, Event.RET_TO_USER, x, UNLESS_RELOADED)
-    m.context[x, TRAP_ROW] = m.facts[ROWS]
-    emit(m, Event.USER_SVE, x, -1)
-    emit(m, SVE_ACCESS, x, -1)
+    to_user(m, x)
+    before = m.facts[USER_RUNS] and m.context[x, RESCHED] == 2
+    sve_trap_begins(m, x, Event.SVE_TRAP if before else Event.USER_SVE)
     m.context[x, USER] = 1
     m.context[x, SVE] = 1
     make_pending(m, x, 1 if need_resched else 0)
@@ -464,9 +464,7 @@ def _sve_trap_goes_on(m: Known, x: int) -> None:
     lost = m.context[x, SVE] and _lost_registers(m, x, r)
     if lost and r + 1 < m.facts[ROWS] and m.rows[3, r] == x and m.rows[2, r + 1] == SVE_ACCESS:
         m.rows[2, r] = m.rows[2, r + 1] = Event.NONE
-        emit(m, Event.RET_TO_USER, x, UNLESS_RELOADED)
-        emit(m, Event.USER_SVE, x, -1)
-        emit(m, SVE_ACCESS, x, -1)
+        sve_trap_begins(m, x, Event.SVE_TRAP)
     make_pending(m, x, 0)
 
 
@@ -482,7 +480,11 @@ def _rare(m: Known, x: int, line: Line) -> None:
         else:
             m.context[x, CHILD] = _fork_begins(m, x)
     elif code == codes.SAVE_AND_FLUSH:
-        m.context[x, CHILD] = _fork_begins(m, x)
+        if line.a == codes.CALLER_FORK:
+            m.context[x, CHILD] = _fork_begins(m, x)
+        elif m.facts[UPDATES]:
+            m.facts[STORES] = 1
+            begin_event(m, x, Event.SIGRETURN, -1)
     elif code == codes.SIGNAL_DELIVER:
         if not m.facts[MARKS]:
             _signal(m, x, need_resched)
@@ -493,8 +495,8 @@ def _rare(m: Known, x: int, line: Line) -> None:
     elif code == codes.EXIT:
         _exit(m, x)
     elif code == codes.UPDATE:
-        if m.facts[UPDATES]:
-            emit(m, Event.SIGRETURN, x, -1)
+        if m.facts[UPDATES] and not m.facts[STORES]:
+            begin_event(m, x, Event.SIGRETURN, -1)
     elif code == codes.FLUSH_TASK:
         _sve_trap_goes_on(m, x)
     elif code == codes.FLUSH_THREAD:
@@ -517,6 +519,12 @@ def _often(m: Known, c: int, x: int, line: Line) -> None:
         if code == HW_SAVE or code == HW_SVE_SAVE:
             m.facts[SAVES] = 1
             m.context[x, ALMOST] = 0
+            if m.cpu[c, PREVIOUS] == x:
+                saved_by_switch(m, x, code)
+        elif code == BIND and m.cpu[c, PREVIOUS] == x:
+            bound_by_switch(m, x)
+        elif code == TASK_LOAD:
+            m.facts[TASK_LOADS] = 1
         emit(m, code, x, -1)
     elif code == codes.SWITCH:
         _sched_switch(m, c, line)
@@ -568,6 +576,10 @@ def _one_row(m: Known, line: Line) -> None:
         decide_use(m, c, x, line.code == BIND)
     if line.code != codes.SWITCH:  # that names the thread itself
         _observe(m, c, x, line.code)
+        if m.cpu[c, PREVIOUS] != x:
+            goes_on(m, x)
+            if not line.flags & codes.INTERRUPT:
+                m.context[x, BEGUN] = 0
     _often(m, c, x, line)
 
 

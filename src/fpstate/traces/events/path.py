@@ -11,6 +11,7 @@ from typing import Final
 
 from fpstate.jit import bare, inline
 from fpstate.paths.order import KERNEL
+from fpstate.paths.order import NEON as IN_SECTION
 from fpstate.traces import holes
 from fpstate.traces.events.known import (
     ACTED,
@@ -21,6 +22,7 @@ from fpstate.traces.events.known import (
     INTERRUPTED,
     IS_OFF,
     KIND,
+    LEFT_SECTION,
     LINE,
     MAYBE_USER,
     NEVER,
@@ -40,7 +42,7 @@ from fpstate.traces.events.known import (
     vcpu_of,
 )
 from fpstate.traces.events.rules import AT_START, SYSCALL_BIT, USED_SVE
-from fpstate.traces.trace import UNLESS_RELOADED, Kind
+from fpstate.traces.trace import IF_PREEMPTIBLE, UNLESS_PREEMPTIBLE, UNLESS_RELOADED, Kind
 from fpstate.world.events import Event, Truth
 from fpstate.world.state import FREE
 
@@ -58,6 +60,7 @@ _NEON_END: Final = int(Event.KERNEL_NEON_END)
 _SOFTIRQ: Final = int(Event.SOFTIRQ_NEON_BEGIN)
 _SOFTIRQ_END: Final = int(Event.SOFTIRQ_NEON_END)
 _FORK: Final = int(Event.FORK)
+_SVE_TRAP: Final = int(Event.SVE_TRAP)
 _PTRACE: Final = int(Event.PTRACE_WRITE)
 _DOWN: Final = int(Event.CPU_DOWN)
 _UP: Final = int(Event.CPU_UP)
@@ -99,6 +102,22 @@ def _kind_of_hole(filler: int) -> int:
 
 
 @inline
+def _leave_section(m: Known, c: int, x: int) -> None:
+    """Let the section that `x` is in end here for kernels in which nothing can come in between."""
+    if m.context[x, STATE] & _MODE == IN_SECTION and not m.context[x, LEFT_SECTION]:
+        _add(m, c, _NEON_END, x, UNLESS_PREEMPTIBLE, m.facts[LINE])
+        m.context[x, LEFT_SECTION] = 1
+
+
+@inline
+def _end_of_section(m: Known, x: int) -> int:
+    """Return the object of the end of the section that `x` is in."""
+    left = m.context[x, LEFT_SECTION]
+    m.context[x, LEFT_SECTION] = 0
+    return IF_PREEMPTIBLE if left else -1
+
+
+@inline
 def _fill(m: Known, c: int, x: int, e: int) -> bool:
     """Put in what must have happened on CPU `c` before `x` can do `e`; return whether it can then.
 
@@ -122,6 +141,8 @@ def _fill(m: Known, c: int, x: int, e: int) -> bool:
         if filler != _INTERRUPT and not back and hole < 0:
             hole = _kind_of_hole(filler)
         obj = UNLESS_RELOADED if back else vcpu_of(m, x) if _RUN_ENTER <= filler <= _RUN_EXIT else -1
+        if filler == _NEON_END:
+            obj = _end_of_section(m, x)
         _add(m, c, filler, x, obj, m.facts[LINE] if filler == _INTERRUPT or back else 0)
         m.context[x, STATE] = m.rules.after[state, filler]
         m.context[x, MAYBE_USER] = 0
@@ -156,6 +177,7 @@ def _switch_to(m: Known, c: int, y: int) -> None:
     x = int(m.cpu[c, HERE])
     _end_section(m, c)
     _fill(m, c, x, _SWITCH)
+    _leave_section(m, c, x)
     _add(m, c, _SWITCH, x, y, 0)
     _switched(m, c, x, y)
 
@@ -260,6 +282,7 @@ def _softirq_ends(m: Known, c: int, x: int) -> bool:
     if not m.cpu[c, SECTION]:
         if not _fill(m, c, x, _SOFTIRQ):
             return False
+        _leave_section(m, c, x)
         _add(m, c, _SOFTIRQ, x, -1, 0)
         _hole(m, holes.NEON)
     m.cpu[c, SECTION] = 0
@@ -301,6 +324,10 @@ def _was_entered(m: Known, x: int) -> bool:
 @inline
 def _happens(m: Known, c: int, e: int, x: int, obj: int) -> None:
     """Add event `e`, which can happen now."""
+    if e == _SWITCH or e == _SOFTIRQ:
+        _leave_section(m, c, x)
+    elif e == _NEON_END:
+        obj = _end_of_section(m, x)
     _add(m, c, e, x, obj, m.facts[LINE])
     if e == _SWITCH:
         _switched(m, c, x, obj)
@@ -329,7 +356,7 @@ def _step(m: Known, r: int) -> None:
     m.facts[LINE] = m.rows[5, r]
     if e == SEEN_THERE:
         _be_on(m, c, x)
-    elif e >= _FIRST_TRUTH:
+    elif e >= _FIRST_TRUTH or e == _SVE_TRAP:  # a trap is served in the kernel, and changes nothing of the order
         _add(m, c, e, x, obj, m.facts[LINE])
     elif e == _DOWN or e == _UP:
         _hotplug(m, c, e, x)

@@ -78,10 +78,10 @@ def _world(idle: bool, mode: int, in_syscall: int, features: int) -> World:
     return w
 
 
-def _moves(w: World) -> dict[int, int]:
+def _moves(w: World, preempt_neon: bool) -> dict[int, int]:
     """Return the kinds of moves CPU 0 may make, each with one such move."""
     moves = np.zeros(256, np.int64)
-    n = int(order.enabled_on(w, _BOUNDS, moves, 0, 0))
+    n = int(order.enabled_on(w, _BOUNDS.but(preempt_neon=preempt_neon), moves, 0, 0))
     return {int(order.kind_of(move)): int(move) for move in moves[:n]}
 
 
@@ -99,10 +99,10 @@ def _after(w: World, move: int) -> int:
     return int(w.context[t, MODE]) | (SYSCALL_BIT if w.context[t, IN_SYSCALL] else 0)
 
 
-def _ask(rules: Rules, idle: int, mode: int, in_syscall: int) -> None:
+def _ask(rules: Rules, idle: int, mode: int, in_syscall: int, preempt_neon: bool) -> None:
     """Write down what may happen in one state."""
     w = _world(bool(idle), mode, in_syscall, _FEATURES)
-    moves = _moves(w)
+    moves = _moves(w, preempt_neon)
     state = mode | in_syscall * SYSCALL_BIT
     for kind, move in moves.items():
         if kind >= N_EVENTS or kind == order.EXPIRE:
@@ -154,8 +154,8 @@ def _fill(rules: Rules, idle: int, state: int) -> None:
 
 
 @cache
-def new_rules() -> Rules:
-    """Return the rules of the order as it is now."""
+def new_rules(*, preempt_neon: bool = False) -> Rules:
+    """Return the rules of the order as it is now; `preempt_neon`: where sections of kernel NEON can be preempted."""
     rules = Rules(
         np.zeros((2, STATES), np.int64),
         np.zeros((STATES, N_EVENTS), np.int8),
@@ -164,7 +164,7 @@ def new_rules() -> Rules:
     for idle, modes in ((0, _MODES), (1, (order.KERNEL,))):
         for in_syscall in (0, 1):
             for mode in modes:
-                _ask(rules, idle, mode, in_syscall)
+                _ask(rules, idle, mode, in_syscall, preempt_neon)
             _in_words_of_a_trace(rules, idle, in_syscall)
     for idle in (0, 1):
         for state in range(STATES):

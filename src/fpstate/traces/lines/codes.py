@@ -34,8 +34,8 @@ ENTER_BY_NAME, IOCTL_BY_NAME, PTRACE_BY_NAME, SIGRETURN_BY_NAME, EXIT_BY_NAME = 
 )  # the same, in a trace.dat
 VCPU_LOAD = 30  # kvm_arch_vcpu_load: by vcpu_load, or by the preempt notifier
 VCPU_PUT = 31  # kvm_arch_vcpu_put: the same the other way round
-UPDATE = 32  # fpsimd_update_current_state: sigreturn takes over the frame's registers
-SAVE_AND_FLUSH = 33  # what PRESERVE is for a fork since v6.16 (929fa99b1215). a: CALLER_FORK
+UPDATE = 32  # fpsimd_update_current_state: sigreturn takes over the frame's registers, unless it has given up its own
+SAVE_AND_FLUSH = 33  # since v6.16 (929fa99b1215) what PRESERVE was for a fork; sigreturn has it too. a: which of them
 FIRST_TRUTH = 64
 
 RUN_FP, RUN_SVE = 1, 2
@@ -44,7 +44,7 @@ STEP_DEAD, STEP_TAKEDOWN, STEP_BRINGUP = 1, 2, 3
 MOST_NUMBER = 1_000_000_000
 CALL, SIGRETURN_CALL = MOST_NUMBER + 1, MOST_NUMBER + 2
 """`a` of a system call that has a name and no number, and of sigreturn: no number of a system call is as great."""
-CALLER_FORK, CALLER_SIGNAL, CALLER_SVE_TRAP = 1, 2, 3
+CALLER_FORK, CALLER_SIGNAL, CALLER_SVE_TRAP, CALLER_SIGRETURN = 1, 2, 3, 4
 
 NEED_RESCHED = 1  # bits of the flags column of a raw row
 INTERRUPT = 2  # softirq, hardirq or NMI

@@ -65,6 +65,8 @@ BRINGUP = _text("(bringup_cpu)")
 OF_FORK = _text("arch_dup_task_struct")
 OF_SIGNAL = _text("fpsimd_signal_preserve_current_state")
 OF_SVE_TRAP = _text("do_sve_acc")
+OF_SIGRETURN = _text("restore_sigframe")
+OF_SIGRETURN_INLINE = _text("__arm64_sys_rt_sigreturn")
 LOST_WORD = _text("lost ")
 
 
@@ -433,6 +435,8 @@ def _caller(b: Bytes, i: int, e: int) -> int:
         return codes.CALLER_FORK
     if at(b, k, e, OF_SVE_TRAP):
         return codes.CALLER_SVE_TRAP
+    if at(b, k, e, OF_SIGRETURN) or at(b, k, e, OF_SIGRETURN_INLINE):
+        return codes.CALLER_SIGRETURN
     return codes.CALLER_SIGNAL if at(b, k, e, OF_SIGNAL) else 0
 
 

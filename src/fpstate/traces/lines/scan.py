@@ -223,7 +223,7 @@ def matters(code: int, a: int, b: int) -> bool:
     if code == codes.FLUSH_TASK:
         return a == codes.CALLER_SVE_TRAP
     if code == codes.SAVE_AND_FLUSH:
-        return a == codes.CALLER_FORK
+        return a == codes.CALLER_FORK or a == codes.CALLER_SIGRETURN
     return not (code == codes.PRESERVE or code == codes.SIGNAL_DELIVER) or a != 0
 
 

@@ -20,7 +20,7 @@ _HEAD_BYTES = 1 << 18
 _OTHER_LINE = re.compile(rb"\s*$|#|version = |cpus=|CPU|\s*=>|trace-cmd:|\t")
 _HEAD_LIKE = re.compile(rb"[- ]\d+ +(?:\(.{7}\) +)?\[\d{3,}\]|-\d+ +\d+[a-zA-Z.]{2,}|\[LOST|EVENTS\b")
 _CPUS_OF_FILE = re.compile(rb": cpus=\d")
-_KEY = re.compile(rb"^# fpstate: (kernel|mode|clock|observed|missing)=(.*?)\s*$", re.M)
+_KEY = re.compile(rb"^# fpstate: (kernel|mode|clock|observed|missing|preempt)=(.*?)\s*$", re.M)
 _SAYS = (b"#", b"cpus=", b"version = ")  # how a line begins that tells of the machine
 _ENTRIES = re.compile(rb"^# entries-in-buffer/entries-written: (\d+)/(\d+)\s+#P:(\d+)", re.M)
 _CPUS = re.compile(rb"^(?:cpus=|# nrcpus online : )(\d+)", re.M)
