@@ -19,13 +19,14 @@ from fpstate.lab.qemu import Machine
 
 @dataclass
 class Kept:
-    """Fields in order; steps by what was asked for; whether code, or sections of NEON, can be preempted; KVM's mode."""
+    """Fields in order; steps by what was asked for; what the kernel is built as, and what it runs on, as in Stage."""
 
     fields: list[Declared]
     steps: dict[Asked, Step]
     preemptible: bool
     preemptible_neon: bool
     mode: str = "vhe"
+    preempt_rt: bool = False
     sve: bool = False
     aarch32: bool = False
     whole_return: bool = False
@@ -46,16 +47,7 @@ def read(path: Path) -> Kept | None:
         found = json.loads(path.read_text())
         fields = [Declared(**{**f, "names": tuple(f["names"])}) for f in found["fields"]]
         steps = {(event, *map(tuple, asked)): from_json(step) for (event, *asked), step in found["steps"]}
-        return Kept(
-            fields,
-            steps,
-            found["preemptible"],
-            found["preemptible_neon"],
-            found["mode"],
-            found["sve"],
-            found["aarch32"],
-            found["whole_return"],
-        )
+        return Kept(**found | {"fields": fields, "steps": steps})
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -101,6 +101,7 @@ def code_of(stage: Stage) -> KernelCode:
     """Return a kernel's code, of which nothing is known but its fields."""
     runs = Runs(stage)
     kept = Kept(runs.declared(), {}, stage.preemptible, stage.preemptible_neon)
+    kept.preempt_rt = stage.preempt_rt
     kept.sve, kept.aarch32, kept.whole_return = stage.has_sve, stage.guests_of_32_bits, stage.whole_return
     return KernelCode(kept, lambda: runs)
 
@@ -142,6 +143,7 @@ def made(code: KernelCode, name: str, source: str) -> type[Policy]:
         "source": source,
         "supports": _supported(code.kept),
         "handler_seconds": HANDLER_SECONDS,
+        "softirqs": not code.kept.preempt_rt,
         "preemptible": code.kept.preemptible,
         "preemptible_neon": code.kept.preemptible_neon,
         "Cpu": _entity("Cpu", (Policy.Cpu,), code, "cpu"),

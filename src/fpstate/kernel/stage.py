@@ -61,6 +61,7 @@ class Stage:
         self.processor.change(changes or {})
         self.reader = Reader(self.entities, _Near(dump.symbols))
         self.preemptible = dump.kernel.preemptible
+        self.preempt_rt = dump.kernel.preempt_rt
         self.entries = ENTRIES | SVE_ENTRIES if self.has_sve else dict(ENTRIES)
         self.whole_return = self.has_sve and dump.symbols.address(WHOLE_RETURN) is not None
         if not self.whole_return:

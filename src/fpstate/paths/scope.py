@@ -199,6 +199,7 @@ def build(scope: Scope, rows: Rows, *, zeros: bool = True) -> tuple[Bounds, Worl
         wanted |= {*HANDOFF}
     unhandled = (int(e) for e in IF_HANDLED - wanted)
     absent = (k for feature, kinds in order.WIDE_MOVES.items() if not features & feature for k in kinds)
+    on_top = () if rows.policy.softirqs else (order.SOFTIRQ, order.EFI)
     flags = {f.name: 1 << f.shift for f in rows.fields.lists["Task"] if not f.pointer}
     _, task_word, vcpu_word = rows.fields.words
     bounds = Bounds(
@@ -206,7 +207,7 @@ def build(scope: Scope, rows: Rows, *, zeros: bool = True) -> tuple[Bounds, Worl
         scope.tasks,
         scope.kthreads,
         scope.vcpus,
-        events=kinds_of(scope.events) & ~sum(1 << k for k in {*absent, *unhandled}),
+        events=kinds_of(scope.events) & ~sum(1 << k for k in {*absent, *unhandled, *on_top}),
         vcpu_mutex=rows.policy.vcpu_mutex,
         preempt_neon=rows.policy.preemptible_neon,
         task_word=task_word,

@@ -93,6 +93,9 @@ class Policy:
     preemptible: ClassVar[bool] = True
     """The scheduler may come in at a point of a handler, and not softirqs alone (CONFIG_PREEMPTION)."""
 
+    softirqs: ClassVar[bool] = True
+    """Softirqs come in on top of threads; not with PREEMPT_RT, where they are threads themselves."""
+
     kernel_traps: ClassVar[tuple[str, ...]] = ()
     """Traps, as fields of a Cpu, that stop kernel code as well as user mode while they are armed: ("user_fp_trap",) for
     CR0.TS, or CPACR_EL1.FPEN = 0. The kernel's own operations behind one of them break property kernel-trap."""
