@@ -1,4 +1,4 @@
-"""`fpstate repair --keep 1` over the faulty policies of the gallery: how many a single edit mends, and why others are not.
+"""`fpstate repair --keep 1` over the gallery's faulty policies: how many a single edit mends, and why others are not.
 
     python benchmarks/repairs.py [EDITS] [SECONDS] [BUG]...
 
@@ -45,7 +45,9 @@ def outcome(name: str, ranked_on: Measure, most: int, seconds: float) -> tuple[s
     if found.repairs:
         edit = found.repairs[0].edit
         return "repaired", f"after {found.tried:,} edits: {edit.method.owner.__name__}.{edit.method.name}: {edit.what}"
-    return ("none", f"all {found.tried:,} edits tried") if found.complete else ("edits", f"none of {found.tried:,} edits")
+    if found.complete:
+        return "none", f"all {found.tried:,} edits tried"
+    return "edits", f"none of {found.tried:,} edits"
 
 
 def main() -> None:

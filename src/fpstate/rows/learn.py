@@ -23,7 +23,7 @@ from fpstate.rows.fields import Field, Fields, width
 from fpstate.rows.handlers import defined, made
 from fpstate.rows.session import ROLES, Decision, Refused, Session
 from fpstate.world.events import N_EVENTS, NEEDS, PARTICIPANTS, Event
-from fpstate.world.state import F_AARCH32, F_FPMR, F_GUEST_SME, F_GUEST_SVE, F_SME, F_SVE, WORD, World
+from fpstate.world.state import WORD, World
 from fpstate.world.table import (
     H_BASE,
     H_COLUMNS,
@@ -62,18 +62,6 @@ class Read:
 
 Node = Read | tuple[Decision, bool]
 """Where a handler stands: it reads a field next, or it has decided (and may go on after a point)."""
-
-
-FEATURE_BITS = {
-    "sve": F_SVE, "guest-sve": F_GUEST_SVE, "sme": F_SME, "fpmr": F_FPMR, "upper": F_FPMR, "aarch32": F_AARCH32,
-    "guest-sme": F_GUEST_SME,
-}  # fmt: skip
-"""Features that give a world more registers, as its bits."""
-
-
-def features_of(policy: type[Policy]) -> int:
-    """Return the features of the world a policy is for, as the world's bits."""
-    return sum(FEATURE_BITS.get(feature, 0) for feature in policy.features)
 
 
 class Rows:
