@@ -230,8 +230,8 @@ def test_from_python_the_others_answer_too() -> None:
         fleet.check("eagre")
     with pytest.raises(FpstateError, match="no such"):
         fleet.compare("no such")
-    with pytest.raises(FpstateError, match="no such"):
-        fleet.run("no such")
+    with pytest.raises(FpstateError, match="nbodies"):
+        fleet.run("nbodies")
 
 
 def test_a_policy_that_is_another_on_the_worker_is_no_answer() -> None:
