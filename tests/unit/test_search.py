@@ -16,6 +16,7 @@ from fpstate.errors import FpstateError
 from fpstate.named import chosen
 from fpstate.paths.asked import asked_of
 from fpstate.paths.scope import Scope
+from fpstate.policies.base import with_features
 from fpstate.policies.catalogue import bugs, find_policy
 from fpstate.policies.holes import completed, hole, holes_of
 from fpstate.search.edits import edits
@@ -224,3 +225,11 @@ def test_what_other_ways_have_learned_changes_nothing(trained: Measure, data: st
 
 
 _LEARNED: ByFeatures = {}
+
+
+@pytest.mark.parametrize("name", ["B18", "B26"])
+def test_a_repair_is_not_lost_by_events_beyond_its_scope(name: str, trained: Measure) -> None:
+    """Even the fixed policy corrupts the recording, which has what that system does not: the repair says so."""
+    assert trained.ratio(with_features(bugs()[name].fixed, bugs()[name].features), 0) is None
+    result = repair(asked_of(name, chosen(name), (), (), {}), trained, keep=1, most=100, cores=1)
+    assert [each.corrupts for each in result.repairs] == [True]
