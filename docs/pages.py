@@ -31,6 +31,9 @@ from fpstate.rows.decisions import decision_table, in_rows
 HERE = Path(__file__).resolve().parent
 INTERFACE = {
     "Functions": ("fpstate.api.compare", "fpstate.api.check", "fpstate.api.validate"),
+    "Fleets": ("fpstate.fleet.asking.compare", "fpstate.fleet.asking.check", "fpstate.fleet.asking.run",
+        "fpstate.fleet.asking.search", "fpstate.fleet.go.Asked", "fpstate.fleet.checking.Scopes",
+        "fpstate.fleet.running.Machines", "fpstate.fleet.searching.Searches", "fpstate.fleet.where.Where"),
     "What is refused": ("fpstate.errors.FpstateError",),
     "What compare returns": (
         "fpstate.replay.told.Comparisons", "fpstate.replay.compare.Comparison", "fpstate.replay.compare.Compared",

@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
+from fpstate import fleet
 from fpstate.api import check, compare
 from fpstate.errors import FpstateError
 from fpstate.fleet import checking, comparing, running, searching
@@ -192,3 +194,49 @@ def test_quantiles_are_of_what_was_answered(traces: Path, tmp_path: Path) -> Non
     assert (eager.cheapest or 0) + found.policies[1].outcomes["corrupts"] >= 8
     assert found.exit_code(done) == 3
     assert [r["trace"] for r in found.failed] == [str(traces / "bad.txt")] * 2
+
+
+def test_from_python_rows_come_as_the_command_keeps_them(traces: Path, tmp_path: Path) -> None:
+    """With a table and without, the same rows; a loop that is left has kept what came, and goes on from there."""
+    output = tmp_path / "x.parquet"
+    paths = [str(path) for path in sorted(traces.iterdir())]
+    plain = list(fleet.compare(paths, "eager,linux-6.14"))
+    assert [(row["trace"], row["policy"]) for row in plain[:3]] == [
+        (paths[0], "eager"), (paths[0], "linux-6.14"), (paths[1], "eager"),
+    ]  # fmt: skip
+    asked = fleet.compare(traces, ["eager", "linux-6.14"], output=output)
+    assert len(asked) == len(plain) == 16
+    for row in asked:
+        if row["trace"] == paths[1]:
+            break
+    del asked
+    assert 2 <= pq.read_table(output).num_rows < 16
+    kept = list(fleet.compare(traces, ["eager", "linux-6.14"], output=output))
+    unlike = {"seconds", "key"}
+    assert [{n: v for n, v in row.items() if n not in unlike} for row in kept] == [
+        {n: v for n, v in row.items() if n not in unlike} for row in plain
+    ]
+    assert pq.read_table(output).to_pylist() == kept
+
+
+def test_from_python_the_others_answer_too() -> None:
+    """Scopes, machines and searches, by name; what cannot be is said before a row is asked for."""
+    checked = fleet.check("eager", fleet.Scopes(cpus=(1,), tasks=(1,), vcpus=(0, 1), features=[(), ("sme",)]))
+    assert [(row["vcpus"], row["verdict"]) for row in checked] == [(0, "holds"), (1, "holds")]
+    assert len(checked.left_out) == 2
+    ran = list(fleet.run("rounding", "eager", fleet.Machines(seeds=(1, 2))))
+    assert [(row["seed"], row["ok"], row["error"]) for row in ran] == [(1, True, None), (2, True, None)]
+    with pytest.raises(FpstateError, match="eagre"):
+        fleet.check("eagre")
+    with pytest.raises(FpstateError, match="no such"):
+        fleet.compare("no such")
+    with pytest.raises(FpstateError, match="nbodies"):
+        fleet.run("nbodies")
+
+
+def test_a_policy_that_is_another_on_the_worker_is_no_answer() -> None:
+    """A kernel fetched by name may be a later one there."""
+    job = checking.jobs(["eager"], checking.Scopes(cpus=(1,), vcpus=(0,)), ())[0][0]
+    row = work(replace(job, given={**job.given, "source": "Linux 6.1.0-1"}))[0]
+    assert row["error"].startswith("policy 'eager' is from ")
+    assert "Linux 6.1.0-1" in row["error"]

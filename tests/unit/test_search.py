@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fpstate.check.run import HOLDS, check
@@ -16,11 +16,12 @@ from fpstate.errors import FpstateError
 from fpstate.named import chosen
 from fpstate.paths.asked import asked_of
 from fpstate.paths.scope import Scope
+from fpstate.policies.base import with_features
 from fpstate.policies.catalogue import bugs, find_policy
 from fpstate.policies.holes import completed, hole, holes_of
 from fpstate.search.edits import edits
 from fpstate.search.fill import fill
-from fpstate.search.judge import GOOD, WRONG, Judge, Measure, measure
+from fpstate.search.judge import GOOD, WRONG, ByFeatures, Judge, Measure, measure
 from fpstate.search.open import Ways
 from fpstate.search.repair import methods_of, repair
 from fpstate.search.written import written
@@ -208,3 +209,27 @@ def test_super_means_the_same_in_an_edited_method() -> None:
     assert len(added) > 1
     for edit in added[:2]:
         assert check(edit.policy, Scope(1, 1, 1, 0, ("base", "kvm", "vcpu_writes")), cores=1).verdict == HOLDS
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_what_other_ways_have_learned_changes_nothing(trained: Measure, data: st.DataObject) -> None:
+    """A way costs the same and asks for the same holes, whether its rows are learned anew or were by others."""
+    skeleton = chosen("examples/holes.py:Learning")
+    learned = _LEARNED
+    values = {name: data.draw(st.sampled_from(each.choices)) for name, each in holes_of(skeleton).items()}
+    alone, together = completed(skeleton, values), completed(skeleton, values)
+    for number in range(len(trained.traces)):
+        assert trained.ratio(together, number, learned) == trained.ratio(alone, number)
+        assert set(together.completion.asked) == set(alone.completion.asked)  # type: ignore[attr-defined]
+
+
+_LEARNED: ByFeatures = {}
+
+
+@pytest.mark.parametrize("name", ["B18", "B26"])
+def test_a_repair_is_not_lost_by_events_beyond_its_scope(name: str, trained: Measure) -> None:
+    """Even the fixed policy corrupts the recording, which has what that system does not: the repair says so."""
+    assert trained.ratio(with_features(bugs()[name].fixed, bugs()[name].features), 0) is None
+    result = repair(asked_of(name, chosen(name), (), (), {}), trained, keep=1, most=100, cores=1)
+    assert [each.corrupts for each in result.repairs] == [True]

@@ -164,15 +164,19 @@ def test_a_feature_that_a_policy_does_not_know_is_refused() -> None:
         with_features(find_policy("linux-6.14"), ["svee"])
 
 
-def test_an_operation_of_a_feature_needs_it() -> None:
+@pytest.mark.parametrize("feature", ["", "nvhe", "barriers", "dirty-bit"])
+def test_an_operation_of_a_feature_needs_it(feature: str) -> None:
+    """Features that give a world no more registers do not do."""
+
     class Careless(Policy):
         name = "careless"
+        supports = frozenset({"nvhe", "barriers", "dirty-bit"})
 
         def ret_to_user(self, cpu: Policy.Cpu, task: Policy.Task) -> None:
             cpu.zero_sve()
 
     with pytest.raises(FpstateError, match="FPSIMD registers only"):
-        Rows(Careless).learn(Event.RET_TO_USER, 0)
+        Rows(with_features(Careless, [feature] if feature else [])).learn(Event.RET_TO_USER, 0)
 
 
 def test_every_kernel_version_has_a_policy() -> None:

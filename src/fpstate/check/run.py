@@ -21,7 +21,8 @@ from fpstate.paths.tell import Path, Step, table, tell
 from fpstate.paths.walk import Walker, follow
 from fpstate.policies.base import Policy
 from fpstate.rows.decisions import all_decisions
-from fpstate.rows.learn import Rows, features_of
+from fpstate.rows.fields import features_of
+from fpstate.rows.learn import Rows
 from fpstate.world import wide
 from fpstate.world.operations import CLEAR, FETCH
 from fpstate.world.state import World

@@ -10,7 +10,7 @@ from typing import Any
 from fpstate.check.answer import answer, refuse_together
 from fpstate.check.run import MAX_STATES, Result
 from fpstate.errors import FpstateError
-from fpstate.fleet.digest import code_digest, digest, located, policy_digest
+from fpstate.fleet.digest import code_digest, digest, located, policy_digest, same_policy
 from fpstate.fleet.job import Ask, Job, Row
 from fpstate.fleet.kind import NUMBER, TEXT, YES, Kind
 from fpstate.named import chosen
@@ -83,7 +83,13 @@ def jobs(
                 left_out.append(error)
                 continue
             ask = _ask(name, what, asked, max_states)
-            more = {"policy": located(name), "features": features, "properties": tuple(properties), "scope": given}
+            more = {
+                "policy": located(name),
+                "source": policy.source,
+                "features": features,
+                "properties": tuple(properties),
+                "scope": given,
+            }
             about = f"{name} at {asked.scope.counted()}"
             made.setdefault(ask.place, Job("check", about, (ask,), {**more, "max_states": max_states}, code_digest()))
     if not made:
@@ -105,7 +111,7 @@ def prepare(job: Job) -> Any:
 
 def answer_of(given: Any, ask: Ask) -> Row:
     """Search one scope, on one core: other workers have the others."""
-    policy = chosen(given["policy"])
+    policy = same_policy(given["policy"], given["source"])
     asked = asked_of(ask.label["policy"], policy, given["features"], given["properties"], given["scope"])
     return _row(answer(asked, max_states=given["max_states"], cores=1))
 

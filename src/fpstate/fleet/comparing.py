@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from fpstate.costs import OPERATIONS, Profile, load_profile
-from fpstate.fleet.digest import code_digest, costs_digest, digest, located, policy_digest, trace_digest
+from fpstate.fleet.digest import code_digest, costs_digest, digest, located, policy_digest, same_policy, trace_digest
 from fpstate.fleet.job import Ask, Job, Row
 from fpstate.fleet.kind import NUMBER, REAL, TEXT, Kind
 from fpstate.named import chosen, trace_of
@@ -39,7 +39,7 @@ def jobs(traces: Sequence[str], policies: Sequence[str], costs: str, vl: int) ->
     """Return a job for each trace; FpstateError for a policy or profile that is not there."""
     named = {name: policy_digest(name) for name in policies}
     given = {
-        "policies": {name: (located(name), what) for name, what in named.items()},
+        "policies": {name: (located(name), what, chosen(name).source) for name, what in named.items()},
         "costs": located(costs),
         "vl": vl,
     }
@@ -60,13 +60,13 @@ def jobs(traces: Sequence[str], policies: Sequence[str], costs: str, vl: int) ->
 
 @dataclass
 class Read:
-    """A trace that is read, with its bounds; and of each policy asked about, where it is found, and its digest."""
+    """A trace that is read, with its bounds; and of each policy asked about, where it is found, digest and source."""
 
     trace: Trace
     bounds: tuple[Figures, Figures]
     profile: Profile
     vl: int
-    policies: dict[str, tuple[str, str]]
+    policies: dict[str, tuple[str, str, str]]
 
 
 def prepare(job: Job) -> Read:
@@ -88,8 +88,8 @@ def answer_of(read: Read, ask: Ask) -> Row:
 
 
 @cache
-def _policy(name: str, _digest: str) -> type[Policy]:
-    return chosen(name)
+def _policy(name: str, _digest: str, source: str) -> type[Policy]:
+    return same_policy(name, source)
 
 
 _LEARNED: dict[tuple[type[Policy], frozenset[str]], Rows] = {}

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from fpstate.costs import load_profile
+from fpstate.errors import FpstateError
 from fpstate.kernel.named import PREFIX
 from fpstate.named import chosen
+from fpstate.policies.base import Policy
 from fpstate.traces.samples import trace_path
 
 PACKAGE = Path(__file__).parent.parent
@@ -61,6 +63,18 @@ def policy_digest(name: str) -> str:
         own = {str(f): file_digest(f) for f in sorted(Path(file).resolve().parent.glob("*.py"))}
         return digest(name=name.rpartition("/")[2], files=list(own.values()))
     return name
+
+
+def same_policy(name: str, source: str) -> type[Policy]:
+    """Return a policy where it is asked about, by its name and the `source` it has where it was asked for.
+
+    Raise FpstateError if it is another one: Debian's kernels go on, and one fetched there may be a later one.
+    """
+    policy = chosen(name)
+    if policy.source != source:
+        given = f"policy '{name}' is from {policy.source} on this worker, and from {source} where it was asked for"
+        raise FpstateError(given, expected="the same on all machines")
+    return policy
 
 
 def costs_digest(name: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from fpstate.emulator import unicorn
 from fpstate.errors import FpstateError
-from fpstate.fleet.digest import code_digest, digest, file_digest, located, policy_digest
+from fpstate.fleet.digest import code_digest, digest, file_digest, located, policy_digest, same_policy
 from fpstate.fleet.job import Ask, Job, Row
 from fpstate.fleet.kind import NUMBER, REAL, TEXT, YES, Kind
 from fpstate.machine.dealt import Programs
@@ -73,7 +73,7 @@ def jobs(sets: Sequence[str], policies: Sequence[str], machines: Machines) -> li
         named = [] if programs == ALL else programs.split(TOGETHER)
         Programs(policy, named, tasks=rest["tasks"], vcpus=rest["vcpus"], sve=bool(rest["vl"])).choose(frozenset())
         files = [file_digest(Path(p)) for p in named if Path(p).is_file()]
-        given = {"policy": located(name), "programs": [located(p) for p in named]}
+        given = {"policy": located(name), "source": policy.source, "programs": [located(p) for p in named]}
         for seed, cpus, slice_ in product(machines.seeds, machines.cpus, machines.slices):
             label = {"programs": programs, "policy": name, "seed": seed, "cpus": cpus, "slice": slice_, **rest}
             key = digest(code=code_digest(), files=files, **label | {"policy": what})
@@ -104,7 +104,7 @@ def prepare(job: Job) -> Any:
 
 def answer_of(given: Any, ask: Ask) -> Row:
     """Run programs once."""
-    asked, policy = ask.label, chosen(given["policy"])
+    asked, policy = ask.label, same_policy(given["policy"], given["source"])
     settings = Settings(
         asked["cpus"],
         asked["slice"],

@@ -43,7 +43,8 @@ from fpstate.paths.order import (
     SWITCH,
     SYSCALL,
 )
-from fpstate.rows.learn import Rows, features_of
+from fpstate.rows.fields import features_of
+from fpstate.rows.learn import Rows
 from fpstate.traces.trace import Kind
 from fpstate.world.events import Event
 from fpstate.world.verdicts import TRAP_NOT_SERVED, TRAPS_AGAIN

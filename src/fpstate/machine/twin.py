@@ -34,7 +34,8 @@ from fpstate.paths.order import (
     USER_FP,
     USER_TRAPS,
 )
-from fpstate.rows.learn import Rows, features_of
+from fpstate.rows.fields import features_of
+from fpstate.rows.learn import Rows
 from fpstate.traces.trace import Kind
 from fpstate.world import operations, wide
 from fpstate.world.events import Truth

@@ -11,7 +11,8 @@ from fpstate.errors import FpstateError, unknown_name
 from fpstate.paths import order
 from fpstate.paths.order import Bounds
 from fpstate.policies.base import Policy
-from fpstate.rows.learn import FEATURE_BITS, Rows, features_of
+from fpstate.rows.fields import FEATURE_BITS, features_of
+from fpstate.rows.learn import Rows
 from fpstate.world.events import IF_HANDLED, Event
 from fpstate.world.state import (
     F_GUEST_SME,

@@ -36,7 +36,7 @@ class AdaptiveDirty(Adaptive, FirstClassDirty):  # type: ignore[misc]  # both na
     def elsewhere(self, cpu: Cpu, x: Task | Vcpu) -> bool:
         return x.fpsimd_cpu is not None and x.fpsimd_cpu is not cpu
 
-    def arrive(self, cpu: Cpu, x: Task | Vcpu) -> None:
+    def arrive(self, cpu: Cpu, task: Task, x: Task | Vcpu) -> None:
         if self.elsewhere(cpu, x):
             cpu.stays = 0
         elif cpu.stays < self.settled and self.resident(cpu, x):
@@ -57,13 +57,13 @@ class AdaptiveDirty(Adaptive, FirstClassDirty):  # type: ignore[misc]  # both na
     # Events.
 
     def thread_switch(self, cpu: Cpu, task: Task, next: Task) -> None:
-        self.arrive(cpu, next)
+        self.arrive(cpu, next, next)
         if not task.foreign:
             self.leave(cpu, task, task)
         super().thread_switch(cpu, task, next)
 
     def vcpu_load(self, cpu: Cpu, task: Task, vcpu: Vcpu) -> None:
-        self.arrive(cpu, vcpu)
+        self.arrive(cpu, task, vcpu)
 
     def vcpu_put(self, cpu: Cpu, task: Task, vcpu: Vcpu) -> None:
         if self.resident(cpu, vcpu):

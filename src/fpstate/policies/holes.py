@@ -9,7 +9,7 @@ of its choices.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 from fpstate.errors import FpstateError
@@ -21,9 +21,18 @@ Choice = TypeVar("Choice")
 class Completion:
     """What is chosen for some of a policy's holes, by name, and which of them its handlers have asked for so far."""
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
+    def __init__(self, policy: type[Policy], values: Mapping[str, Any]) -> None:
         self.values = dict(values)
         self.asked: dict[str, None] = {}
+        self.told: Callable[[str], None] = lambda _: None
+        """Called with each hole that a handler asks for."""
+        holes = holes_of(policy)
+        self._place = {name: each.choices.index(values[name]) if name in values else 0 for name, each in holes.items()}
+
+    def ask(self, name: str) -> int:
+        """Note that a hole is asked for, and return the place of its value among its choices."""
+        self.asked[name] = None
+        return self._place[name]
 
 
 class Hole:
@@ -40,8 +49,10 @@ class Hole:
         completion = getattr(owner, "completion", None)
         if instance is None or completion is None:
             return self if instance is None else self.choices[0]
+        value = completion.values.get(self.name, self.choices[0])
         completion.asked[self.name] = None
-        return completion.values.get(self.name, self.choices[0])
+        completion.told(self.name)
+        return value
 
 
 def hole(*choices: Choice) -> Choice:
@@ -61,7 +72,7 @@ def holes_of(policy: type[Policy]) -> dict[str, Hole]:
 def completed(policy: type[Policy], values: Mapping[str, Any]) -> type[Policy]:
     """Return the policy with its holes filled in; what its handlers ask for is noted in its `completion`, from none."""
     about = {"name": policy.name, "__module__": policy.__module__, "__doc__": policy.__doc__}
-    return cast("type[Policy]", type(policy.__name__, (policy,), about | {"completion": Completion(values)}))
+    return cast("type[Policy]", type(policy.__name__, (policy,), about | {"completion": Completion(policy, values)}))
 
 
 def _is_hole(value: object) -> bool:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from fpstate.jit import bare, inline
 from fpstate.policies.base import Policy
-from fpstate.rows.learn import Rows, features_of
+from fpstate.rows.fields import features_of
+from fpstate.rows.learn import Rows
 from fpstate.structs import Struct
 from fpstate.traces.trace import IF_PREEMPTIBLE, UNLESS_PREEMPTIBLE, UNLESS_RELOADED, Kind, Trace
 from fpstate.world import step as plain

@@ -10,6 +10,7 @@ from typing import Any
 
 from fpstate.errors import FpstateError
 from fpstate.policies.base import Bounded, Policy, When
+from fpstate.world.state import F_AARCH32, F_FPMR, F_GUEST_SME, F_GUEST_SVE, F_SME, F_SVE
 
 RESERVED = {
     "guest_fp_trap": 0, "user_fp_trap": 1, "user_sve_trap": 2, "guest_sve_trap": 3, "user_sme_trap": 4, "sm": 5,
@@ -130,6 +131,18 @@ def kind_of(role: str, second_is_vcpu: bool) -> str:
     return "Cpu" if role == "cpu" else "Vcpu" if role == "second" and second_is_vcpu else "Task"
 
 
+FEATURE_BITS = {
+    "sve": F_SVE, "guest-sve": F_GUEST_SVE, "sme": F_SME, "fpmr": F_FPMR, "upper": F_FPMR, "aarch32": F_AARCH32,
+    "guest-sme": F_GUEST_SME,
+}  # fmt: skip
+"""Features that give a world more registers, as its bits."""
+
+
+def features_of(policy: type[Policy]) -> int:
+    """Return the features of the world a policy is for, as the world's bits."""
+    return sum(FEATURE_BITS.get(feature, 0) for feature in policy.features)
+
+
 class Fields:
     """The declared fields of a policy, by kind of entity."""
 
@@ -138,6 +151,7 @@ class Fields:
         self.lists = {kind: fields for kind, (fields, _) in both.items()}
         self.absent = {kind: absent for kind, (_, absent) in both.items()}
         self.features = policy.features
+        self.wide = features_of(policy) != 0  # the world has more registers than V
         self.kernel_traps = policy.kernel_traps
         self._by_name = {kind: {f.name: f for f in fields} for kind, fields in self.lists.items()}
         self.words = (

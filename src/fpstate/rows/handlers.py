@@ -7,6 +7,7 @@ import difflib
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 from fpstate.errors import FpstateError
@@ -47,14 +48,19 @@ def defined(function: Callable[..., Any]) -> str:
     return f"{code.co_filename}:{code.co_firstlineno}"
 
 
+@cache
+def _near(name: str, cutoff: float) -> list[str]:
+    return difflib.get_close_matches(name, EVENTS, n=1, cutoff=cutoff)
+
+
 def _refuse_name(policy: type[Policy], name: str, method: Callable[..., Any]) -> None:
     if name.startswith("_") or name in EVENTS:
         return
-    near = difflib.get_close_matches(name, EVENTS, n=1, cutoff=0.85)
+    near = _near(name, 0.85)
     given = f"policy '{policy.name}' has a method '{name}', which is no event"
     if name in NOT_SEEN:
         given = f"policy '{policy.name}' has a handler '{name}', and the kernel does not see that happen"
-        near = difflib.get_close_matches(f"{name}_trap", EVENTS, n=1)
+        near = _near(f"{name}_trap", 0.6)
     if near or name in NOT_SEEN:
         hint = f"did you mean '{near[0]}'?" if near else "kernel code runs at a trap, not at a use"
         raise FpstateError(given, where=defined(method), hint=hint)

@@ -11,6 +11,7 @@ import inspect
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +19,13 @@ from numpy.typing import NDArray
 from fpstate import users
 from fpstate.errors import FpstateError
 from fpstate.policies.base import Policy
+from fpstate.policies.holes import Completion
 from fpstate.rows import session as session_module
 from fpstate.rows.fields import Field, Fields, width
 from fpstate.rows.handlers import defined, made
 from fpstate.rows.session import ROLES, Decision, Refused, Session
 from fpstate.world.events import N_EVENTS, NEEDS, PARTICIPANTS, Event
-from fpstate.world.state import F_AARCH32, F_FPMR, F_GUEST_SME, F_GUEST_SVE, F_SME, F_SVE, WORD, World
+from fpstate.world.state import WORD, World
 from fpstate.world.table import (
     H_BASE,
     H_COLUMNS,
@@ -60,20 +62,33 @@ class Read:
     then: dict[int, Node]
 
 
+HOLE = "hole"
+"""The role of a hole (policies/holes.py) among what handlers read."""
 Node = Read | tuple[Decision, bool]
 """Where a handler stands: it reads a field next, or it has decided (and may go on after a point)."""
 
 
-FEATURE_BITS = {
-    "sve": F_SVE, "guest-sve": F_GUEST_SVE, "sme": F_SME, "fpmr": F_FPMR, "upper": F_FPMR, "aarch32": F_AARCH32,
-    "guest-sme": F_GUEST_SME,
-}  # fmt: skip
-"""Features that give a world more registers, as its bits."""
+@dataclass
+class Learned:
+    """What rows of one policy have learned that differ in how its holes are filled in.
+
+    `paths`: by event, what handlers read and decide. `rows`: by event and view, the holes that are asked for there, and
+    what row it comes to.
+    """
+
+    paths: dict[int, Node] = dataclass_field(default_factory=dict)
+    rows: dict[tuple[int, int], AskedRow] = dataclass_field(default_factory=dict)
 
 
-def features_of(policy: type[Policy]) -> int:
-    """Return the features of the world a policy is for, as the world's bits."""
-    return sum(FEATURE_BITS.get(feature, 0) for feature in policy.features)
+@dataclass(frozen=True)
+class Ask:
+    """A handler asks for a hole; what row it comes to hangs on the place of the value among its choices."""
+
+    hole: str
+    then: dict[int, AskedRow]
+
+
+AskedRow = Ask | tuple[list[int], Decision]
 
 
 class Rows:
@@ -82,8 +97,12 @@ class Rows:
     `traces[r]` lists what a tracer would see row r do, as in `Decision.trace`.
     """
 
-    def __init__(self, policy: type[Policy], *, interruptible: bool = False) -> None:
-        """Prepare to learn from `policy`. If `interruptible`, a handler's `yield` ends a row; else it is ignored."""
+    def __init__(self, policy: type[Policy], *, interruptible: bool = False, learned: Learned | None = None) -> None:
+        """Prepare to learn from `policy`. If `interruptible`, a handler's `yield` ends a row; else it is ignored.
+
+        `learned`: what rows of the same policy have learned, with the same features and perhaps other holes filled in
+        (policies/holes.py); what these learn is added. It is for rows that do not end at points.
+        """
         self.policy = policy
         self.instance = made(policy)
         self.fields = Fields(policy)
@@ -100,7 +119,9 @@ class Rows:
         self.traces: list[list[tuple[str, int]]] = []
         self.where: list[str] = []  # file and line of each row's first operation, or of its handler
         self._index_used = 0
-        self._paths: dict[int, Node] = {}  # by event or point
+        self._completion: Completion = getattr(policy, "completion", Completion(policy, {}))
+        self._learned = learned
+        self._paths: dict[int, Node] = {} if learned is None else learned.paths  # by event or point
         self.names: list[tuple[int, int]] = []  # event (or N_EVENTS + point) and key of each row
         size = 0
         for event in PARTICIPANTS:
@@ -209,9 +230,17 @@ class Rows:
         codes, vcpu = self.codes(event, key), "vcpu" in PARTICIPANTS[event]
         node, read = self._paths.get(e), []
         while isinstance(node, Read):
-            read.append((node.role, self.fields.of(node.role, vcpu)[node.field], codes[node.role, node.field]))
-            node = node.then.get(codes[node.role, node.field])
+            code = self._code(codes, node)
+            if node.role != HOLE:
+                read.append((node.role, self.fields.of(node.role, vcpu)[node.field], code))
+            node = node.then.get(code)
         return read
+
+    def _code(self, codes: dict[tuple[str, str], int], node: Read) -> int:
+        """Return what a handler reads at a node: the code of a field, or of a hole the place of its value."""
+        if node.role != HOLE:
+            return codes[node.role, node.field]
+        return self._completion.ask(node.field)
 
     def run(self, event: Event, *views: Choose) -> tuple[Decision, bool]:
         """Run the handler on the views of its segments up to the last one given; FpstateError if it is not legal.
@@ -274,7 +303,7 @@ class Rows:
         codes = self.codes(event, key)
         known = self._paths.get(e)
         while isinstance(known, Read):
-            known = known.then.get(codes[known.role, known.field])
+            known = known.then.get(self._code(codes, known))
         if known is not None:
             return known
         before = [self._reader(event, k) for k in keys[:-1]]
@@ -284,6 +313,7 @@ class Rows:
             path.append((role, f.name))
             return codes[role, f.name]
 
+        self._completion.told = lambda name: path.append((HOLE, name))
         found = self.run(event, *before, choose)
         reads = dict.fromkeys(path)
         if any(self.run(event, *before, choose)[0].key() != found[0].key() for _ in range(ASKED_AGAIN)):
@@ -305,7 +335,7 @@ class Rows:
         then: list[Read | tuple[Decision, bool]] = [*nodes[1:], found]
         for place, new in enumerate(then, 1):
             assert isinstance(node, Read)
-            node = node.then.setdefault(codes[reads[place - 1]], new)
+            node = node.then.setdefault(self._code(codes, nodes[place - 1]), new)
 
     def chain(self, e: int, key: int) -> tuple[Event, tuple[int, ...]]:
         """Return the event a number stands for, and the keys of its segments up to this one."""
@@ -323,21 +353,53 @@ class Rows:
 
         `e` is an event, or N_EVENTS plus the number of a point.
         """
-        decision, more = self.decide(e, key)
-        event, _ = self.chain(e, key)
+        found = self._row_of_another(e, key)
+        if found is None:
+            decision, more = self.decide(e, key)
+            row = self._encode(self.chain(e, key)[0], key, decision)
+            if more:
+                row[R_NEXT] = self._point(e, key)
+            elif self._learned is not None and e < N_EVENTS:
+                self._keep_row(self._learned, e, key, (row, decision))
+        else:
+            row, decision = found
         r = len(self.names)
         if r == len(self.table.rows):
             rows = np.concatenate([self.table.rows, np.zeros_like(self.table.rows)])
             self.table = self.table.but(rows=rows)
-        self.table.rows[r] = self._encode(event, key, decision)
-        if more:
-            self.table.rows[r, R_NEXT] = self._point(e, key)
+        self.table.rows[r] = row
         self.traces.append(decision.trace)
-        self.where.append(decision.where or self._defined(event))
+        self.where.append(decision.where or self._defined(self.chain(e, key)[0]))
         self.names.append((e, key))
         entry = self._entry(e, key)
         self.table.index[entry] = r + 1
         return r
+
+    def _row_of_another(self, e: int, key: int) -> tuple[list[int], Decision] | None:
+        """Return the row that others have learned for this view, with the same values in the holes asked for there."""
+        if self._learned is None:
+            return None
+        node = self._learned.rows.get((e, key))
+        while isinstance(node, Ask):
+            node = node.then.get(self._completion.ask(node.hole))
+        return node
+
+    def _keep_row(self, learned: Learned, e: int, key: int, row: tuple[list[int], Decision]) -> None:
+        """Keep a row under the holes that its handler has asked for on this view, in their order."""
+        codes, node, holes = self.codes(Event(e), key), self._paths.get(e), list[str]()
+        while isinstance(node, Read):
+            if node.role == HOLE:
+                holes.append(node.field)
+            node = node.then.get(self._code(codes, node))
+        place, at = (e, key), learned.rows
+        if not holes:
+            at[place] = row
+            return
+        asked = at.setdefault(place, Ask(holes[0], {}))
+        for n, hole in enumerate(holes, 1):
+            assert isinstance(asked, Ask)
+            then: AskedRow = Ask(holes[n], {}) if n < len(holes) else row
+            asked = asked.then.setdefault(self._completion.ask(hole), then)
 
     def _entry(self, e: int, key: int) -> int:
         """Return where in the index the row for `key` at `e` belongs; its page is made if need be."""

@@ -412,7 +412,7 @@ class Session:
         if len(self.decision.ops) == table.MAX_OPS:
             raise Refused(f"asks for more than {table.MAX_OPS} operations at one point")
         of_features = wide.SAVE_SVE <= op < wide.WARN or op in (wide.FETCH_SVE, wide.SMSTOP_SM)
-        if of_features and not self.catalogue.features:
+        if of_features and not self.catalogue.wide:
             raise Refused(
                 f"asks for {OP_NAMES[op]} in a world that has FPSIMD registers only; test for the feature first"
             )

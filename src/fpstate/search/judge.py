@@ -15,8 +15,11 @@ from fpstate.policies.base import Policy, with_features
 from fpstate.policies.holes import Completion, completed
 from fpstate.replay.compare import bound_figures, figures
 from fpstate.replay.engine import features_for, replay
-from fpstate.rows.learn import Rows
+from fpstate.rows.learn import Learned, Rows
 from fpstate.traces.trace import Trace
+
+ByFeatures = dict[frozenset[str], Learned]
+"""What was learned of a policy with holes, by the features of the world."""
 
 REFUSED, WRONG, TOO_DEAR, OPEN, GOOD = "refused", "wrong", "too dear", "open", "good"
 """What can come of a way: its code asks for the impossible, it corrupts or leaks, others are cheaper, a search of it
@@ -48,10 +51,17 @@ class Measure:
     bounds: tuple[float, ...]
     profile: Profile
 
-    def ratio(self, policy: type[Policy], number: int) -> float | None:
-        """Return what a policy costs on one trace, as a ratio to its bound, high; None if it corrupts registers."""
+    def ratio(
+        self, policy: type[Policy], number: int, learned: dict[frozenset[str], Learned] | None = None
+    ) -> float | None:
+        """Return what a policy costs on one trace, as a ratio to its bound, high; None if it corrupts registers.
+
+        `learned`: by features, what other ways to fill in the same policy's holes have learned.
+        """
         trace = self.traces[number]
-        rows = Rows(with_features(policy, features_for(policy, trace)))
+        features = features_for(policy, trace)
+        known = None if learned is None else learned.setdefault(features, Learned())
+        rows = Rows(with_features(policy, features), learned=known)
         outcome = replay(trace, rows, maybe=True)
         return None if outcome.wrong else figures(outcome, self.profile).cycles / self.bounds[number]
 
@@ -79,6 +89,7 @@ class Judge:
     ) -> None:
         """Take the `worlds` in which a policy must hold, each a scope and features; the small ones first."""
         self.policy, self.measure, self.worlds, self.cores = policy, measure, worlds, cores
+        self.learned: ByFeatures = {}
 
     def judge(self, values: Mapping[str, Any], limit: float, tell: Callable[[str], None] = lambda _: None) -> Judgement:
         """Return what comes of a way that must cost less than `limit`."""
@@ -87,7 +98,7 @@ class Judge:
         ratios: list[float] = []
         try:
             for number in range(len(self.measure.traces)):
-                ratio = self.measure.ratio(policy, number)
+                ratio = self.measure.ratio(policy, number, self.learned)
                 if ratio is None:  # a shortest path asks for fewer holes than a whole recording
                     return self._checked(values) or Judgement(WRONG, tuple(asked.asked))
                 ratios.append(ratio)

@@ -18,7 +18,7 @@ class Ways:
         self.choices = choices
         self.order = list(choices)
         self._depth = {name: i for i, name in enumerate(self.order)}
-        self._ruled_out: list[set[tuple[tuple[str, Any], ...]]] = [set() for _ in self.order]
+        self._ruled_out: list[dict[tuple[str, ...], set[tuple[Any, ...]]]] = [{} for _ in self.order]
         self._jump = len(self.order)  # how far up to go before anything else is tried
         self._none_left = False
 
@@ -35,16 +35,14 @@ class Ways:
         names = sorted(set(holes), key=self._depth.__getitem__)
         deepest = self._depth[names[-1]] if names else -1
         if names:
-            self._ruled_out[deepest].add(tuple((name, values[name]) for name in names))
+            self._ruled_out[deepest].setdefault(tuple(names), set()).add(tuple(values[name] for name in names))
         else:
             self._none_left = True
         self._jump = min(self._jump, deepest)
 
     def is_open(self, values: Mapping[str, Any]) -> bool:
         """Tell whether a way is not ruled out so far."""
-        return not self._none_left and not any(
-            all(values[n] == v for n, v in each) for at in self._ruled_out for each in at
-        )
+        return not self._none_left and not any(_has(at, values) for at in self._ruled_out)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield what is left, one at a time; what is ruled out meanwhile is left out from then on."""
@@ -58,10 +56,15 @@ class Ways:
         name = self.order[depth]
         for choice in self.choices[name]:
             values[name] = choice
-            if any(all(values[n] == v for n, v in each) for each in self._ruled_out[depth]):
+            if _has(self._ruled_out[depth], values):
                 continue
             yield from self._fill(depth + 1, values)
             if self._jump < depth:
                 break
             self._jump = len(self.order)
         values.pop(name, None)
+
+
+def _has(ruled_out: Mapping[tuple[str, ...], set[tuple[Any, ...]]], values: Mapping[str, Any]) -> bool:
+    """Tell whether values are among those ruled out, which are kept by the names of their holes."""
+    return any(tuple(values[name] for name in names) in each for names, each in ruled_out.items())

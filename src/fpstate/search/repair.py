@@ -10,27 +10,33 @@ from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import Any
 
+import numpy as np
+
 from fpstate.check.run import HOLDS, Result, check
 from fpstate.errors import FpstateError
 from fpstate.paths.asked import Asked
 from fpstate.paths.properties import bits_of
+from fpstate.paths.scope import build
 from fpstate.paths.tell import Path
 from fpstate.paths.walk import Walker, follow
 from fpstate.policies.base import Policy
 from fpstate.rows.learn import Rows
 from fpstate.search.edits import Edit, Method, edits
 from fpstate.search.judge import Measure
+from fpstate.world.events import MAYBE, N_EVENTS, Event
 
 
 @dataclass(frozen=True)
 class Mended:
     """An edit after which the policy holds, and what it then costs on the recording as a ratio to the bound.
 
-    `ratio` is None where it is not measured: the policy need not handle the guests that the recording has.
+    `ratio` is None where it is not measured: the policy need not handle the guests that the recording has. `corrupts`:
+    it corrupts registers there, by events that are not in the scope.
     """
 
     edit: Edit
     ratio: float | None
+    corrupts: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,7 @@ class Repair:
                 "what": each.edit.what,
                 "after": each.edit.after,
                 "ratio": each.ratio,
+                "corrupts": each.corrupts,
             }
             for each in self.repairs
         ]
@@ -70,13 +77,16 @@ def repair(
 
     The code that is blamed comes first, then what ran last on the path. An edit must end the path's violation, then
     hold in every order of events, and not corrupt the first recording of `ranked_on`, unless the scope has no guests:
-    then it is not measured. Raise FpstateError if nothing is wrong in that scope.
+    then it is not measured. If no edit does all of that, those that corrupt it by what is not in the scope are better
+    than none. Raise FpstateError if nothing is wrong in that scope.
     """
     fault = check(asked.policy, asked.scope, properties=asked.properties, cores=cores)
     if fault.path is None:
         given = f"policy '{asked.policy.name}' is not at fault there: {fault.told()}"
         raise FpstateError(given, expected="a policy that `fpstate check` finds violated")
     found: list[Mended] = []
+    spare: list[Mended] = []
+    wider = _wider(asked, ranked_on)
     tried, complete = 0, True
     for edit in _every(asked.policy, _ran(asked, fault.path)):
         if tried == most or len(found) == keep:
@@ -85,20 +95,32 @@ def repair(
         tried += 1
         told(tried, len(found))
         if _holds(edit.policy, asked, fault.path.code, cores):
-            found += _measured(edit, asked, ranked_on)
+            mended = _measured(edit, asked, ranked_on)
+            if not mended.corrupts:
+                found.append(mended)
+            elif wider:
+                spare.append(mended)
+    found = found or spare[:keep]
     found.sort(key=lambda each: (each.ratio is None, each.ratio))
     return Repair(fault, tuple(found), tried, complete)
 
 
-def _measured(edit: Edit, asked: Asked, ranked_on: Measure) -> list[Mended]:
-    """Return the edit with its cost; none if the policy still corrupts registers on the recording."""
+def _measured(edit: Edit, asked: Asked, ranked_on: Measure) -> Mended:
+    """Return the edit with its cost on the recording."""
     if not asked.scope.vcpus:
-        return [Mended(edit, None)]
+        return Mended(edit, None)
     try:
         ratio = ranked_on.ratio(edit.policy, 0)
     except FpstateError:
-        return [Mended(edit, None)]
-    return [] if ratio is None else [Mended(edit, ratio)]
+        return Mended(edit, None)
+    return Mended(edit, ratio, corrupts=ratio is None)
+
+
+def _wider(asked: Asked, ranked_on: Measure) -> bool:
+    """Tell whether the recording has events that are not in the scope: interrupts alone do nothing."""
+    allowed = build(asked.scope, Rows(asked.policy))[0].events
+    happened = {MAYBE.get(Event(e), Event(e)) for e in np.unique(ranked_on.traces[0].event).tolist() if e < N_EVENTS}
+    return any(not allowed >> event & 1 for event in happened - {Event.INTERRUPT})
 
 
 def _every(policy: type[Policy], methods: list[Method]) -> Iterator[Edit]:

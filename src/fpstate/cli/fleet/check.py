@@ -70,10 +70,9 @@ def command(given: Given) -> None:
 
     Example: fpstate fleet check eager,linux-6.14 --cpus 1,2 --vcpus 0,1 -o checked.parquet
     """
-    from fpstate.fleet.checking import Scopes, jobs
-    from fpstate.policies.catalogue import policies
+    from fpstate.fleet.asking import check
+    from fpstate.fleet.checking import Scopes
 
-    asked = list(dict.fromkeys(words(given.policies))) or list(policies())
     scopes = Scopes(
         _numbers(given.cpus, "--cpus"),
         _numbers(given.tasks, "--tasks"),
@@ -82,8 +81,15 @@ def command(given: Given) -> None:
         [() if name == "none" else tuple(name.split("+")) for name in words(given.features)] or [()],
         {"events": None if given.events is None else words(given.events), "boot": given.boot},
     )
-    made, left_out = jobs(asked, scopes, words(given.properties), given.max_states)
-    finish("check", made, given, left_out)
+    asked = check(
+        given.policies,
+        scopes,
+        properties=words(given.properties),
+        max_states=given.max_states,
+        output=given.output,
+        where=given.where(),
+    )
+    finish(asked, given)
 
 
 def _numbers(given: list[str] | None, option: str) -> tuple[Number, ...]:

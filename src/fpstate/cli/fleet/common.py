@@ -15,9 +15,9 @@ from fpstate.cli.options import words
 from fpstate.errors import FpstateError
 
 if TYPE_CHECKING:
-    from fpstate.fleet.go import Done
-    from fpstate.fleet.job import Job
+    from fpstate.fleet.go import Asked, Done
     from fpstate.fleet.summary import OfPolicy, Summary
+    from fpstate.fleet.where import Where
 
 MOST_WORKERS = 256
 MOST_NUMBERS = 1_000_000
@@ -63,6 +63,14 @@ class Common:
     ] = None
     json: Annotated[bool, typer.Option("--json", help="Print JSON (schema fpstate.fleet/1).")] = False
 
+    def where(self) -> Where:
+        """Return where rows are made; FpstateError if that is said twice."""
+        from fpstate.fleet.where import Where
+
+        if self.workers and self.scheduler:
+            raise FpstateError("--workers has no effect with --scheduler", expected="one of them")
+        return Where(self.workers, self.scheduler or "")
+
 
 def numbers(given: Sequence[str] | None, option: str, default: Sequence[int]) -> tuple[int, ...]:
     """Return numbers given by comma, 1-10 being all from 1 to 10; FpstateError for what is none."""
@@ -80,21 +88,18 @@ def numbers(given: Sequence[str] | None, option: str, default: Sequence[int]) ->
     return tuple(found) or tuple(default)
 
 
-def finish(kind: str, jobs: Sequence[Job], given: Common, left_out: Sequence[str] = ()) -> NoReturn:
-    """Take jobs to their end, tell what came of them, and exit."""
+def finish(asked: Asked, given: Common) -> NoReturn:
+    """Take what is asked to its end, tell what came of it, and exit."""
     from fpstate.cli.output import print_json
     from fpstate.cli.progress import compiling, steps
-    from fpstate.fleet.go import Asked, go
+    from fpstate.fleet.go import go
     from fpstate.fleet.kinds import kind_of
     from fpstate.fleet.summary import summary
-    from fpstate.fleet.where import Where
 
-    if given.workers and given.scheduler:
-        raise FpstateError("--workers has no effect with --scheduler", expected="one of them")
+    kind, left_out = asked.kind, asked.left_out
     if not given.scheduler:
         compiling(*kind_of(kind).engines)
-    asked = Asked(kind, jobs, given.output, Where(given.workers, given.scheduler or ""))
-    with steps(GERUNDS[kind], len(jobs)) as progress:
+    with steps(GERUNDS[kind], len(asked.jobs)) as progress:
         done = go(asked, progress, _note)
     found = summary(kind, done.rows, list(kind_of(kind).label))
     if given.json:

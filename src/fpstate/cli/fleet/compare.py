@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fpstate.cli import complete
 from fpstate.cli.fleet.common import Common, finish
-from fpstate.cli.options import Costs, Policies, VectorLength, takes, words
-from fpstate.errors import FpstateError
+from fpstate.cli.options import Costs, Policies, VectorLength, takes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,34 +40,9 @@ def command(given: Given) -> None:
 
     Example: fpstate fleet compare traces/ -o compared.parquet --workers 2
     """
-    from fpstate.fleet.comparing import jobs
-    from fpstate.policies.catalogue import policies
-    from fpstate.replay.compare import refuse_length
+    from fpstate.fleet.asking import compare
 
-    refuse_length(given.vl)
-    traces = traces_of(given.traces, given.output)
-    asked = list(dict.fromkeys(words(given.policy))) or list(policies())
-    finish("compare", jobs(traces, asked, given.costs, given.vl), given)
-
-
-def traces_of(named: Sequence[str], output: Path) -> list[str]:
-    """Return traces, each once, with those in folders, less the table itself and hidden files.
-
-    Raise FpstateError for what is not there, and for a folder without files.
-    """
-    from fpstate.traces.samples import trace_path
-
-    own = {output.name, f"{output.name}.journal"}
-    found: dict[str, None] = {}
-    for name in named:
-        path = Path(name)
-        if path.is_dir():
-            files = [f for f in sorted(path.iterdir()) if f.is_file() and not f.name.startswith(".")]
-            files = [f for f in files if not (f.name in own and f.parent.resolve() == output.parent.resolve())]
-            if not files:
-                raise FpstateError(f"the folder '{name}' holds no files", expected="traces in it")
-            found |= dict.fromkeys(map(str, files))
-            continue
-        trace_path(name)
-        found[name] = None
-    return list(found)
+    finish(
+        compare(given.traces, given.policy, costs=given.costs, vl=given.vl, output=given.output, where=given.where()),
+        given,
+    )

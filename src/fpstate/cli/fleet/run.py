@@ -84,9 +84,9 @@ def command(given: Given) -> None:
 
     Example: fpstate fleet run rounding+nbody -p linux-6.14,defer-to-put --seeds 1-20 -o runs.parquet
     """
-    from fpstate.fleet.running import ALL, Machines, jobs
+    from fpstate.fleet.asking import run
+    from fpstate.fleet.running import ALL, Machines
 
-    policies = list(dict.fromkeys(words(given.policy))) or ["linux-6.14"]
     rest = {"instructions_at_most" if n == "instructions" else n: getattr(given, n) for n in _REST}
     machines = Machines(
         numbers(given.seeds, "--seeds", range(1, 11)),
@@ -94,8 +94,8 @@ def command(given: Given) -> None:
         numbers(given.slices, "--slice", (10_000,)),
         rest,
     )
-    sets = list(dict.fromkeys(given.programs or [ALL]))
-    finish("run", jobs(sets, policies, machines), given)
+    policies = words(given.policy) or ["linux-6.14"]
+    finish(run(given.programs or [ALL], policies, machines, output=given.output, where=given.where()), given)
 
 
 _REST = ("softirq", "signals", "tasks", "vcpus", "instructions", "vl")

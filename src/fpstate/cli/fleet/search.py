@@ -68,7 +68,8 @@ def command(given: Given) -> None:
     Example: fpstate fleet search mine.py:Skeleton --costs altra-vhe,a53-nvhe -o found.parquet
     """
     from fpstate.cli.search import DEFAULT_TRACES
-    from fpstate.fleet.searching import Searches, jobs
+    from fpstate.fleet.asking import search
+    from fpstate.fleet.searching import Searches
 
     sets = [tuple(words([several])) for several in given.traces or []] or [tuple(DEFAULT_TRACES)]
     searches = Searches(
@@ -80,4 +81,4 @@ def command(given: Given) -> None:
         tuple(words(given.features)),
         given.max_ways,
     )
-    finish("search", jobs(list(dict.fromkeys(given.skeletons)), searches), given)
+    finish(search(given.skeletons, searches, output=given.output, where=given.where()), given)
