@@ -820,3 +820,24 @@ def test_an_sve_trap_that_a_preempted_thread_had_only_begun_to_serve(story: Stor
     assert told.count("do_sve_acc") == 1
     assert (told.index("do_sve_acc") < told.index("switch")) == as_sve
     assert told.count("USER_FP") == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "changes"),
+    [
+        ("NR 167 (32, 20, 0, 0, 0, 0)", 1),
+        ("NR 167 (32, 20020, 0, 0, 0, 0)", 1),  # inherited, which is a flag
+        ("NR 167 (32, 40020, 0, 0, 0, 0)", 0),  # put off until exec
+        ("NR 167 (33, 20, 0, 0, 0, 0)", 0),
+        ("NR 166 (32, 20, 0, 0, 0, 0)", 0),
+        ("id=167 args=ARRAY[32, 00, 20, 00, 00, 00, 00, 00, 00, 00, 00, 00]", 1),
+    ],
+)
+def test_a_task_may_ask_for_another_vector_length(tmp_path: Path, call: str, changes: int) -> None:
+    """By prctl(PR_SVE_SET_VL); what it asked for before changes nothing when it asks again."""
+    story = Story(tmp_path)
+    story.say("a-7", f"sys_enter: {call}")
+    story.say("a-7", "sys_exit: NR 167 = 32")
+    story.say("a-7", f"sys_enter: {call}")
+    story.say("a-7", "sys_exit: NR 167 = 32")
+    assert (story.trace().event == Event.VL_CHANGE).sum() == changes

@@ -46,7 +46,7 @@ from fpstate.traces.dat.state import (
     number,
 )
 from fpstate.traces.lines import codes, scan
-from fpstate.traces.lines.fields import KVM_RUN_NUMBER, MIGRATION, PTRACE, Fields, at, writes_fp
+from fpstate.traces.lines.fields import KVM_RUN_NUMBER, MIGRATION, PRCTL, PTRACE, Fields, asked_length, at, writes_fp
 from fpstate.traces.lines.head import RAW_INTERRUPT
 from fpstate.traces.lines.names import SEEN, intern
 from fpstate.traces.lines.scan import Line, Raw, ScanState, matters, put
@@ -136,12 +136,14 @@ def _system_call(w: Walk, t: int, row: int, enter: bool) -> Fields:
 
 @inline
 def _arguments(w: Walk, t: int, row: int, nr: int) -> int:
-    """Return what the arguments of a system call say: 1 for KVM_RUN, minus a thread whose FP registers are written."""
+    """Return what a system call's arguments say: KVM_RUN, a vector length, a thread whose FP registers are written."""
     size = int(w.places[row, 4])
     first = int(w.streams[t, DATA] + w.places[row, 3])
     second = number(w, first + size, size, False)
     if second == KVM_RUN_NUMBER:
         return 1
+    if nr == PRCTL:
+        return asked_length(number(w, first, size, False), second)
     if nr != PTRACE:
         return 0
     request, regset = number(w, first, size, False), number(w, first + 2 * size, size, False)

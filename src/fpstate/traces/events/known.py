@@ -46,8 +46,8 @@ GUESS = 10_000  # ns: what QUICKEST is before it was seen
 (
     KIND, TID, OWNER, PARENT, NAME, USER, MODE, SINCE, RESCHED, CHILD, FLUSHED, VCPU, RUN, LOAD, GUEST, FIRST,
     SVE, SEEN, TRAP_ROW, RELOADED, DEAD, FIRST_SEEN, STATE, PLACE, ACTED, MAYBE_USER, INTERRUPTED,
-    ALMOST, ALMOST_AT, BEGUN, BEGUN_AT, AGAIN, AGAIN_WITH, LEFT_SECTION, WENT_ON,
-) = range(35)  # fmt: skip
+    ALMOST, ALMOST_AT, BEGUN, BEGUN_AT, AGAIN, AGAIN_WITH, LEFT_SECTION, WENT_ON, ASKED_LENGTH,
+) = range(36)  # fmt: skip
 """Columns of `Known.context`: IDLE, USER (any thread) or VCPU; thread id; owner; who forked it, or -1; number of its
 comm, or -1; it did what only a user task does (1), or what only a kernel thread does (KTHREAD_FOR_SURE); one of the
 modes; when it became PENDING; it became so on a line with need-resched set (1), or by being switched to (2); a fork
@@ -61,10 +61,10 @@ there; the CPU it runs on, AWAY or NEVER; it has done something; a possible retu
 the row of the path, from 1 and with those taken, where it last left user mode without a line of its own. (LEFT_SECTION
 is of `path` too: it was preempted, or interrupted by a softirq's use of FP, in a section of kernel NEON.) Then where in
 the rows, from 1, it was almost in user mode, less than 0 once it was switched out after it, and when that was; WENT_ON:
-it is on its way there again since it was switched in. The last
-four: where in the rows, from 1, is what the line of a function it called has brought, if that line was its last, and
-when that was; such an event that happens only once it runs again, or 0, and its object."""
-_CONTEXT_COLUMNS = 35
+it is on its way there again since it was switched in; ASKED_LENGTH: the vector length it asked for last, in bytes, or
+0. BEGUN and three more: where in the rows, from 1, is what the line of a function it called has brought, if that line
+was its last, and when that was; such an event that happens only once it runs again, or 0, and its object."""
+_CONTEXT_COLUMNS = 36
 
 ENTERED, INSIDE = 1, 2
 KTHREAD_FOR_SURE = 2

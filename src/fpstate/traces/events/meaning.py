@@ -25,6 +25,7 @@ from fpstate.traces.events.guests import (
 )
 from fpstate.traces.events.known import (
     ALMOST,
+    ASKED_LENGTH,
     BEGUN,
     BINDS,
     BINDS_TRACED,
@@ -270,6 +271,10 @@ def _sys_enter(m: Known, c: int, x: int, nr: int, what: int) -> None:
     m.context[x, MODE] = KERNEL
     if what == 1:
         begin_run(m, x)
+    elif what > 1 and not m.facts[X86]:
+        if what - 2 != m.context[x, ASKED_LENGTH]:  # what it has already changes nothing
+            emit(m, Event.VL_CHANGE, x, -1)
+        m.context[x, ASKED_LENGTH] = what - 2
     elif what < 0 and not m.facts[X86]:
         emit(m, Event.PTRACE_WRITE, x, context_of(m, -what, c))
     is_sigreturn = nr == codes.SIGRETURN_CALL or nr == (SIGRETURN_X86 if m.facts[X86] else SIGRETURN_ARM64)

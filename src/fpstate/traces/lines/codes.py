@@ -6,7 +6,8 @@ from fpstate.world.events import Truth
 
 IGNORED = 0
 SWITCH = 1  # a: previous thread id, b: next thread id, other: next comm
-SYS_ENTER = 2  # a: number, b: 1 when it is KVM_RUN, or minus the thread id whose FP registers ptrace writes
+SYS_ENTER = 2  # a: number, b: 1 when it is KVM_RUN, 2 and more as in `fields.asked_length`, or minus the thread id
+# whose FP registers ptrace writes
 SYS_EXIT = 3  # a: number
 FORK = 4  # b: child's thread id, other: child's comm
 EXEC = 5  # b: thread id before, other: name of the program

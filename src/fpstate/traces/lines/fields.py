@@ -15,6 +15,8 @@ from fpstate.traces.lines import codes
 from fpstate.traces.lines.head import Bytes, is_digit, number, number_before, skip_spaces
 
 _COMM = 15  # a comm's greatest length
+PRCTL = 167
+PR_SVE_SET_VL, PR_SVE_VL_LEN_MASK, PR_SVE_SET_VL_ONEXEC = 50, 0xFFFF, 1 << 18
 PTRACE = 117  # of arm64 and all others that have the generic system call table
 PTRACE_SETREGSET, NT_PRFPREG, NT_ARM_SVE = 0x4205, 2, 0x405
 
@@ -40,6 +42,7 @@ IOCTL = _text("ioctl")
 SIGRETURN = _text("sigreturn")
 RT_SIGRETURN = _text("rt_sigreturn")
 PTRACE_CALL = _text("ptrace")
+PRCTL_CALL, OPTION, ARG2 = _text("prctl"), _text("option"), _text("arg2")
 CMD = _text("cmd")
 REQUEST = _text("request")
 TRACEE = _text("pid")
@@ -248,6 +251,16 @@ def writes_fp(request: int, tid: int, regset: int) -> bool:
 
 
 @inline
+def asked_length(option: int, length: int) -> int:
+    """Return what is kept of the first two arguments of prctl: 2 more than the vector length asked for in bytes, or 0.
+
+    Beside the length are flags; PR_SVE_SET_VL_ONEXEC puts it off (include/uapi/linux/prctl.h).
+    """
+    now = option == PR_SVE_SET_VL and 0 <= length < PR_SVE_SET_VL_ONEXEC
+    return 2 + (length & PR_SVE_VL_LEN_MASK) if now else 0
+
+
+@inline
 def _raw_argument(b: Bytes, i: int, e: int, n: int) -> int:
     """Return the nth of six arguments in `ARRAY[58, 0f, ...]`, bytes from the lowest; -1 when it is cut short."""
     bytes_ = 1
@@ -280,6 +293,8 @@ def _raw_syscall(b: Bytes, i: int, e: int, enter: bool) -> Fields:
     second = _raw_argument(b, k, e, 1)
     if second == KVM_RUN_NUMBER:
         return _plain(nr, 1)
+    if nr == PRCTL:
+        return _plain(nr, asked_length(_raw_argument(b, k, e, 0), second))
     writes = nr == PTRACE and writes_fp(_raw_argument(b, k, e, 0), second, _raw_argument(b, k, e, 2))
     return _plain(nr, -second if writes else 0)
 
@@ -325,6 +340,8 @@ def by_name(b: Bytes, lo: int, hi: int, e: int) -> tuple[int, Fields]:
     elif _same(b, call, hi, PTRACE_CALL):
         tid = _argument(b, hi, e, TRACEE)
         what = -tid if writes_fp(_argument(b, hi, e, REQUEST), tid, _argument(b, hi, e, ADDR)) else 0
+    elif _same(b, call, hi, PRCTL_CALL):
+        what = asked_length(_argument(b, hi, e, OPTION), _argument(b, hi, e, ARG2))
     return codes.SYS_ENTER, _plain(codes.CALL, what)
 
 
@@ -343,6 +360,9 @@ def _syscall(b: Bytes, i: int, e: int, enter: bool) -> Fields:
         return _plain(nr, 0)
     if _second_is_kvm_run(b, k, e):
         return _plain(nr, 1)
+    if nr == PRCTL:
+        option, at_second = _hex(b, k + 1, e)
+        return _plain(nr, asked_length(option, _hex(b, skip_spaces(b, at_second + 1, e), e)[0]))
     return _plain(nr, -_written_tracee(b, k, e) if nr == PTRACE else 0)
 
 
