@@ -105,6 +105,7 @@ def _known(kernel: Kernel, machine: Machine, name: str, *, aarch32: bool = False
         given = f"{machine.cpu_model} has SVE, which goes with a world that has it"
         hint = f"name it as {name.partition('@')[0]}, and give --features sve"
         raise FpstateError(given, expected=f"a CPU model without, such as {CPU_MODEL}", where=name, hint=hint)
+    _tell(f"running the code of {source} on each view, up to a minute")
     made, found = policy.kernel_policy(Stage(dump, guests_of_32_bits=aarch32), name, source)
     found.mode = dump.mode
     atexit.register(_keep_more, path, found, 0)
