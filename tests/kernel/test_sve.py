@@ -71,6 +71,7 @@ def test_6_12_brings_back_old_registers() -> None:
     assert result.verdict == VIOLATED
     assert result.path is not None
     assert any("narrow A" in str(step) for step in result.path.steps)
+    assert "__kvm_vcpu_run" not in str([step for step in result.path.steps if "vcpu" not in step.event])
     held = Scope(1, 1, 1, events=("all", "-vl_change", "-ptrace_vl"))
     assert check(with_features(kernel("debian-6.12"), {"sve"}), held).verdict == HOLDS
 

@@ -23,7 +23,7 @@ from fpstate.kernel.effects import (
     Key,
 )
 from fpstate.kernel.entities import SECTION, TASKS, VCPUS, Place, kind_of
-from fpstate.kernel.entries import AS_NAMED
+from fpstate.kernel.entries import AS_NAMED, RUN, WHOLE_RETURN
 from fpstate.kernel.processor import Saved
 from fpstate.kernel.stage import Halt, Stage
 from fpstate.kernel.steps import (
@@ -412,9 +412,10 @@ class Runs:
                 return Unclear("does what hangs on more than the view: on who is meant by somebody not in view")
             before = len(list(self._done(view, answer.effects.done[: len(done) - 1], answer)))
             does.insert(before, (FAULT_OF_SECTION, ELSEWHERE, ""))
-        calls, near = self.stage.entries[view.event].calls, self.stage.symbols.near
+        entry, near = self.stage.entries[view.event], self.stage.symbols.near
         first = next((e for e in answer.effects.done if e.what != CALLED), None)
-        name = self.stage.name_of(calls) or "__kvm_vcpu_run"
+        goes_on = WHOLE_RETURN if entry.guest == "return" else RUN.names[0]  # in what was called before
+        name = self.stage.name_of(entry.calls) or goes_on
         return Say(
             f"{name}, at {near(first.pc)}" if first else name,
             tuple(does),
