@@ -22,7 +22,7 @@ from fpstate.kernel.policy import kernel_policy
 from fpstate.kernel.stage import Stage
 from fpstate.lab.apt import fetch_kernel
 from fpstate.lab.dump import Dump, dump_of
-from fpstate.lab.kernel import read_kernel
+from fpstate.lab.kernel import calls, read_kernel
 from fpstate.lab.qemu import Machine
 from fpstate.paths.scope import Scope
 from fpstate.policies.base import Policy, with_features
@@ -57,6 +57,15 @@ def changed(of: Dump, changes: Mapping[int, int]) -> type[Policy]:
     """Return the policy that a kernel is with some of its words changed."""
     policy = kernel_policy(Stage(of, changes), "kernel:changed", "a changed kernel")[0]
     return with_features(policy, {"guest-sve"}) if of.has_sve else policy
+
+
+def without_call(of: Dump, caller: str, callee: str) -> type[Policy]:
+    """Return the policy that a kernel is if a function does not call another one."""
+    start = of.symbols.address(caller)
+    assert start is not None
+    places = calls(of.kernel, of.symbols, caller, callee)
+    assert places
+    return changed(of, {start + place: NOP for place in places})
 
 
 def instructions(of: Dump) -> list[tuple[int, int]]:

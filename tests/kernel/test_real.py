@@ -20,7 +20,7 @@ from fpstate.kernel import kept, policy
 from fpstate.kernel.named import named_kernel
 from fpstate.kernel.stage import Stage
 from fpstate.lab.apt import fetch_kernel
-from fpstate.lab.kernel import calls, read_kernel
+from fpstate.lab.kernel import read_kernel
 from fpstate.lab.qemu import Machine
 from fpstate.paths.scope import Scope
 from fpstate.policies.base import Policy, with_features
@@ -33,7 +33,7 @@ from fpstate.world.events import Event
 from fpstate.world.operations import OVERWRITE, SAVE
 from fpstate.world.table import TASK
 from tests.capture.test_real import need
-from tests.kernel.changes import NOP, changed, dump
+from tests.kernel.changes import dump, without_call
 
 pytestmark = pytest.mark.long
 RECORDED_ON_6_1 = (
@@ -204,13 +204,7 @@ FAULTS = {
 def test_a_bug_brought_back_into_the_code_is_found(fault: str) -> None:
     """The check of the changed kernel is violated, and says by which of its functions."""
     kernel("debian-6.1")
-    of = dump()
-    caller, callee = FAULTS[fault]
-    start = of.symbols.address(caller)
-    assert start is not None
-    places = calls(of.kernel, of.symbols, caller, callee)
-    assert places
-    policy = changed(of, {start + place: NOP for place in places})
+    policy = without_call(dump(), *FAULTS[fault])
     results = [check(policy, scope) for scope in (Scope(1, 2, 1), Scope(2, 1, 1))]
     wrong = [result for result in results if result.verdict == VIOLATED]
     assert wrong
@@ -221,13 +215,8 @@ def test_a_bug_brought_back_into_the_code_is_found(fault: str) -> None:
 def test_a_fault_in_the_hypervisor_is_found() -> None:
     """The guest's registers are not loaded at its trap, by code that runs at EL2 above the kernel."""
     kernel("debian-6.1@nvhe")
-    of = dump(mode="nvhe")
     caller, callee = "__kvm_nvhe_kvm_hyp_handle_fpsimd", "__kvm_nvhe___fpsimd_restore_state"
-    start = of.symbols.address(caller)
-    assert start is not None
-    places = calls(of.kernel, of.symbols, caller, callee)
-    assert places
-    result = check(changed(of, {start + place: NOP for place in places}), Scope(1, 1, 1))
+    result = check(without_call(dump(mode="nvhe"), caller, callee), Scope(1, 1, 1))
     assert result.verdict == VIOLATED
     assert result.path is not None
     assert "vcpu0 reads" in result.path.wrong
@@ -287,11 +276,7 @@ def test_diff_as_json() -> None:
 
 def test_a_printed_test_of_a_kernel_finds_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """It imports what finds kernels; without that it would look among the package's policies, in vain."""
-    of = dump()
-    start = of.symbols.address("fpsimd_thread_switch")
-    assert start is not None
-    places = calls(of.kernel, of.symbols, "fpsimd_thread_switch", "fpsimd_save")
-    broken = changed(of, {start + place: NOP for place in places})
+    broken = without_call(dump(), "fpsimd_thread_switch", "fpsimd_save")
     result = check(broken, Scope(1, 2, 0))
     assert result.verdict == VIOLATED
     text = _as_pytest("kernel:debian-6.1", result)
