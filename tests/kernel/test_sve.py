@@ -111,3 +111,10 @@ def test_what_does_not_go_together_is_said() -> None:
     """One sentence."""
     with pytest.raises(FpstateError, match=re.escape("sve and nvhe together are not known of a kernel's own code")):
         with_features(kernel("debian-6.1"), {"sve", "nvhe"})
+
+
+@pytest.mark.parametrize("features", [{"nvhe"}, {"aarch32", "nvhe"}], ids=lambda given: "+".join(sorted(given)))
+def test_a_kernel_without_the_mode_asked_for_is_refused(features: set[str]) -> None:
+    """5.10 cannot be told the mode of KVM; a verdict on its other mode would be none, with 32-bit guests or without."""
+    with pytest.raises(FpstateError, match="runs in mode vhe on neoverse-n1, not nvhe"):
+        with_features(kernel("debian-5.10"), features)

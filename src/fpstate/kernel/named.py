@@ -38,9 +38,8 @@ def named_kernel(name: str) -> type[Policy]:
     which, *words = name.removeprefix(PREFIX).split("@")
     machine, kernel = _machine(words), _kernel(which)
     policy, mode = _known(kernel, machine, name)
-    if machine.mode in words and machine.mode != mode:
-        given = f"Linux {kernel.version} runs in mode {mode} on {machine.cpu_model}, not {machine.mode}"
-        raise FpstateError(given, expected="a mode that both have", where=name)
+    if machine.mode in words:
+        _refuse_another_mode(kernel, machine, mode, name)
     if mode == MODE and not words:
         policy.supports |= {"sve", "guest-sve", "aarch32"}
         policy.in_world = functools.partial(_in_world, policy)  # type: ignore[method-assign]
@@ -53,21 +52,32 @@ def _in_world(policy: type[Policy], features: frozenset[str]) -> type[Policy]:
         if features.issuperset(pair):
             given = f"{' and '.join(pair)} together are not known of a kernel's own code"
             raise FpstateError(given, expected="one of these features", where=policy.name)
-    if features & {"sve", "aarch32"}:
-        return _elsewhere(policy.name, features & {"sve", "aarch32", "nvhe"})
-    return _below(policy.name) if "nvhe" in features else policy
+    machine = features & {"sve", "aarch32", "nvhe"}
+    return _elsewhere(policy.name, machine) if machine else policy
 
 
 @functools.cache
 def _elsewhere(name: str, features: frozenset[str]) -> type[Policy]:
-    """Return the same kernel on a CPU with SVE, or with 32-bit guests, by the same name."""
+    """Return the same kernel on a CPU with SVE, with 32-bit guests, or below the hypervisor, by the same name."""
     from fpstate.lab.qemu import Machine
 
     model, options = WITH_SVE if "sve" in features else (CPU_MODEL, "")
     machine = Machine(model, 1, "nvhe" if "nvhe" in features else MODE, options)
-    return _known(_kernel(name.removeprefix(PREFIX)), machine, name, aarch32="aarch32" in features)[0]
+    kernel = _kernel(name.removeprefix(PREFIX))
+    policy, mode = _known(kernel, machine, name, aarch32="aarch32" in features)
+    if "nvhe" in features:
+        _refuse_another_mode(kernel, machine, mode, name)
+    return policy
 
 
+def _refuse_another_mode(kernel: Kernel, machine: Machine, mode: str, name: str) -> None:
+    """Raise FpstateError if the mode that KVM is in is not the one that was asked for."""
+    if mode != machine.mode:
+        given = f"Linux {kernel.version} runs in mode {mode} on {machine.cpu_model}, not {machine.mode}"
+        raise FpstateError(given, expected="a mode that both have", where=name)
+
+
+@functools.cache
 def _kernel(which: str) -> Kernel:
     """Return the kernel of a name or path."""
     from fpstate.lab.apt import SUITES, fetch_kernel, is_name
@@ -120,25 +130,20 @@ def _keep_more(path: Path, found: Kept, before: int) -> None:
         kept.write(path, found)
 
 
-def _below(name: str) -> type[Policy]:
-    """Return the same kernel where it runs below the hypervisor, by the same name."""
-    below = named_kernel(f"{name}@nvhe")
-    below.name = name
-    return below
-
-
 def with_line(name: str, where: str) -> str:
     """Return where a kernel decided, with file and line of its instruction if there is debug information of its build.
 
     `where` names the instruction as Say does, by symbol and offset.
     """
     from fpstate.lab.capture import known
-    from fpstate.lab.lines import line_of
+    from fpstate.lab.lines import line_of, vmlinux_of
 
     found = re.search(r"\bat (\S+)\+(0x[0-9a-f]+)$", where)
     if found is None:
         return where
     kernel = _kernel(name.removeprefix(PREFIX).partition("@")[0])
+    if vmlinux_of(kernel) is None:
+        return where
     start = known(kernel, _tell).symbols.address(found[1])
     line = line_of(kernel, start + int(found[2], 16)) if start is not None else ""
     return f"{where} ({line})" if line else where
