@@ -96,14 +96,12 @@ def _show(given: Given, result: Repair) -> None:
     for sentence in ending(f"at fault: {result.fault.property}, {result.fault.path.wrong}", result.fault.path.blame):
         say(sentence)
     for number, each in enumerate(result.repairs, 1):
-        corrupts = "it corrupts registers, by events that are not in this scope"
-        times = (
-            corrupts
-            if each.corrupts
-            else "not measured"
-            if each.ratio is None
-            else f"{each.ratio:.2f} times the fewest transfers"
-        )
+        if each.corrupts:
+            times = "it corrupts registers, by events that are not in this scope"
+        elif each.ratio is None:
+            times = "not measured"
+        else:
+            times = f"{each.ratio:.2f} times the fewest transfers"
         method = each.edit.method
         say(f"\n{number}. {method.owner.__name__}.{method.name}: {each.edit.what}", "bold")
         say(f"{short_place(method.where)}; on {given.trace} {times}")
