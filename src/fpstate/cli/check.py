@@ -221,6 +221,7 @@ def _show_path(policy: str, path: Path, result: Result) -> None:
 
 def _options(result: Result) -> str:
     from fpstate.paths.properties import DEFAULT
+    from fpstate.paths.scope import default_events
 
     s = result.scope
     numbers = f"--cpus {s.cpus} --tasks {s.tasks} --vcpus {s.vcpus} --kthreads {s.kthreads}"
@@ -229,8 +230,8 @@ def _options(result: Result) -> str:
     numbers += f" --features {','.join(result.features)}" if result.features else ""
     wanted = result.property not in DEFAULT and result.property
     numbers += f" --property {wanted}" if wanted else ""
-    whole = "sve" not in result.features  # policy_scope: with SVE a scope is without ptrace by itself
-    return numbers if whole and s.events == ("all",) else f"{numbers} --events {','.join(s.events)}"
+    whole = s.events == ("all",) == default_events(result.features)
+    return numbers if whole else f"{numbers} --events {','.join(s.events)}"
 
 
 def _as_pytest(policy: str, result: Result) -> str:

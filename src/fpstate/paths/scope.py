@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -253,11 +253,16 @@ def policy_scope(policy: type[Policy]) -> Scope:
     """
     vcpus = any(hasattr(policy, handler) for handler in ("run_enter", "vcpu_load", "guest_enter"))
     if policy.features & {"sve", "sme", "fpmr", "aarch32"}:
-        events = ("all", "-ptrace") if "sve" in policy.features else ("all",)
-        return Scope(1, 1 if policy.features & {"guest-sve", "sme"} else 2, int(vcpus), 0, events)
+        tasks = 1 if policy.features & {"guest-sve", "sme"} else 2
+        return Scope(1, tasks, int(vcpus), 0, default_events(policy.features))
     if not vcpus:
         return Scope(vcpus=0)
     return Scope(vcpus=1 if policy.preemptible_neon else 2)
+
+
+def default_events(features: Collection[str]) -> tuple[str, ...]:
+    """Return the events of the default scope of a policy with features."""
+    return ("all", "-ptrace") if "sve" in features else ("all",)
 
 
 def scope_of_pairs(default: Scope) -> Scope:
