@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from fpstate.check.run import MAX_STATES
 from fpstate.errors import FpstateError
 from fpstate.fleet.checking import Scopes
 from fpstate.fleet.go import Asked
@@ -20,7 +21,6 @@ from fpstate.fleet.where import HERE, Where
 from fpstate.named import words
 
 AFile = str | os.PathLike[str]
-MAX_STATES = 100_000_000
 
 
 def compare(
@@ -41,14 +41,12 @@ def compare(
     Raise FpstateError for what cannot be used.
     """
     from fpstate.fleet import comparing
-    from fpstate.policies import catalogue
     from fpstate.replay.compare import refuse_length
 
     refuse_length(vl)
     several = [traces] if isinstance(traces, str | os.PathLike) else traces
     read = traces_of([os.fspath(each) for each in several], _path(output))
-    asked = list(dict.fromkeys(words(policies))) or list(catalogue.policies())
-    return Asked("compare", comparing.jobs(read, asked, costs, vl), _path(output), where)
+    return Asked("compare", comparing.jobs(read, _named_or_all(policies), costs, vl), _path(output), where)
 
 
 def check(
@@ -69,10 +67,8 @@ def check(
     Raise FpstateError for what cannot be used.
     """
     from fpstate.fleet import checking
-    from fpstate.policies import catalogue
 
-    asked = list(dict.fromkeys(words(policies))) or list(catalogue.policies())
-    made, left_out = checking.jobs(asked, scopes or Scopes(), words(properties), max_states)
+    made, left_out = checking.jobs(_named_or_all(policies), scopes or Scopes(), words(properties), max_states)
     return Asked("check", made, _path(output), where, left_out)
 
 
@@ -109,6 +105,13 @@ def search(
 
     named = list(dict.fromkeys([skeletons] if isinstance(skeletons, str) else skeletons))
     return Asked("search", searching.jobs(named, searches), _path(output), where)
+
+
+def _named_or_all(policies: str | Iterable[str] | None) -> list[str]:
+    """Return policies as they are named, each once; all there are if none."""
+    from fpstate.policies import catalogue
+
+    return list(dict.fromkeys(words(policies))) or list(catalogue.policies())
 
 
 def _path(given: AFile | None) -> Path | None:
