@@ -119,7 +119,7 @@ class Rows:
         self.traces: list[list[tuple[str, int]]] = []
         self.where: list[str] = []  # file and line of each row's first operation, or of its handler
         self._index_used = 0
-        self._completion: Completion = getattr(policy, "completion", Completion(policy, {}))
+        self._completion: Completion = getattr(policy, "completion", None) or Completion(policy, {})
         self._learned = learned
         self._paths: dict[int, Node] = {} if learned is None else learned.paths  # by event or point
         self.names: list[tuple[int, int]] = []  # event (or N_EVENTS + point) and key of each row
