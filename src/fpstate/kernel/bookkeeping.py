@@ -144,9 +144,7 @@ class Bookkeeping:
         for events in ((Event.RET_TO_USER,), sections):
             stage.be_cpu(3)
             for event in events:
-                if event == Event.RET_TO_USER and stage.whole_return:
-                    stage.perform(stage.entries[Event.SYSCALL], AS_NAMED)
-                changed = stage.perform(stage.entries[event], AS_NAMED).changed()
+                changed = stage.happen(event, AS_NAMED).changed()
                 found |= {p for p in candidates if changed.get(("task", p)) == 3}
             stage.processor.restore()
         return found
@@ -159,11 +157,11 @@ class Bookkeeping:
         stage.processor.write(at, 0)
         stage.call("fpsimd_flush_task_state", "task")
         foreign = stage.processor.read(at)
-        stage.perform(stage.entries[Event.KERNEL_NEON_BEGIN], AS_NAMED)
+        stage.happen(Event.KERNEL_NEON_BEGIN, AS_NAMED)
         section = stage.processor.read(at) & ~foreign & ~before
         sve = 0
         if stage.has_sve:
-            stage.perform(stage.entries[Event.SVE_TRAP], AS_NAMED)
+            stage.happen(Event.SVE_TRAP, AS_NAMED)
             sve = stage.processor.read(at) & ~foreign & ~section & ~before
         stage.processor.restore()
         return {sve: "TIF_SVE", section: "TIF_KERNEL_FPSTATE", foreign: "TIF_FOREIGN_FPSTATE"}
@@ -202,9 +200,7 @@ class Bookkeeping:
         """Note what members hold after events that make a context the owner of the CPU's registers."""
         stage = self.stage
         for event in events:
-            if event == Event.RET_TO_USER and stage.whole_return:
-                stage.perform(stage.entries[Event.SYSCALL], roles)
-            stage.perform(stage.entries[event], roles)
+            stage.happen(event, roles)
         base = stage.entities.address[name.partition(".")[0]]
         seen = {}
         for place in places:

@@ -28,7 +28,8 @@ SAVE_SVE, LOAD_SVE, WRITE_SVE, EDIT_SVE = "save_sve", "load_sve", "overwrite_sve
 WIDEN, NARROW, ALLOC, FREE, FRAME = "widen", "narrow", "alloc_sve", "free_sve", "frame_sve"
 ZERO_SVE, SET_VL, FORCE_FPEXC = "zero_sve", "set_vl", "force_fpexc"
 SAVE_ZCR, LOAD_ZCR, SAVE_FPEXC, LOAD_FPEXC = "save_part zcr", "load_part zcr", "save_part fpexc", "load_part fpexc"
-SAVES: Final = (SAVE, SAVE_SVE)
+SAVES, LOADS = (SAVE, SAVE_SVE), (LOAD, LOAD_SVE)
+"""Moves between registers and an image, in its FPSIMD form and in its SVE form."""
 ALLOCATORS: Final = (
     "__kmalloc", "kmalloc_trace", "kmem_cache_alloc_trace", "__kmalloc_noprof", "__kmalloc_cache_noprof",
 )  # fmt: skip
@@ -109,14 +110,14 @@ class Reader:
             image = self._images[a.address]
             if image is None:
                 self._member(a, old, result)
+                if not a.write:
+                    moves.source = ""
                 if ran.points:
                     result.touched += [(number, key) for key in self._keys(a.address, a.size)]
             elif image[0]:
                 moves.take(a, *image, fp=self._is_fp(a.pc))
                 result.touched.append((number, None))
             elif image[1] == HANDED_IN:
-                moves.source = ""
-            if image is None and not a.write:
                 moves.source = ""
         moves.end()
         for note in notes:
@@ -248,13 +249,12 @@ class _Moves:
         whom = whose.removesuffix(OF_SVE)
         sve = whom != whose
         if not sve and inside >= REGISTERS:  # FPSR and FPCR, by way of other registers
-            if self._moving in ((SAVE if a.write else LOAD, whom), (SAVE_SVE if a.write else LOAD_SVE, whom)):
+            if self._moving in [(what, whom) for what in (SAVES if a.write else LOADS)]:
                 self._covered |= set(range(inside - MOVED, inside - MOVED + a.size))
         elif fp and sve and self._moving == (SAVE_SVE, whom) and not a.write and inside in self._covered:
             pass  # a predicate that held FFR for its store is put back
         elif fp:
-            kinds = (SAVE_SVE, LOAD_SVE) if sve else (SAVE, LOAD)
-            what = kinds[not a.write], whom
+            what = (SAVES if a.write else LOADS)[sve], whom
             if what != self._moving or inside in self._covered:
                 self.end()
                 self._moving, self._pc = what, a.pc
@@ -272,9 +272,8 @@ class _Moves:
         if (what, whom) not in self._writes:
             self._writes[what, whom] = Effect(what, whom, a.pc), set()
             self._result.done.append(self._writes[what, whom][0])
-        differs = what == WRITE
         self._writes[what, whom][1].update(
-            inside + i for i in range(a.size) if not differs or (a.value ^ a.before) >> 8 * i & 255
+            inside + i for i in range(a.size) if what != WRITE or (a.value ^ a.before) >> 8 * i & 255
         )
 
     def end(self) -> None:
@@ -285,8 +284,8 @@ class _Moves:
 
     def _whole(self, what: str, whom: str) -> int:
         """Return how many bytes a move of all registers has, but for FFR."""
-        vectors = self._entities.length[whom] if what in (SAVE_SVE, LOAD_SVE) else 1
-        return MOVED + (REGISTERS + 32) * vectors - REGISTERS if vectors > 1 else MOVED
+        vectors = (REGISTERS + 32) * self._entities.length[whom] if what in (SAVE_SVE, LOAD_SVE) else REGISTERS
+        return vectors + MOVED - REGISTERS
 
     def settle_writes(self) -> None:
         """Say of each image written to whether it is a new one, or one of which some was changed."""

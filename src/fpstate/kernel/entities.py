@@ -89,10 +89,7 @@ class Entities:
             self._make_sve()
         self.cpu = self._per_cpu()
         self.hyp_data: tuple[int, int] | None = None
-        pending = btf.variable("irq_stat")  # irq_cpustat_t, which begins with __softirq_pending
-        if pending is not None:
-            processor.write(self.cpu + pending[0], 0, 4)  # no handler serves what the boot has left to softirqs
-            processor.keep()
+        self.drop_softirqs()
 
     def stack(self, task: str) -> int:
         """Return the upper end of what a task's kernel stack has free."""
@@ -121,6 +118,13 @@ class Entities:
         )
         self._per_cpu_size = max(offset + size for _, offset, size, _ in self.btf.per_cpu)
         self._places = {key: place for key, place in self._places.items() if key[0] != "cpu"}
+
+    def drop_softirqs(self) -> None:
+        """Let nothing be left to softirqs, since no handler serves what the boot has left to them."""
+        pending = self.btf.variable("irq_stat")  # irq_cpustat_t, which begins with __softirq_pending
+        if pending is not None:
+            self.processor.write(self.cpu + pending[0], 0, 4)
+            self.processor.keep()
 
     def find_hyp_data(self, ran: Ran) -> int:
         """Return the address of what KVM knows of this CPU (`kvm_host_data`), by where a run of a vCPU notes that."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from fpstate.kernel.entities import OTHER_LENGTH
 from fpstate.world.events import Event
 
 
@@ -83,9 +84,10 @@ ENTRIES: Final = {
 }
 """The kernel's own code. Copying a task at FORK is the event itself; so is the frame that SIGRETURN hands in."""
 
-NEW_LENGTH: Final = 80  # bytes; entities.OTHER_LENGTH quadwords
+NEW_LENGTH: Final = 16 * OTHER_LENGTH
 SYSTEM_CALL: Final = 172
 SYSTEM_CALLED: Final = "__arm64_sys_getpid"
+"""A system call that a task makes, and its function: where it is reached, the entry of system calls is over."""
 FLUSH_ENDS: Final = (0x2518E40F, 0x25289000)  # PFALSE P15.B; WRFFR P0.B
 """What the zeroing of all that SVE has beside V ends in, where it is no function (since v7.2)."""
 RANDOM: Final = "get_random_u16"
@@ -93,7 +95,6 @@ KILLS: Final = ("force_signal_inject", "force_sig")
 """What kills a task whose registers cannot be saved: as bad as a fault."""
 WHOLE_RETURN: Final = "el0t_64_sync_handler"
 """What enters and leaves the kernel for a system call, where the way back to user mode is C (since v5.15)."""
-"""A system call that a task makes, and its function: where it is reached, the entry of system calls is over."""
 SVE_ENTRIES: Final = {
     Event.SIGNAL: Entry(
         (

@@ -14,6 +14,7 @@ from fpstate.kernel.runs import NewField, Runs
 from fpstate.kernel.stage import Stage
 from fpstate.kernel.steps import ELSEWHERE, POINT, Asked, Choose, Speaker, Step, Unclear, name_of
 from fpstate.policies.base import Policy, with_features
+from fpstate.policies.host_deferred import DeferredHost
 from fpstate.rows.decisions import all_decisions
 from fpstate.rows.learn import Rows
 from fpstate.rows.session import Undecided
@@ -30,6 +31,8 @@ NOTES = {
 """How fields of each kind are declared."""
 
 
+OF_THE_WORLD: Final = ("vcpu_setreg", "vcpu_reset")
+"""Events whose code is not run: user space writes a vCPU's registers (set_core_reg, set_sve_reg), or they are reset."""
 HANDLER_SECONDS: Final = 600.0
 """The first that asks for what is not known yet waits for the code: a dump is read, and lived on."""
 
@@ -152,7 +155,7 @@ def made(code: KernelCode, name: str, source: str) -> type[Policy]:
     }
     entries = ENTRIES | SVE_ENTRIES if code.kept.sve else ENTRIES
     members |= {event.name.lower(): _handler(code, event) for event in entries}
-    members |= {"vcpu_setreg": _set_register, "vcpu_reset": _reset}
+    members |= {name: getattr(DeferredHost, name) for name in OF_THE_WORLD}
     return cast("type[Policy]", type("KernelPolicy", (Policy,), members))
 
 
@@ -176,17 +179,3 @@ def _handler(code: KernelCode, event: Event) -> Callable[..., Iterator[None]]:
         return code.handle(event, entities)
 
     return handler
-
-
-def _set_register(_: Policy, cpu: Any, __: Any, vcpu: Any) -> None:
-    """User space writes registers of a vCPU (set_core_reg, set_sve_reg): the world's, as a reset is."""
-    (cpu.edit_sve if vcpu.has_sve else cpu.edit)(vcpu)
-
-
-def _reset(policy: Policy, cpu: Any, __: Any, vcpu: Any) -> None:
-    cpu.overwrite(vcpu)
-    if vcpu.has_sve:
-        cpu.overwrite_sve(vcpu)
-        cpu.overwrite_part("zcr", vcpu)
-    if policy.aarch32:
-        cpu.overwrite_part("fpexc", vcpu)

@@ -15,6 +15,8 @@ from fpstate.world.events import Event
 if TYPE_CHECKING:
     from fpstate.kernel.stage import Stage
 
+CPUS: Final = 4
+"""How many numbers the CPU may have."""
 RAISES_SOFTIRQ, SOFTIRQ = "__raise_softirq_irqoff", 3
 FINALIZED: Final = Call(("kvm_arm_vcpu_is_finalized",), ("vcpu",))
 
@@ -38,14 +40,27 @@ def find_per_cpu(stage: Stage) -> None:
     ran = stage.do(Call((RAISES_SOFTIRQ,), (SOFTIRQ,)), AS_NAMED)
     pending = [a.address for a in ran.accesses if a.write and a.address < OWN_AT and a.value >> SOFTIRQ & 1]
     p.restore()
-    for address in pending[:1]:
-        found["irq_stat"] = e.virtual(address), ""
-        p.write(e.virtual(address), 0, 4)  # no handler serves what the boot has left to softirqs
-        p.keep()
+    if pending:
+        found["irq_stat"] = e.virtual(pending[0]), ""
+    e.know_per_cpu(found)
+    e.drop_softirqs()
     _ran(stage, ENTRIES[Event.VCPU_LOAD])
     found["kvm_host_data"] = e.find_hyp_data(_ran(stage, ENTRIES[Event.GUEST_ENTER])), "kvm_host_data"
     p.restore()
     e.know_per_cpu(found)
+
+
+def share_hyp_data(stage: Stage) -> None:
+    """Find the hypervisor's data of this CPU, and let it have the same whatever number the CPU has."""
+    p, e = stage.processor, stage.entities
+    _ran(stage, ENTRIES[Event.VCPU_LOAD])
+    e.hyp_data = e.find_hyp_data(_ran(stage, ENTRIES[Event.GUEST_ENTER])) - e.cpu, stage.btf.size("kvm_host_data")
+    p.restore()
+    bases = stage.symbols.address("__kvm_nvhe_kvm_arm_hyp_percpu_base")
+    if bases is not None:
+        for number in range(1, CPUS):
+            p.write(bases + 8 * number, p.read(bases))
+        p.keep()
 
 
 def _ran(stage: Stage, entry: Entry) -> Ran:

@@ -11,12 +11,10 @@ from fpstate.kernel.effects import (
     CALLED,
     FAULT,
     GATE,
-    LOAD,
-    LOAD_SVE,
     LOAD_ZCR,
-    SAVE,
-    SAVE_SVE,
+    LOADS,
     SAVE_ZCR,
+    SAVES,
     SET_VL,
     Effect,
     Effects,
@@ -126,9 +124,9 @@ class Runs:
 
     def _entered(self) -> Iterator[Saved]:
         stage = self.stage
-        stage.perform(self.stage.entries[Event.VCPU_LOAD], AS_NAMED)
+        stage.happen(Event.VCPU_LOAD, AS_NAMED)
         for event in (Event.GUEST_ENTER, Event.GUEST_FP_TRAP, Event.GUEST_EXIT, Event.GUEST_ENTER):
-            stage.perform(self.stage.entries[event], AS_NAMED)
+            stage.happen(event, AS_NAMED)
             if event in (Event.GUEST_ENTER, Event.GUEST_FP_TRAP) and stage.guest is not None:
                 yield stage.guest
         stage.processor.restore()
@@ -137,15 +135,15 @@ class Runs:
         """Tell whether a guest's own vector length stays where it is, in ZCR_EL12, until its vCPU is put."""
         stage = self.stage
         for event in (Event.VCPU_LOAD, Event.GUEST_ENTER, Event.GUEST_FP_TRAP):
-            stage.perform(stage.entries[event], AS_NAMED)
-        exits, puts = (stage.perform(stage.entries[e], AS_NAMED) for e in (Event.GUEST_EXIT, Event.VCPU_PUT))
+            stage.happen(event, AS_NAMED)
+        exits, puts = (stage.happen(event, AS_NAMED) for event in (Event.GUEST_EXIT, Event.VCPU_PUT))
         stage.processor.restore()
         return [any(e.what == SAVE_ZCR for e in effects.done) for effects in (exits, puts)] == [False, True]
 
     def _system_call(self) -> Saved | None:
         """Return where a system call stands from which a task returns to user mode."""
         if self.stage.whole_return:
-            self.stage.perform(self.stage.entries[Event.SYSCALL], AS_NAMED)
+            self.stage.happen(Event.SYSCALL, AS_NAMED)
             self.stage.processor.restore()
         return self.stage.system_call
 
@@ -275,7 +273,7 @@ class Runs:
                 p.set_user_sve_trap(bool(value))
         elif f.kind == "owner":
             whom = other if value == ELSEWHERE else str(value)
-            for place, inside, number in self._record(whom):
+            for place, inside, number in self.books.records[whom]:
                 base = e.address[whom.partition(".")[0]] if inside else 0
                 p.write(e.base_of(entity) + place.offset, base + number, place.size)
         elif f.kind == "cpu":
@@ -292,10 +290,6 @@ class Runs:
         else:
             number = next(n for n, name in self._names[f.name].items() if name == value)
             p.write(at, number, f.place.size)
-
-    def _record(self, whom: str) -> Any:
-        """Return what the members of an owner hold when it names `whom`."""
-        return self.books.records[whom]
 
     def _owner(self, view: View, other: str) -> str:
         """Return whose the CPU's registers are by its record, as the view has it."""
@@ -333,7 +327,7 @@ class Runs:
         whom = e.images.get(number)
         if whom is None:
             raise _strange(f, f"{number:#x}, which is nobody's image")
-        for place, inside, expected in self._record(whom):
+        for place, inside, expected in self.books.records[whom]:
             base = e.address[whom.partition(".")[0]] if inside else 0
             if p.read(e.base_of(entity) + place.offset, place.size) != base + expected:
                 raise _strange(f, f"{whom}'s, but {place.name} is not")
@@ -451,11 +445,8 @@ class Runs:
                 pass  # said when the guest was left
             elif effect.what == SET_VL and not effect.whom:
                 raise Refused("puts a vector length in force that is nobody's")
-            elif (
-                effect.what in (SAVE, LOAD, SAVE_SVE, LOAD_SVE)
-                or effect.whom not in self.stage.entries[view.event].others
-            ):
-                saves = effect.what in (SAVE, SAVE_SVE) and inside == SAVERS[0]
+            elif effect.what in (*SAVES, *LOADS) or effect.whom not in self.stage.entries[view.event].others:
+                saves = effect.what in SAVES and inside == SAVERS[0]
                 yield effect.what, answer.whom(effect.whom), SAVERS[0] if saves else ""
 
     def _leaves_length(self, view: View, answer: Answer) -> bool:

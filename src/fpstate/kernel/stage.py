@@ -23,14 +23,12 @@ from fpstate.kernel.entries import (
     Entry,
 )
 from fpstate.kernel.handed import HandedIn
-from fpstate.kernel.prepare import find_per_cpu, prepare_sve
+from fpstate.kernel.prepare import find_per_cpu, prepare_sve, share_hyp_data
 from fpstate.kernel.processor import HALTED, RETURNED, STOPPED, Processor, Ran, Saved
 from fpstate.lab.dump import Dump
 from fpstate.lab.kernel import Symbols
 from fpstate.world.events import Event
 
-CPUS = 4
-"""How many numbers the CPU may have."""
 SOFTIRQ: int = 0x100  # preempt_count while a softirq is served (include/linux/preempt.h)
 
 
@@ -80,7 +78,7 @@ class Stage:
             if (at := dump.symbols.address(name)) is not None:
                 self.processor.note_at(at, name)
         if not vhe:
-            self._share_hyp_data()
+            share_hyp_data(self)
         for name in VCPUS:
             self.adopt(AS_NAMED | {"vcpu": name})
         self.processor.keep()
@@ -133,6 +131,13 @@ class Stage:
         for call in entry.before:
             self.do(call, roles)
         self._hold(entry, roles, -1)
+
+    def happen(self, event: Event, roles: dict[str, str]) -> Effects:
+        """Do what the kernel does at an event, and before what it goes on from, if that is a system call."""
+        entry = self.entries[event]
+        if entry.guest == "return":
+            self.perform(self.entries[Event.SYSCALL], roles)
+        return self.perform(entry, roles)
 
     def perform(
         self,
@@ -204,22 +209,6 @@ class Stage:
         """Return which uses would trap, if the guest ran."""
         fp = {"guest_fp_trap": self.processor.guest_fp_trap}
         return fp | {"guest_sve_trap": self.processor.guest_sve_trap} if self.has_sve else fp
-
-    def _share_hyp_data(self) -> None:
-        """Find the hypervisor's data of this CPU, and let it have the same whatever number the CPU has."""
-        p, roles = self.processor, AS_NAMED
-        for call in ENTRIES[Event.VCPU_LOAD].calls:
-            self.do(call, roles)
-        for call in ENTRIES[Event.GUEST_ENTER].calls:
-            ran = self.do(call, roles)
-        e = self.entities
-        e.hyp_data = e.find_hyp_data(ran) - e.cpu, self.btf.size("kvm_host_data")
-        p.restore()
-        bases = self.symbols.address("__kvm_nvhe_kvm_arm_hyp_percpu_base")
-        if bases is not None:
-            for number in range(1, CPUS):
-                p.write(bases + 8 * number, p.read(bases))
-            p.keep()
 
     def do(self, call: Call, roles: dict[str, str]) -> Ran:
         """Make one call as the task. Raise FpstateError if the kernel has no such function."""
