@@ -18,6 +18,7 @@ import numpy as np
 from llvmlite import ir
 from llvmlite.binding import Linkage
 from numba.core import cgutils, types
+from numba.core.ccallback import CFunc
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
@@ -151,6 +152,17 @@ def bare(function: F) -> F:
     A loop that is handed many arrays runs several times faster so.
     """
     return _compiled(function, _nrt=False)
+
+
+def callback(function: Callable[..., Any], result: Any, arguments: tuple[Any, ...]) -> CFunc[Callable[..., Any]]:
+    """Return `function` compiled for a library of C that calls it at its `address`; types are Numba's."""
+    made: Any = CFunc(function, (arguments, result), {}, {})
+    try:
+        made._cache = CodeCache(function)
+    except RuntimeError:
+        tell_not_kept(numba.config.CACHE_DIR, "it cannot be written to")
+    made.compile()
+    return cast("CFunc[Callable[..., Any]]", made)
 
 
 def find_byte(b: NDArray[np.uint8], i: int, hi: int, byte: int) -> int:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
+
+from fpstate.kernel.accesses import DROPPED, FP, NOTED, ONLY_SETS, PC, Kept, Rows, kept, put_past
 from fpstate.kernel.entities import (
     FPEXC_ENABLED,
     FRAME_AT,
@@ -16,12 +20,14 @@ from fpstate.kernel.entities import (
     OF_SVE,
     REGISTERS,
     STACK_TOP,
+    STORAGE_SIZE,
     TASKS,
     Entities,
     Place,
 )
 from fpstate.kernel.entries import RANDOM
-from fpstate.kernel.processor import BUG, OOPS, OWN_AT, Access, Note, Ran
+from fpstate.kernel.processor import BUG, OOPS, OWN_AT, OWN_SIZE, Note, Ran
+from fpstate.lab.dump import RAM_SIZE
 
 SAVE, LOAD, WRITE, EDIT, WARN, FAULT, CALLED = "save", "load", "overwrite", "edit", "warn", "oops", "called"
 SAVE_SVE, LOAD_SVE, WRITE_SVE, EDIT_SVE = "save_sve", "load_sve", "overwrite_sve", "edit_sve"
@@ -80,65 +86,73 @@ class Effects:
         return {key: now for key, (before, now) in self.wrote.items() if before != now}
 
 
+@dataclass(frozen=True)
+class _Region:
+    """A stretch of memory of ours: whose image (nobody's: what is handed in, and stacks), or STACK."""
+
+    start: int  # physical
+    end: int
+    whose: str
+
+
+STACK: Final = "a stack"
+
+
 class Reader:
     """Reads the runs of one kernel."""
 
     def __init__(self, entities: Entities, near: dict[int, str]) -> None:
         self.entities = entities
-        self._near = near
-        self._words: dict[int, int] = {}
-        self._images: dict[int, tuple[str, int] | None] = {}
+        self._kinds = _Kinds(entities, near)
+        self._seen, self._past = np.zeros(RAM_SIZE, np.bool_), np.zeros(RAM_SIZE, np.uint8)  # of which little is used
         self._keys_at: dict[tuple[int, int], list[Key]] = {}
-        self._copies: dict[int, bool] = {}  # by instruction
-        self._its_own: set[int] = set()  # bytes that the run itself has written whole
+        self._where: dict[Key, tuple[int, int]] = {}
         self._freed: dict[str, tuple[int, int]] = {}  # whose storage was freed: effects before, by which instruction
+        self._regions = sorted(_regions(entities), key=lambda region: region.start)
+        self._bounds = np.array([(r.start, r.end, DROPPED * (r.whose == STACK)) for r in self._regions])
 
     def effects(self, ran: Ran) -> Effects:
         """Return what a run did. Memory must still be as the run left it."""
         result = Effects(points=ran.points)
         moves = _Moves(result, self.entities)
         self._freed.clear()
-        self._its_own.clear()
-        notes = list(ran.notes)
-        old: dict[int, int] = {}  # bytes written, with what was there before: by physical address
-        for number, a in enumerate(ran.accesses):
-            while notes and notes[0].before <= number:
+        pcs = ran.accesses[:, PC].view(np.uint64)
+        notes = [(n, int(pcs[n.before]) if n.before < len(pcs) else ran.pc) for n in ran.notes]
+        for a in self._kept(ran):
+            while notes and notes[0][0].before <= a.number:
                 moves.end()
-                self._noted(notes.pop(0), a.pc, result)
-            if a.address not in self._images:
-                self._images[a.address] = self._image(a.address)
-            image = self._images[a.address]
-            if image is None:
-                self._member(a, old, result)
+                self._noted(*notes.pop(0), result)
+            kind, region = self._kinds[a.pc], self._regions[a.region - 1]
+            if not a.region:
+                if a.write or not (a.its_own or kind.known & ONLY_SETS):
+                    self._member(a, result, copy=kind.copy)
                 if not a.write:
                     moves.source = ""
                 if ran.points:
-                    result.touched += [(number, key) for key in self._keys(a.address, a.size)]
-            elif image[0]:
-                moves.take(a, *image, fp=self._is_fp(a.pc))
-                result.touched.append((number, None))
-            elif image[1] == HANDED_IN:
+                    result.touched += [(a.number, key) for key in self._keys(a.address, a.size)]
+            elif region.whose:
+                moves.take(a, region.whose, a.address - region.start, fp=bool(kind.known & FP))
+                result.touched.append((a.number, None))
+            else:
                 moves.source = ""
         moves.end()
-        for note in notes:
-            self._noted(note, ran.pc, result)
-        for whose, (at, pc) in self._freed.items():  # and the pointer to it stays
-            result.done.insert(at, Effect(FREE, whose, pc))
+        for note, pc in notes:
+            self._noted(note, pc, result)
+        for whose, (before, pc) in self._freed.items():  # and the pointer to it stays
+            result.done.insert(before, Effect(FREE, whose, pc))
         moves.settle_writes()
         result.done += [Effect(WARN, "", pc) for pc in ran.warned]
         if ran.end in (OOPS, BUG):
             result.done.append(Effect(FAULT, "", ran.pc))
-        self._written(old, result)
+        self._written(ran.accesses, result)
         return result
 
-    def _image(self, physical: int) -> tuple[str, int] | None:
-        """Return whose image lies at an address, and where in it; what is nobody's business ends all images."""
-        if any(low <= physical < high for low, high in STACKS):
-            return "", MOVED
-        if HANDED_IN <= physical - OWN_AT < HANDED_IN + HANDED_IN_SIZE or physical - OWN_AT >= FRAME_AT:
-            return "", HANDED_IN
-        found = self.entities.owner_at(self.entities.virtual(physical))
-        return None if found is None or (found[1] >= MOVED and not found[0].endswith(OF_SVE)) else found
+    def _kept(self, ran: Ran) -> Iterator[Kept]:
+        """Return accesses but those to stacks."""
+        known = np.array([self._kinds[pc].known for pc in ran.accesses[:, PC].view(np.uint64).tolist()], np.uint8)
+        for note in ran.notes:
+            known[note.before : note.before + 1] |= NOTED
+        return kept(ran.accesses, known, self._bounds, self._seen)
 
     def _noted(self, note: Note, pc: int, result: Effects) -> None:
         """Say what a note means."""
@@ -164,33 +178,24 @@ class Reader:
         elif not what.endswith(("ZCR_EL2", RANDOM, *ALLOCATORS)):
             result.done.append(Effect(CALLED, what, pc))
 
-    def _member(self, a: Access, old: dict[int, int], result: Effects) -> None:
+    def _member(self, a: Kept, result: Effects, *, copy: bool) -> None:
+        keys = self._keys(a.address, a.size)
         if a.write:
-            for i in range(a.size):
-                old.setdefault(a.address + i, a.before >> 8 * i & 255)
-            if not self._only_sets(a.pc):
-                self._its_own.update(range(a.address, a.address + a.size))
-            keys = self._keys(a.address, a.size)
             if keys and keys[0][1].name == POINTER:
                 self._pointed(a, keys[0][0], result)
             result.wrote |= dict.fromkeys(keys, (0, 0))
-            (result.by_copy.update if self._is_copy(a.pc) else result.by_copy.difference_update)(keys)
-        elif not self._only_sets(a.pc) and not self._its_own.issuperset(range(a.address, a.address + a.size)):
-            reads = result.copied if self._is_copy(a.pc) else result.read
-            for key in self._keys(a.address, a.size):
+            (result.by_copy.update if copy else result.by_copy.difference_update)(keys)
+        else:
+            reads = result.copied if copy else result.read
+            for key in keys:
                 reads.setdefault(key, a.pc)
 
-    def _pointed(self, a: Access, task: str, result: Effects) -> None:
+    def _pointed(self, a: Kept, task: str, result: Effects) -> None:
         """Say of a write to a task's pointer to its storage whether that takes storage from it, or gives it some."""
         self._freed.pop(task, None)
         for address, what in ((a.before, FREE), (a.value, ALLOC)):
             if a.before != a.value and self.entities.storages.get(address) == task:
                 result.done.append(Effect(what, task, a.pc))
-
-    def _is_copy(self, pc: int) -> bool:
-        if pc not in self._copies:
-            self._copies[pc] = self._near[pc].partition("+")[0] in COPIERS
-        return self._copies[pc]
 
     def _keys(self, physical: int, size: int) -> list[Key]:
         if (physical, size) not in self._keys_at:
@@ -204,33 +209,67 @@ class Reader:
         members = self.entities.members(*found, size)
         return [(found[0], place) for place in members if not place.name.startswith(VALUES)]
 
-    def _written(self, old: dict[int, int], result: Effects) -> None:
+    def _written(self, accesses: Rows, result: Effects) -> None:
         """Fill in what each member held that was written to, before and now."""
+        if not result.wrote:
+            return
+        p = self.entities.processor
+        for key in result.wrote:
+            if key not in self._where:
+                self._where[key] = self._stretch(*key)
+        stretches = [self._where[key] for key in result.wrote]
+        put_past(self._past, p.bytes, np.array(stretches), accesses)
+        past, now = self._past.data, p.ram
+        for key, (start, end) in zip(result.wrote, stretches, strict=True):
+            result.wrote[key] = int.from_bytes(past[start:end], "little"), int.from_bytes(now[start:end], "little")
+
+    def _stretch(self, entity: str, place: Place) -> tuple[int, int]:
+        """Return where in RAM a member begins and ends."""
         e = self.entities
-        for entity, place in result.wrote:
-            at = place.offset if entity == "elsewhere" else e.processor.physical(e.base_of(entity) + place.offset)
-            where = e.processor.place(at)
-            now = e.processor.ram[where : where + place.size]
-            before = bytes(old.get(at + i, byte) for i, byte in enumerate(now))
-            result.wrote[entity, place] = int.from_bytes(before, "little"), int.from_bytes(now, "little")
+        at = place.offset if entity == "elsewhere" else e.processor.physical(e.base_of(entity) + place.offset)
+        where = e.processor.place(at)
+        return where, where + place.size
 
-    def _word(self, pc: int) -> int:
-        if pc not in self._words:
-            self._words[pc] = self.entities.processor.read(pc, 4)
-        return self._words[pc]
 
-    def _is_fp(self, pc: int) -> bool:
-        """Tell whether an instruction loads or stores SIMD registers, or those of SVE.
+@dataclass(frozen=True)
+class _Kind:
+    """What there is to know of an instruction that accesses memory.
 
-        Arm ARM, C4.1.94: bits 27, 25 are 1, 0, and 26 is V; C4.1.34: bits 28 to 25 of SVE are 0010.
-        """
-        word = self._word(pc)
-        return word & 0x0E000000 == 0x0C000000 or word >> 25 & 15 == 2
+    `known`: FP, if it loads or stores SIMD registers, or those of SVE (Arm ARM, C4.1.94: bits 27, 25 are 1, 0, and 26
+    is V; C4.1.34: bits 28 to 25 of SVE are 0010); ONLY_SETS, if it changes memory atomically and keeps nothing of it
+    (STSET, STCLR, STADD). `copy`: it is one of those that copy a whole task.
+    """
 
-    def _only_sets(self, pc: int) -> bool:
-        """Tell whether an instruction is an atomic change of memory that keeps nothing of it (STSET, STCLR, STADD)."""
-        word = self._word(pc)
-        return word & 0x3F208C00 == 0x38200000 and word & 31 == 31
+    known: int
+    copy: bool
+
+
+class _Kinds(dict[int, _Kind]):
+    """Instructions by their addresses, looked at once."""
+
+    def __init__(self, entities: Entities, near: dict[int, str]) -> None:
+        super().__init__()
+        self._read, self._near = entities.processor.read, near
+
+    def __missing__(self, pc: int) -> _Kind:
+        word = self._read(pc, 4)
+        fp = word & 0x0E000000 == 0x0C000000 or word >> 25 & 15 == 2
+        only_sets = word & 0x3F208C00 == 0x38200000 and word & 31 == 31
+        self[pc] = _Kind(FP * fp | ONLY_SETS * only_sets, self._near[pc].partition("+")[0] in COPIERS)
+        return self[pc]
+
+
+def _regions(e: Entities) -> Iterator[_Region]:
+    """Return all of memory that is no member: images, their storage, what is handed in, and stacks."""
+    p = e.processor
+    for address, name in e.images.items():
+        yield _Region(p.physical(address), p.physical(address) + MOVED, name)
+    for address, name in e.storages.items():
+        yield _Region(p.physical(address), p.physical(address) + STORAGE_SIZE, name + OF_SVE)
+    yield _Region(OWN_AT + HANDED_IN, OWN_AT + HANDED_IN + HANDED_IN_SIZE, "")
+    yield _Region(OWN_AT + FRAME_AT, OWN_AT + OWN_SIZE, "")
+    for low, high in STACKS:
+        yield _Region(low, high, STACK)
 
 
 class _Moves:
@@ -244,7 +283,7 @@ class _Moves:
         self.source = ""  # whose image was read last by an instruction that does not move SIMD registers
         self._writes: dict[tuple[str, str], tuple[Effect, set[int]]] = {}  # by such, with the bytes
 
-    def take(self, a: Access, whose: str, inside: int, *, fp: bool) -> None:
+    def take(self, a: Kept, whose: str, inside: int, *, fp: bool) -> None:
         """Take in one access to an image, or to the storage of one's SVE form."""
         whom = whose.removesuffix(OF_SVE)
         sve = whom != whose
@@ -265,7 +304,7 @@ class _Moves:
         else:
             self.source = whose
 
-    def _write(self, a: Access, whom: str, inside: int, *, sve: bool) -> None:
+    def _write(self, a: Kept, whom: str, inside: int, *, sve: bool) -> None:
         copies = self.source == (whom if sve else whom + OF_SVE)
         of_sve = WIDEN if copies else WRITE_SVE if a.value else ALLOC
         what = of_sve if sve else NARROW if copies else WRITE

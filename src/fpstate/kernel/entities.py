@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from fpstate.errors import FpstateError
+from fpstate.kernel.accesses import each
 from fpstate.kernel.btf import Btf
 from fpstate.kernel.processor import FRAME, OWN_AT, USER_SIZE, Processor, Ran
 from fpstate.lab.dump import Dump
@@ -44,8 +44,7 @@ RW: Final = 1 << 31  # HCR_EL2.RW: the guest is a 64-bit one
 OTHER_LENGTH: Final = 5  # of whoever gets another
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """A member of a task, a vCPU or the CPU's own variables: `offset` in the entity, or in the per-CPU section."""
 
     kind: str  # "cpu", "task", "vcpu"; "elsewhere": `offset` is a physical address
@@ -130,7 +129,8 @@ class Entities:
         """Return the address of what KVM knows of this CPU (`kvm_host_data`), by where a run of a vCPU notes that."""
         p, at = self.processor, self.btf.member("kvm_host_data", "host_ctxt.__hyp_running_vcpu")
         vcpu = self.address["vcpu"] if p.vhe else p.hypervisor(self.address["vcpu"])
-        noted = [a.address for a in ran.accesses if a.write and a.size == 8 and a.value == vcpu and a.address < OWN_AT]
+        writes = (a for a in each(ran.accesses) if a.write and a.size == 8 and a.address < OWN_AT)
+        noted = [a.address for a in writes if a.value == vcpu]
         if len(set(noted)) != 1:
             expected = "its address in kvm_host_data alone"
             raise FpstateError("the hypervisor notes the vCPU that runs nowhere", expected=expected, where=p.where)
@@ -225,7 +225,7 @@ class Entities:
         offset = (last[0] if last else 0) + (
             self.btf.find("cpu_fp_state", "st") or 0 if self.btf.has("cpu_fp_state") else 0
         )
-        for access in ran.accesses:
+        for access in each(ran.accesses):
             if access.write and access.size == 8 and access.value == 0 and access.address < OWN_AT:
                 if last is None:  # this one is all that is known of them yet
                     self.know_per_cpu({"fpsimd_last_state": (p.linear + access.address, "fpsimd_last_state_struct")})
@@ -236,16 +236,6 @@ class Entities:
         raise FpstateError("this CPU's variables are not found", expected="one written NULL", where=p.where)
 
     # Where something lies.
-
-    def owner_at(self, address: int) -> tuple[str, int] | None:
-        """Return whose image a kernel address lies in, and where in it; None if in nobody's."""
-        for image, name in self.images.items():
-            if image <= address < image + IMAGE:
-                return name, address - image
-        for storage, name in self.storages.items():
-            if storage <= address < storage + STORAGE_SIZE:
-                return name + OF_SVE, address - storage
-        return None
 
     def entity_at(self, address: int) -> tuple[str, int] | None:
         """Return the task, vCPU or "cpu" that a kernel address belongs to, and where in it; None if to none."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from fpstate.errors import FpstateError
+from fpstate.kernel.accesses import each
 from fpstate.kernel.effects import ALLOCATORS, FLUSHES, FREES
 from fpstate.kernel.entities import STORAGE_SIZE, VCPUS, Place
 from fpstate.kernel.entries import AS_NAMED, ENTRIES, FLUSH_ENDS, KILLS, RANDOM, SYSTEM_CALLED, Call, Entry
@@ -29,7 +30,7 @@ def find_per_cpu(stage: Stage) -> None:
     p, e = stage.processor, stage.entities
     found = {"fpsimd_last_state": (e.cpu, "fpsimd_last_state_struct")}
     ran = _ran(stage, ENTRIES[Event.RET_TO_USER])
-    read = [a.address for a in ran.accesses if not a.write and a.size == 4 and a.address < OWN_AT]
+    read = [a.address for a in each(ran.accesses) if not a.write and a.size == 4 and a.address < OWN_AT]
     p.restore()
     for address in dict.fromkeys(read):
         p.write(e.virtual(address), 3, 4)
@@ -38,7 +39,7 @@ def find_per_cpu(stage: Stage) -> None:
             found["cpu_number"] = e.virtual(address), ""
         p.restore()
     ran = stage.do(Call((RAISES_SOFTIRQ,), (SOFTIRQ,)), AS_NAMED)
-    pending = [a.address for a in ran.accesses if a.write and a.address < OWN_AT and a.value >> SOFTIRQ & 1]
+    pending = [a.address for a in each(ran.accesses) if a.write and a.address < OWN_AT and a.value >> SOFTIRQ & 1]
     p.restore()
     if pending:
         found["irq_stat"] = e.virtual(pending[0]), ""

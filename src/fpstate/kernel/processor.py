@@ -16,9 +16,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fpstate import emulator
 from fpstate.errors import FpstateError
+from fpstate.kernel.accesses import COLUMNS, IRQS_OFF, IS_WRITE, MOST, PC, POINT, Bytes, Log, Rows, written_over
 from fpstate.lab.dump import RAM_AT, RAM_SIZE, SPARE, Dump
 from fpstate.lab.kernel import Symbols
 
@@ -31,9 +33,7 @@ USER: Final = 0x400000  # user addresses of what user mode hands in
 USER_SIZE: Final = 0x10000
 FRAME: Final = 0xC0000  # where in our memory that lies
 EL1H: Final = 5  # PSTATE: EL1 with its own stack pointer, interrupts not masked
-IRQS_OFF: Final = 1 << 7
 MASK: Final = (1 << 64) - 1
-COUNTS: Final = (1 << 32) - 1  # preempt_count; above it lies whether another thread is to run
 BRK_BUG: Final = 0xD4210000  # BRK #0x800: WARN and BUG (arch/arm64/include/asm/brk-imm.h)
 
 HYP_INSIDE: Final = "__kvm_nvhe___guest_enter"
@@ -46,6 +46,8 @@ MOV_8: Final = np.uint32(0xD2800100)  # EL2 in bits 3 and 2
 MRS_DCZID: Final = np.uint32(0xD53B00E0)
 MOV_16: Final = np.uint32(0xD2800200)  # DCZID_EL0.DZP: DC ZVA, of which Unicorn tells nothing, is not to be used
 
+Places = slice | NDArray[np.int64]
+"""Where bytes stand in RAM."""
 RETURNED, STOPPED, HALTED, OOPS, BUG = "returned", "stopped", "halted", "oops", "bug"
 
 
@@ -79,17 +81,6 @@ UDF: Final = 0
 GFP_ZERO: Final = 0x100  # include/linux/gfp_types.h
 
 
-class Access(NamedTuple):
-    """One access to memory: physical address, size in bytes (at most 8), value written, instruction's address."""
-
-    write: bool
-    address: int
-    size: int
-    value: int
-    before: int  # what a write writes over
-    pc: int
-
-
 class Note(NamedTuple):
     """Something noted: a function's name, or one of GATES with `read` or `write`; the value moved; accesses before."""
 
@@ -100,11 +91,11 @@ class Note(NamedTuple):
 
 @dataclass(frozen=True)
 class Saved:
-    """A run where it stands: registers, those of EL2, and each byte it has written, by its place in RAM."""
+    """A run where it stands: registers, those of EL2, and each byte it has written."""
 
     registers: Any
     system: dict[int, int]
-    memory: dict[int, int]
+    memory: Bytes
 
 
 @dataclass
@@ -113,7 +104,7 @@ class Ran:
 
     end: str = RETURNED
     pc: int = 0
-    accesses: list[Access] = field(default_factory=list)
+    accesses: Rows = field(default_factory=lambda: np.zeros((0, COLUMNS), np.int64))
     warned: list[int] = field(default_factory=list)  # addresses of WARNs that it ran into
     notes: list[Note] = field(default_factory=list)
     points: list[int] = field(default_factory=list)  # at each, the number of accesses before it
@@ -134,6 +125,7 @@ class Processor:
         self._r, self._error = arm64_const, unicorn.UcError
         with dump.ram.open("rb") as file:
             self.ram = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        self.bytes = np.frombuffer(self.ram, np.uint8)  # the same memory
         self.ram[OWN_AT - RAM_AT :] = bytes(OWN_SIZE)
         self.where = dump.kernel.source
         self.vhe = dump.mode == "vhe"
@@ -153,11 +145,10 @@ class Processor:
         self._first = {code: dump.registers.get(name, 0) for code, name in names.items()}
         self.system: dict[int, int] = {}
         self._ran = Ran()
-        self._count = 0, 0  # where what is watched for points lies, and what it holds when interrupts may come in
-        self._points, self._halts_at = 0, 0  # met so far; at which to halt, from 1; 0 for none
+        self._halts_at = 0  # the point at which to halt, from 1; 0 for none
         self._halting: set[int] = set()  # instructions after which there was a point
         self._watched: set[int] = set()  # those of them at which runs halt
-        self._undo: list[tuple[int, bytes]] = []
+        self._undo: list[tuple[Places, NDArray[np.uint8]]] = []
         self.image, self.text = dump.kernel.image, dump.symbols.base() or 0
         start = dump.symbols.address("_stext") or self.text  # what lies before it is not mapped once all is up
         self._text_less_physical = start - self.physical(start)
@@ -181,13 +172,12 @@ class Processor:
         uc.mem_map_ptr(RAM_AT, RAM_SIZE, unicorn.UC_PROT_ALL, place)
         uc.hook_add(unicorn.UC_HOOK_TLB_FILL, self._fill)
         uc.hook_add(unicorn.UC_HOOK_INTR, self._exception)
-        uc.hook_add(unicorn.UC_HOOK_MEM_READ | unicorn.UC_HOOK_MEM_WRITE, self._access)
+        self._log = Log(uc, place)
         for code, value in UNBOUND if self.has_sve else ():
             uc.cpr_write(*code, value)
         uc.cpr_write(*CPACR_EL1, dump.registers["CPTR_EL2" if self.vhe else "CPACR"])
         uc.reg_write(arm64_const.UC_ARM64_REG_TPIDR_EL1, dump.registers["TPIDR_EL1"])
         self._uc, self._code_hook, self._at_rest = uc, unicorn.UC_HOOK_CODE, uc.context_save()
-        self._write_access = unicorn.UC_MEM_WRITE
 
     def _answer(self, asked: np.uint32, answer: np.uint32) -> None:
         """Put a MOV in the place of each MRS of one register in the kernel's code; both are given as of x0."""
@@ -291,14 +281,17 @@ class Processor:
     def write_bytes(self, address: int, data: bytes) -> None:
         """Write some; `restore` takes them back."""
         at = self.place(self.physical(address))
-        self._undo.append((at, self.ram[at : at + len(data)]))
-        self.ram[at : at + len(data)] = data
+        self._put(slice(at, at + len(data)), np.frombuffer(data, np.uint8))
+
+    def _put(self, places: Places, data: NDArray[np.uint8]) -> None:
+        self._undo.append((places, self.bytes[places].copy()))
+        self.bytes[places] = data
 
     def restore(self) -> None:
         """Take back all that was written since the last `keep`, by the kernel or from here, and all registers."""
         self._uc.context_restore(self._at_rest)
-        for at, before in reversed(self._undo):
-            self.ram[at : at + len(before)] = before
+        for places, before in reversed(self._undo):
+            self.bytes[places] = before
         self._undo.clear()
         self.system.clear()
 
@@ -357,8 +350,8 @@ class Processor:
 
     def saved(self) -> Saved:
         """Return registers, and memory as far as it was written to since `keep`, for `resume`."""
-        written = {at + i for at, old in self._undo for i in range(len(old))}
-        return Saved(self._uc.context_save(), dict(self.system), {at: self.ram[at] for at in written})
+        written = np.unique(np.concatenate([_one_by_one(places) for places, _ in self._undo]))
+        return Saved(self._uc.context_save(), dict(self.system), (written, self.bytes[written]))
 
     def change(self, words: Mapping[int, int]) -> None:
         """Have other instructions stand at some addresses, for good."""
@@ -396,7 +389,7 @@ class Processor:
         self._watch(address, reached)
 
     def _note(self, what: str, value: int = 0) -> None:
-        self._ran.notes.append(Note(what, value, len(self._ran.accesses)))
+        self._ran.notes.append(Note(what, value, self._log.count))
 
     def instead_of(self, address: int, what: str, done: Callable[[], int]) -> None:
         """Have something else done where a function is called: its answer is returned, and noted with its name."""
@@ -421,10 +414,11 @@ class Processor:
         for address in self._halting - self._watched:
             self._watch(address + 4, self._halt)
         self._watched |= self._halting
-        self._count, self._points, self._halts_at = (self.physical(count), enabled), 0, halts_at
+        self._log.watch(self.physical(count), enabled)
+        self._halts_at = halts_at
 
     def _halt(self, *_: object) -> None:
-        if self._halts_at and self._points == self._halts_at:
+        if self._halts_at and self._log.points == self._halts_at:
             self._ran.end = HALTED
             self._uc.emu_stop()
 
@@ -451,9 +445,7 @@ class Processor:
 
     def go_back(self, saved: Saved) -> None:
         """Put memory back as it was when that was saved."""
-        for at, byte in saved.memory.items():
-            self._undo.append((at, self.ram[at : at + 1]))
-            self.ram[at] = byte
+        self._put(*saved.memory)
 
     def set_syndrome(self, syndrome: int) -> None:
         """Let it be said why the code at EL1, or at EL2, was entered."""
@@ -478,16 +470,32 @@ class Processor:
 
     def _run(self, start: int) -> Ran:
         self._ran = ran = Ran()
+        self._log.begin()
         try:
             self._uc.emu_start(start, self.base, 0, LIMIT)
         except self._error:
             if self._pc() != self.base and ran.end == RETURNED:
                 ran.end = OOPS
         ran.pc = self._instruction()
+        if self._log.count > MOST:
+            given = f"a function of the kernel has made {self._log.count:,} accesses to memory"
+            raise FpstateError(given, expected=f"{MOST:,} at most", where=f"{self.where}, at {ran.pc:#x}")
+        self._take_accesses(ran)
         if ran.end == RETURNED and ran.pc != self.base:
             given = f"a function of the kernel has not ended after {LIMIT:,} instructions"
             raise FpstateError(given, expected="one that ends", where=f"{self.where}, at {ran.pc:#x}")
         return ran
+
+    def _take_accesses(self, ran: Ran) -> None:
+        """Take in what the run did to memory, and where it met points."""
+        ran.accesses = rows = self._log.rows()
+        self._undo.append(written_over(rows))
+        points = np.flatnonzero(rows[:, IS_WRITE] == POINT)
+        pcs = rows[:, PC].view(np.uint64)
+        self._halting.update(pcs[points].tolist())
+        ran.points = (points + 1).tolist()
+        of_hyp = pcs >> np.uint64(48) == 0
+        pcs[of_hyp] += np.uint64(self._text_less_physical - self.hyp & MASK)  # as symbols have it
 
     def _pc(self) -> int:
         self._read_register(self._uc._uch, self._r.UC_ARM64_REG_PC, self._pc_at)
@@ -506,24 +514,6 @@ class Processor:
             return False
         entry.paddr, entry.perms = found & ~PAGE, 7
         return True
-
-    def _access(self, _: object, kind: int, address: int, size: int, value: int, __: object) -> None:
-        before, write = b"", kind == self._write_access
-        if write:
-            at = self.place(address)
-            before = self.ram[at : at + size]
-            self._undo.append((at, before))
-        old = int.from_bytes(before, "little")
-        self._ran.accesses.append(Access(write, address, size, value & MASK, old, self._instruction()))
-        if write and address == self._count[0] and value & COUNTS == self._count[1] < old & COUNTS:
-            self._note_point()
-
-    def _note_point(self) -> None:
-        """Note that softirqs, or the scheduler, may come in from here on, unless interrupts are off."""
-        if not self._uc.reg_read(self._r.UC_ARM64_REG_PSTATE) & IRQS_OFF:
-            self._halting.add(self._pc())
-            self._points += 1
-            self._ran.points.append(len(self._ran.accesses))
 
     def _exception(self, *_: object) -> None:
         pc = self._pc()
@@ -589,3 +579,7 @@ class Processor:
             if code in (CPTR_EL2, ZCR_EL2):
                 self._uc.cpr_write(*(CPACR_EL1 if code == CPTR_EL2 else ZCR_EL1), value)
         self._note(f"{'read' if read else 'write'} {self._noted[code]}", value)
+
+
+def _one_by_one(places: Places) -> NDArray[np.int64]:
+    return np.arange(places.start, places.stop) if isinstance(places, slice) else places

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from fpstate.errors import FpstateError
 from fpstate.kernel.btf import Btf
 from fpstate.kernel.effects import FRAME, Effect, Effects, Reader
@@ -273,6 +275,6 @@ def _join(whole: Ran, part: Ran) -> None:
     """Append what a run did to what was done before it."""
     whole.notes += [note._replace(before=note.before + len(whole.accesses)) for note in part.notes]
     whole.points += [at + len(whole.accesses) for at in part.points]
-    whole.accesses += part.accesses
+    whole.accesses = np.concatenate([whole.accesses, part.accesses])
     whole.warned += part.warned
     whole.end, whole.pc = part.end, part.pc
