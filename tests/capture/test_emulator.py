@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fpstate.errors import FpstateError
+from fpstate.lab import capture
 from fpstate.lab.emulator import CpuLog, Stay, Watched, Where, read_log
-from fpstate.lab.lineup import lined_up
+from fpstate.lab.lineup import StaleCodeError, lined_up
 
 NAMES = ("tracing_mark_write", "sched_switch", "sys_enter", "sys_exit", "restore", "hw_free")
 MARK, SWITCH, ENTER, EXIT, RESTORE = range(5)
@@ -279,6 +281,51 @@ def test_what_does_not_fit_is_an_error(called: list[int], match: str) -> None:
     log = CpuLog(0, called, [(5, Stay(Where.USER))])
     with pytest.raises(FpstateError, match=match):
         lined_up(TRACE, [log], WATCHED)
+
+
+@pytest.mark.parametrize(
+    ("functions", "wrong"),
+    [
+        ("load put load put load", False),
+        ("load load", True),
+        ("put load put load load", True),
+        ("put", False),
+    ],
+)
+def test_a_vcpu_loaded_twice_is_an_error(functions: str, wrong: bool) -> None:
+    """It has happened: all switches went without the notifier that puts the vCPU."""
+    names = (*NAMES, "kvm_arch_vcpu_load", "kvm_arch_vcpu_put")
+    written = [f"kvm_arch_vcpu_{f} <-x" for f in functions.split()]
+    trace = marked(*(line(text, time=1 + n) for n, text in enumerate(written)))
+    called = [MARK, *(names.index(text.removesuffix(" <-x")) for text in written)]
+    if wrong:
+        with pytest.raises(StaleCodeError, match=r"no line of kvm_arch_vcpu_put between two.*CPU 0.*capture again"):
+            lined_up(trace, [CpuLog(0, called, [])], replace(WATCHED, names=names))
+    else:
+        assert lined_up(trace, [CpuLog(0, called, [])], replace(WATCHED, names=names)) == trace
+
+
+def test_a_capture_of_stale_code_is_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice; the third time that is the error."""
+    done: list[str] = []
+    for good_after, runs in ((0, 1), (2, 3), (3, 3)):
+        done.clear()
+
+        def once(*_: object, good_after: int = good_after) -> Any:
+            done.append("run")
+            if len(done) <= good_after:
+                raise StaleCodeError("stale")
+            return "captured"
+
+        monkeypatch.setattr(capture, "_capture", once)
+        arguments: Any = (None, None, None, None)
+        if good_after < capture.TIMES:
+            result: Any = capture.capture(*arguments)
+            assert result == "captured"
+        else:
+            with pytest.raises(StaleCodeError):
+                capture.capture(*arguments)
+        assert len(done) == runs
 
 
 def test_a_recording_without_switches_is_an_error() -> None:

@@ -16,7 +16,7 @@ from fpstate.errors import FpstateError
 from fpstate.lab.apt import cache_folder, new_folder
 from fpstate.lab.emulator import FP_TRAP, SVE_TRAP, read_logs
 from fpstate.lab.kernel import Kernel, Symbols, recipe_for, with_dependencies
-from fpstate.lab.lineup import addresses, lined_up
+from fpstate.lab.lineup import StaleCodeError, addresses, lined_up
 from fpstate.lab.payload import plugin
 from fpstate.lab.qemu import Machine, Message, Run, check_machine, mode_of, qemu_version, run
 from fpstate.lab.recipe import LOADS, TRACING, UPDATES, Recipe
@@ -30,6 +30,8 @@ _LIST_FILES = {
     "events": f"{TRACING}/available_events",
 }
 _EXPECTED = {"started", "finished"}
+TIMES = 3
+"""How often a scenario is run at most. About one run in a thousand is no good by chance."""
 
 
 @dataclass(frozen=True)
@@ -117,10 +119,19 @@ def capture(
     *,
     tell: Tell = lambda _: None,
 ) -> Capture:
-    """Run a scenario and return its trace.
+    """Run a scenario and return its trace; again, if the emulator did not run what the kernel had patched.
 
     Raise FpstateError for what cannot be recorded, an actor that failed, and, unless allowed, for lost events.
     """
+    for _ in range(TIMES - 1):
+        try:
+            return _capture(scenario, kernel, machine, wishes, tell)
+        except StaleCodeError as stale:
+            tell(f"{stale.given}: the emulator ran code that the kernel had patched; once more")
+    return _capture(scenario, kernel, machine, wishes, tell)
+
+
+def _capture(scenario: Scenario, kernel: Kernel, machine: Machine, wishes: Wishes, tell: Tell) -> Capture:
     check_cpus(scenario, machine.cpus)
     check_machine(machine)
     limit = scenario.seconds if wishes.seconds is None else wishes.seconds

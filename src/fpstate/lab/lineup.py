@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from fpstate.errors import FpstateError
 from fpstate.lab.emulator import CpuLog, Stay, Watched, Where
@@ -18,6 +19,7 @@ from fpstate.lab.spells import Mark, MismatchError, Spell, placed, spells, turn_
 
 MARK = "tracing_mark_write"
 SWITCH, _SWITCHED = "sched_switch", "fpsimd_thread_switch"
+_LOADS, _PUTS = "kvm_arch_vcpu_load", "kvm_arch_vcpu_put"
 _HEAD = re.compile(r"\s*(.*)-(\d+) +\[(\d+)\] +\S+ +(\d+\.\d+): ([^ :]+):?")
 _NEXT = re.compile(r"next_comm=(.*) next_pid=(\d+) ")
 _RETURNERS = ("do_notify_resume", "exit_to_user_mode_prepare", "exit_to_user_mode_loop", "irqentry_exit")
@@ -71,6 +73,13 @@ def _writers(recipe: Recipe) -> dict[str, str]:
     return {MARK: MARK, **events, **{name: name for name in recipe.functions}}
 
 
+class StaleCodeError(FpstateError):
+    """The emulator went on with a translation of code that the kernel had patched: chance, gone when done again.
+
+    QEMU 7.2 reads code before it write-protects its page.
+    """
+
+
 @dataclass
 class _Cpu:
     """The lines of one CPU: their indices in the trace, and of those that were watched the number of the writer."""
@@ -95,11 +104,12 @@ class _Cpu:
 def lined_up(trace: list[str], logs: list[CpuLog], watched: Watched) -> list[str]:
     """Return the lines of the trace with a `user_run`, `guest_run` or `almost_user` line for every stay.
 
-    Raise FpstateError where the trace and the logs disagree.
+    Raise StaleCodeError if the emulator did not run what the kernel had patched, and FpstateError where the trace and
+    the logs disagree.
     """
     names = list(watched.names)
     cpus = _by_cpu(trace, len(logs), {name: i for i, name in enumerate(names)})
-    _check_switches(cpus, names)
+    _check_patched(cpus, names)
     added: dict[int, list[str]] = {}
     try:
         every = [spell for log, cpu in zip(logs, cpus, strict=True) for spell in _spells(log, cpu, names)]
@@ -128,14 +138,20 @@ def lined_up(trace: list[str], logs: list[CpuLog], watched: Watched) -> list[str
     return [line for i, old in enumerate(trace) for line in (old, *added.get(i, ()))]
 
 
-def _check_switches(cpus: list[_Cpu], names: list[str]) -> None:
-    """Raise FpstateError if threads were switched and no line says so.
+def _check_patched(cpus: list[_Cpu], names: list[str]) -> None:
+    """Raise StaleCodeError if what the kernel patches its scheduler to do was not done.
 
-    The kernel patches its code to write them, and the emulator may go on with a translation of what was there before.
+    Threads were switched and no line says so; or a CPU loads a vCPU without having put the one before, since the
+    notifiers that are to put it when its thread is switched are patched in with the first VM.
     """
     seen = {names[name] for cpu in cpus for _, name in cpu.watched}
     if _SWITCHED in seen and SWITCH not in seen:
-        raise FpstateError(f"the recording has no line of {SWITCH}", expected="one for each", hint="capture again")
+        raise StaleCodeError(f"the recording has no line of {SWITCH}", expected="one for each", hint="capture again")
+    for number, cpu in enumerate(cpus):
+        both = [names[n] for _, n in cpu.watched if names[n] in (_LOADS, _PUTS)]
+        if (_LOADS, _LOADS) in pairwise(both):
+            given = f"the recording has no line of {_PUTS} between two of {_LOADS} on CPU {number}"
+            raise StaleCodeError(given, expected="one", hint="capture again")
 
 
 def _spells(log: CpuLog, cpu: _Cpu, names: list[str]) -> list[Spell]:
