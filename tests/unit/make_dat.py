@@ -136,6 +136,7 @@ _CALLS = {
     "sys_enter_other": (123, ("a", "b", "c")),
     "sys_exit_ioctl": (124, ("ret",)),
     "sys_exit_other": (125, ("ret",)),
+    "sys_enter_prctl": (126, ("option", "arg2", "arg3")),
 }
 for _name, (_number, _keys) in _CALLS.items():
     _FORMATS["syscalls", _name, _number] = _fields(

@@ -225,7 +225,8 @@ def test_addresses_behind_the_fields(tmp_path: Path) -> None:
 
 
 _SYSCALL = re.compile(r"sys_(enter|exit): NR (-?\d+) (?:\((\w+), (\w+), (\w+).*\)|= (.*))")
-_NAMES = {"29": "ioctl", "139": "rt_sigreturn", "117": "ptrace"}
+_NAMES = {"29": "ioctl", "139": "rt_sigreturn", "117": "ptrace", "167": "prctl"}
+_KEYS = {"ioctl": ("fd", "cmd", "arg"), "ptrace": ("request", "pid", "addr"), "prctl": ("option", "arg2", "arg3")}
 
 
 def by_name(form: str) -> Callable[[re.Match[str]], str]:
@@ -236,7 +237,7 @@ def by_name(form: str) -> Callable[[re.Match[str]], str]:
         call = _NAMES.get(nr, f"call{nr}")
         if kind == "exit":
             return f"sys_{call} -> 0x{int(result) & (1 << 64) - 1:x}" if form == "kernel" else f"sys_exit_{call}: 0x0"
-        keys = {"ioctl": ("fd", "cmd", "arg"), "ptrace": ("request", "pid", "addr")}.get(call, ("a", "b", "c"))
+        keys = _KEYS.get(call, ("a", "b", "c"))
         if form == "kernel":
             return f"sys_{call}({', '.join(f'{k}: {v}' for k, v in zip(keys, (a, b, c), strict=True))})"
         if form == "raw":
@@ -268,7 +269,7 @@ def test_system_calls_by_name_in_a_trace_dat(both: bool, tmp_path: Path) -> None
 
     def printed(m: re.Match[str]) -> str:
         line = re.sub(r"(sys_(?:enter|exit)_)call-?\d+", r"\1other", by_name("tools")(m))
-        return line.replace("exit_ptrace", "exit_other").replace("exit_rt_sigreturn", "exit_other")
+        return re.sub("exit_(ptrace|rt_sigreturn|prctl)", "exit_other", line)
 
     named = _SYSCALL.sub(printed, text)
     if both:
@@ -283,6 +284,23 @@ def test_system_calls_by_name_in_a_trace_dat(both: bool, tmp_path: Path) -> None
     assert (two.event == Event.SIGRETURN).sum() > 0
     assert (two.event == Event.RUN_ENTER).sum() > 0
     assert ("sys_enter_ioctl" in one.header.observed) == (not both)
+
+
+@pytest.mark.parametrize(
+    ("option", "length", "changes"),
+    [(0x32, 0x20, 1), (0x32, 0x20020, 1), (0x32, 0x40020, 0), (0x33, 0x20, 0), (0x32, 0xFFFFFFFFFFFFFFFF, 0)],
+)
+def test_prctl_by_name(option: int, length: int, changes: int, tmp_path: Path) -> None:
+    """Of `syscalls:`, in text and in a trace.dat, it asks for a vector length as with its number."""
+    head = "             a-7       [000] .....     1.00000{}: {}\n"
+    calls = [f"sys_enter: NR 167 ({option:x}, {length:x}, 0, 0, 0, 0)", "sys_exit: NR 167 = 32"] * 2
+    text = "".join(head.format(i, call) for i, call in enumerate(calls))
+    texts = [text, *(_SYSCALL.sub(by_name(form), text) for form in ("kernel", "tools", "raw"))]
+    traces = [read(tmp_path, each) for each in texts]
+    for number, each in enumerate((text, texts[2].replace("exit_prctl", "exit_other"))):
+        make_dat(each, tmp_path / f"{number}.dat")
+        traces.append(read_trace(tmp_path / f"{number}.dat"))
+    assert [int((trace.event == Event.VL_CHANGE).sum()) for trace in traces] == [changes] * len(traces)
 
 
 def test_ptrace_and_sigreturn_by_name(tmp_path: Path) -> None:

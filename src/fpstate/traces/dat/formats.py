@@ -36,6 +36,7 @@ WANTED: dict[int, tuple[tuple[str, ...], str]] = {
     codes.EXEC: (("old_pid",), "filename"),
     codes.IOCTL_BY_NAME: (("cmd",), ""),
     codes.PTRACE_BY_NAME: (("request", "pid", "addr"), ""),
+    codes.PRCTL_BY_NAME: (("option", "arg2"), ""),
     codes.CPUHP: (("cpu", "target", "idx", "fun"), ""),
     codes.SIGNAL_DELIVER: (("sa_handler",), ""),
     codes.FUNCTION: (("ip", "parent_ip"), ""),

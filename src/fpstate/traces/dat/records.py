@@ -161,6 +161,8 @@ def _by_name(w: Walk, t: int, row: int, code: int) -> Fields:
     elif code == codes.PTRACE_BY_NAME:
         tid = _value(w, t, row, 1)
         what = -tid if writes_fp(_value(w, t, row, 0), tid, _value(w, t, row, 2)) else 0
+    elif code == codes.PRCTL_BY_NAME:
+        what = asked_length(_value(w, t, row, 0), _value(w, t, row, 1))
     return Fields(True, codes.CALL, what, 0, 0, 0)
 
 

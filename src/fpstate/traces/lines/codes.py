@@ -30,13 +30,12 @@ ALMOST_USER = 22  # the same: the kernel had seen to FP state for user mode, and
 GUEST_RUN = 21  # the same for a guest, before its exit
 FLUSH_TASK = 23  # a: CALLER_SVE_TRAP
 BY_NAME = 24  # only a wrapper: a system call whose name says which, as the events of `syscalls:` do
-ENTER_BY_NAME, IOCTL_BY_NAME, PTRACE_BY_NAME, SIGRETURN_BY_NAME, EXIT_BY_NAME = range(
-    25, 30
-)  # the same, in a trace.dat
-VCPU_LOAD = 30  # kvm_arch_vcpu_load: by vcpu_load, or by the preempt notifier
-VCPU_PUT = 31  # kvm_arch_vcpu_put: the same the other way round
-UPDATE = 32  # fpsimd_update_current_state: sigreturn takes over the frame's registers, unless it has given up its own
-SAVE_AND_FLUSH = 33  # since v6.16 (929fa99b1215) what PRESERVE was for a fork; sigreturn has it too. a: which of them
+ENTER_BY_NAME, IOCTL_BY_NAME, PTRACE_BY_NAME, PRCTL_BY_NAME, SIGRETURN_BY_NAME, EXIT_BY_NAME = range(25, 31)
+"""The same, in a trace.dat."""
+VCPU_LOAD = 31  # kvm_arch_vcpu_load: by vcpu_load, or by the preempt notifier
+VCPU_PUT = 32  # kvm_arch_vcpu_put: the same the other way round
+UPDATE = 33  # fpsimd_update_current_state: sigreturn takes over the frame's registers, unless it has given up its own
+SAVE_AND_FLUSH = 34  # since v6.16 (929fa99b1215) what PRESERVE was for a fork; sigreturn has it too. a: which of them
 FIRST_TRUTH = 64
 
 RUN_FP, RUN_SVE = 1, 2
@@ -99,6 +98,7 @@ TRUTHS = {truth.name.lower(): int(truth) for truth in Truth}
 NAMED = {
     "sys_enter_ioctl": IOCTL_BY_NAME,
     "sys_enter_ptrace": PTRACE_BY_NAME,
+    "sys_enter_prctl": PRCTL_BY_NAME,
     "sys_enter_sigreturn": SIGRETURN_BY_NAME,
     "sys_enter_rt_sigreturn": SIGRETURN_BY_NAME,
 }
