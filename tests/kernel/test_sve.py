@@ -12,7 +12,7 @@ from fpstate.errors import FpstateError
 from fpstate.paths.scope import Scope
 from fpstate.policies.base import Policy, with_features
 from fpstate.policies.bugs.arm64.new_length_brings_back_old_registers import Faulty
-from fpstate.policies.catalogue import find_policy
+from fpstate.policies.catalogue import find_bug, find_policy
 from fpstate.replay.validate import validate
 from fpstate.rows.learn import Rows
 from fpstate.traces.samples import open_trace
@@ -62,6 +62,17 @@ def test_the_fields_are_those_of_the_kernel() -> None:
 def test_the_kernel_holds(name: str) -> None:
     """Tasks and guests with SVE."""
     assert check(with_features(kernel(name), {"guest-sve"}), SMALL).verdict == HOLDS
+
+
+@pytest.mark.parametrize("bug", ["K1", "K2", "K3", "K5", "K6", "K8", "K9"])
+def test_5_10_has_none_of_the_faults_between_kvm_and_sve_of_the_host(bug: str) -> None:
+    """In the scopes in which the gallery finds them; it is older than those that came with v5.13 and later."""
+    known = find_bug(bug)
+    assert known is not None
+    features = set(known.features) - {"nvhe"}  # 5.10 runs guests only in VHE where there is SVE
+    scope = Scope(known.cpus, known.tasks, known.vcpus, known.kthreads, known.events)
+    assert check(with_features(known.faulty, set(known.features)), scope).verdict == VIOLATED
+    assert check(with_features(kernel("debian-5.10"), features), scope).verdict == HOLDS
 
 
 def test_6_12_brings_back_old_registers() -> None:
