@@ -56,7 +56,8 @@ def dump(name: str = "debian-6.1", mode: str = "vhe", *, sve: bool = False) -> D
 def changed(of: Dump, changes: Mapping[int, int]) -> type[Policy]:
     """Return the policy that a kernel is with some of its words changed."""
     policy = kernel_policy(Stage(of, changes), "kernel:changed", "a changed kernel")[0]
-    return with_features(policy, {"guest-sve"}) if of.has_sve else policy
+    features = {"guest-sve"} if of.mode == "vhe" else {"guest-sve", "nvhe"}
+    return with_features(policy, features) if of.has_sve else policy
 
 
 def without_call(of: Dump, caller: str, callee: str) -> type[Policy]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
 from fpstate.check.diff import diff
@@ -16,11 +14,12 @@ from fpstate.policies.catalogue import find_bug, find_policy
 from fpstate.replay.validate import validate
 from fpstate.rows.learn import Rows
 from fpstate.traces.samples import open_trace
-from tests.kernel.changes import dump, without_call
+from tests.kernel.changes import NOP, changed, dump, without_call
 from tests.kernel.test_real import kernel
 
 pytestmark = pytest.mark.long
 SMALL = Scope(1, 1, 1)
+MSR_ZCR_EL1 = 0xD5181200
 
 
 def is_same(name: str, policy: type[Policy], features: set[str]) -> bool:
@@ -29,7 +28,12 @@ def is_same(name: str, policy: type[Policy], features: set[str]) -> bool:
     return found.verdict == "same" and all(line.equal for line in found.lines)
 
 
-@pytest.mark.parametrize("features", [{"sve"}, {"guest-sve"}, {"aarch32"}], ids=lambda given: "+".join(sorted(given)))
+def together(features: set[str]) -> str:
+    """Name features."""
+    return "+".join(sorted(features))
+
+
+@pytest.mark.parametrize("features", [{"sve"}, {"guest-sve"}, {"aarch32"}], ids=together)
 @pytest.mark.parametrize(
     ("name", "policy"), [("debian-5.10", "linux-5.2"), ("debian-6.1", "linux-6.1.y"), ("debian-7.3", "linux-7.2")]
 )
@@ -38,16 +42,24 @@ def test_a_kernel_is_its_policy(name: str, policy: str, features: set[str]) -> N
     assert is_same(name, find_policy(policy), features)
 
 
-@pytest.mark.parametrize("features", [{"sve"}, {"guest-sve"}], ids=lambda given: "+".join(sorted(given)))
+@pytest.mark.parametrize("features", [{"sve"}, {"guest-sve"}], ids=together)
 def test_6_12_is_its_policy_with_a_bug(features: set[str]) -> None:
     """6.12.118 copies V of a stale SVE form over V when a task asks for another vector length; else it is 6.12.y."""
     assert is_same("debian-6.12", Faulty, features)
     assert is_same("debian-6.12", find_policy("linux-6.12.y"), {"aarch32"})
 
 
-def test_below_its_hypervisor_with_32_bit_guests() -> None:
-    """FPEXC32_EL2 is the hypervisor's to switch."""
-    assert is_same("debian-6.1", find_policy("linux-6.1.y"), {"aarch32", "nvhe"})
+@pytest.mark.parametrize("features", [{"sve", "nvhe"}, {"guest-sve", "nvhe"}, {"aarch32", "nvhe"}], ids=together)
+@pytest.mark.parametrize(("name", "policy"), [("debian-6.1", "linux-6.1.y"), ("debian-7.3", "linux-7.2")])
+def test_below_its_hypervisor(name: str, policy: str, features: set[str]) -> None:
+    """What switches a guest's lengths, its SVE registers and FPEXC32_EL2 is the hypervisor's own code."""
+    assert is_same(name, find_policy(policy), features)
+
+
+@pytest.mark.parametrize("name", ["debian-6.12", "debian-6.12@hvhe"])
+def test_6_12_below_its_hypervisor(name: str) -> None:
+    """In both modes."""
+    assert is_same(name, Faulty, {"guest-sve", "nvhe"})
 
 
 def test_the_fields_are_those_of_the_kernel() -> None:
@@ -118,14 +130,30 @@ def test_a_fault_in_what_switches_sve_is_found(fault: str) -> None:
     assert check(without_call(dump(sve=True), *FAULTS[fault]), SMALL).verdict == VIOLATED
 
 
+def test_a_fault_in_the_hypervisor_is_found() -> None:
+    """A guest's SVE registers are not loaded; or its length stays in force for the host that has to save them (K8)."""
+    of = dump("debian-6.1", "nvhe", sve=True)
+    hyp = "__kvm_nvhe_"
+    left_out = without_call(of, f"{hyp}kvm_hyp_handle_fpsimd", f"{hyp}__sve_restore_state")
+    assert check(left_out, SMALL).verdict == VIOLATED
+    start = of.symbols.address(f"{hyp}handle___kvm_vcpu_run") or 0
+    at = start - (of.symbols.base() or 0)
+    end = of.symbols.end(start) - start
+    words = [int.from_bytes(of.kernel.image[at + i :][:4], "little") for i in range(0, end, 4)]
+    writes = [start + 4 * i for i, word in enumerate(words) if word & ~31 == MSR_ZCR_EL1]
+    assert writes
+    with pytest.raises(FpstateError, match="puts a vector length in force that is nobody's"):
+        check(changed(of, {writes[-1]: NOP}), SMALL)
+
+
 def test_what_does_not_go_together_is_said() -> None:
     """One sentence."""
-    with pytest.raises(FpstateError, match=re.escape("sve and nvhe together are not known of a kernel's own code")):
-        with_features(kernel("debian-6.1"), {"sve", "nvhe"})
+    with pytest.raises(FpstateError, match="a guest of KVM has SVE or is a 32-bit one"):
+        with_features(kernel("debian-6.1"), {"guest-sve", "aarch32"})
 
 
-@pytest.mark.parametrize("features", [{"nvhe"}, {"aarch32", "nvhe"}], ids=lambda given: "+".join(sorted(given)))
+@pytest.mark.parametrize("features", [{"nvhe"}, {"aarch32", "nvhe"}, {"sve", "nvhe"}], ids=together)
 def test_a_kernel_without_the_mode_asked_for_is_refused(features: set[str]) -> None:
     """5.10 cannot be told the mode of KVM; a verdict on its other mode would be none, with 32-bit guests or without."""
-    with pytest.raises(FpstateError, match="runs in mode vhe on neoverse-n1, not nvhe"):
+    with pytest.raises(FpstateError, match=r"runs in mode vhe on (neoverse-n1|max), not nvhe"):
         with_features(kernel("debian-5.10"), features)

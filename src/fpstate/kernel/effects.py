@@ -26,7 +26,7 @@ from fpstate.kernel.entities import (
     Place,
 )
 from fpstate.kernel.entries import RANDOM
-from fpstate.kernel.processor import BUG, OOPS, OWN_AT, OWN_SIZE, Note, Ran
+from fpstate.kernel.processor import BUG, LIMITED, OOPS, OWN_AT, OWN_SIZE, Note, Ran
 from fpstate.lab.dump import RAM_SIZE
 
 SAVE, LOAD, WRITE, EDIT, WARN, FAULT, CALLED = "save", "load", "overwrite", "edit", "warn", "oops", "called"
@@ -163,6 +163,10 @@ class Reader:
             result.gated = True
         elif what == "write ZCR_EL2":
             result.done.append(Effect(SET_VL, self.entities.of_length((note.value & 15) + 1), pc))
+        elif what == LIMITED:
+            result.done.append(Effect(SET_VL, "", pc))
+        elif what == "write ZCR_EL12" and self.entities.of_length(note.value + 1):
+            pass  # the longest that it may use, so that the host can save it: what is in force then is noted, too
         elif what.endswith("ZCR_EL12"):
             result.done.append(Effect(LOAD_ZCR if what.startswith("write") else SAVE_ZCR, "vcpu", pc))
         elif what == "write FPEXC32_EL2" and note.value == FPEXC_ENABLED:

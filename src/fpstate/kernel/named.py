@@ -40,7 +40,7 @@ def named_kernel(name: str) -> type[Policy]:
     policy, mode = _known(kernel, machine, name)
     if machine.mode in words:
         _refuse_another_mode(kernel, machine, mode, name)
-    if mode == MODE and not words:
+    if machine.cpu_model == CPU_MODEL:
         policy.supports |= {"sve", "guest-sve", "aarch32"}
         policy.in_world = functools.partial(_in_world, policy)  # type: ignore[method-assign]
     return policy
@@ -48,10 +48,9 @@ def named_kernel(name: str) -> type[Policy]:
 
 def _in_world(policy: type[Policy], features: frozenset[str]) -> type[Policy]:
     """Return the code that a kernel runs in a world with features: on another CPU, or below the hypervisor."""
-    for pair in ("sve", "nvhe"), ("guest-sve", "aarch32"):
-        if features.issuperset(pair):
-            given = f"{' and '.join(pair)} together are not known of a kernel's own code"
-            raise FpstateError(given, expected="one of these features", where=policy.name)
+    if features.issuperset({"guest-sve", "aarch32"}):
+        given = "features guest-sve and aarch32: a guest of KVM has SVE or is a 32-bit one"
+        raise FpstateError(given, expected="one of them", where=policy.name)
     machine = features & {"sve", "aarch32", "nvhe"}
     return _elsewhere(policy.name, machine) if machine else policy
 
@@ -61,11 +60,12 @@ def _elsewhere(name: str, features: frozenset[str]) -> type[Policy]:
     """Return the same kernel on a CPU with SVE, with 32-bit guests, or below the hypervisor, by the same name."""
     from fpstate.lab.qemu import Machine
 
+    which, *words = name.removeprefix(PREFIX).split("@")
     model, options = WITH_SVE if "sve" in features else (CPU_MODEL, "")
-    machine = Machine(model, 1, "nvhe" if "nvhe" in features else MODE, options)
-    kernel = _kernel(name.removeprefix(PREFIX))
+    asked = _machine(words).mode if words else "nvhe" if "nvhe" in features else ""
+    machine, kernel = Machine(model, 1, asked or MODE, options), _kernel(which)
     policy, mode = _known(kernel, machine, name, aarch32="aarch32" in features)
-    if "nvhe" in features:
+    if asked:
         _refuse_another_mode(kernel, machine, mode, name)
     return policy
 

@@ -161,9 +161,8 @@ def made(code: KernelCode, name: str, source: str) -> type[Policy]:
 
 def _supported(kept: Kept) -> frozenset[str]:
     """Return the features of worlds that a kernel's code was asked in; below the hypervisor is for its name to say."""
-    if kept.aarch32:
-        return frozenset({"aarch32", "nvhe"} | ({"sve"} if kept.sve else set()))
-    return frozenset({"sve", "guest-sve"} if kept.sve else {"nvhe"})
+    guests = {"aarch32"} if kept.aarch32 else {"guest-sve"} if kept.sve else set()
+    return frozenset({"nvhe"} | guests | ({"sve"} if kept.sve else set()))
 
 
 def _entity(name: str, bases: tuple[type, ...], code: KernelCode, kind: str) -> type:

@@ -69,6 +69,13 @@ CPTR_EL2: Final = EL2_REGISTERS["CPTR_EL2"]
 CPACR_KEPT: Final = encoding(3, EL1_KEPT, 1, 0, 2)
 ZCR_EL2: Final = encoding(3, 4, 1, 2, 0)
 ZCR_OF_GUEST: Final = encoding(3, 5, 1, 2, 0)  # ZCR_EL12
+ZCR_KEPT: Final = encoding(3, EL1_KEPT, 1, 2, 0)
+GATES_BELOW: Final = {CPACR_KEPT: "CPTR_EL2", ZCR_KEPT: "ZCR_EL2"}
+GATES_OF_HYP: Final = {ZCR_KEPT: "ZCR_EL12", ZCR_EL2: "ZCR_EL2"}
+"""The same of a kernel below its hypervisor, whose registers are those of EL1, and of that: a guest has ZCR_EL1 too."""
+NO_LIMIT: Final = 6
+"""What ZCR_EL2 holds while a host below the hypervisor runs: the longest length there is."""
+LIMITED: Final = "limited"
 FPEXC: Final = {EL2_REGISTERS["FPEXC32_EL2"]: "FPEXC32_EL2"}
 GATES: Final = {CPTR_EL2: "CPTR_EL2", ZCR_EL2: "ZCR_EL2", ZCR_OF_GUEST: "ZCR_EL12"}
 """Registers of which it is noted that they are read and written: of 32-bit guests; of a kernel with VHE and SVE."""
@@ -143,7 +150,10 @@ class Processor:
         self.base = self.linear + OWN_AT
         names = {code: name for name, code in EL2_REGISTERS.items()}
         self._first = {code: dump.registers.get(name, 0) for code, name in names.items()}
+        if not self.vhe:
+            self._first[CPACR_KEPT] = dump.registers["CPACR"]
         self.system: dict[int, int] = {}
+        self._lengths_moved = False  # the hypervisor has written ZCR_EL2, or ZCR_EL1
         self._ran = Ran()
         self._halts_at = 0  # the point at which to halt, from 1; 0 for none
         self._halting: set[int] = set()  # instructions after which there was a point
@@ -154,17 +164,16 @@ class Processor:
         self._text_less_physical = start - self.physical(start)
         self._warnings: dict[int, bool] = {}
         self.has_sve = dump.has_sve
-        self._noted = dict(GATES) if self.has_sve else {}
+        self._noted = dict(GATES if self.vhe else GATES_BELOW) if self.has_sve else {}
+        self._noted_of_hyp = dict(GATES_OF_HYP) if self.has_sve else {}
         self._stubs: dict[int, Callable[[], int]] = {}  # what is done instead of a function, by its address
-        if self.has_sve and not self.vhe:
-            raise FpstateError("SVE below the hypervisor is not known", expected="mode vhe", where=self.where)
         self._answer(MRS_DCZID, MOV_16)
         if self.vhe:
             self._answer(MRS_CURRENT_EL, MOV_8)
-            if self.has_sve:
-                self._note_gates()
         else:
             self._prepare_hyp(dump.symbols)
+        if self.has_sve:
+            self._note_gates()
         uc = unicorn.Uc(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM)
         uc.ctl_set_cpu_model(arm64_const.UC_CPU_ARM64_MAX)
         uc.ctl_set_tlb_mode(1)
@@ -197,7 +206,7 @@ class Processor:
         return [self.text + 4 * int(i) for i in np.flatnonzero(found)]
 
     def _note_gates(self) -> None:
-        """Let MRS and MSR of CPACR_EL1 and ZCR_EL1, which are CPTR_EL2 and ZCR_EL2 there, be noted."""
+        """Let MRS and MSR of CPACR_EL1 and ZCR_EL1 be noted; with VHE they are CPTR_EL2 and ZCR_EL2."""
         words = self._words()
         moves = np.isin(words & ~np.uint32(1 << 21 | 31), GATE_MOVES)
         words[moves] |= np.uint32(EL1_KEPT << 16)
@@ -242,7 +251,7 @@ class Processor:
             return OWN_AT + address - self.base
         if 0 <= address - self.hyp - OWN_AT < OWN_SIZE and self.hyp:
             return address - self.hyp
-        if self.vhe and 0 <= address - USER < USER_SIZE:
+        if 0 <= address - USER < USER_SIZE:
             return OWN_AT + FRAME + address - USER
         table = self._tables if address >> 48 == 0xFFFF else 0 if address >> 48 else self._hyp_tables
         for level in range(4):
@@ -326,8 +335,11 @@ class Processor:
 
     @property
     def guest_sve_trap(self) -> bool:
-        """Whether a guest's SVE traps: ZEN of CPTR_EL2 is not 3."""
-        return int(self._uc.cpr_read(*CPACR_EL1)) >> 16 & 3 != 3
+        """Whether a guest's SVE traps: ZEN of CPTR_EL2 is not 3, or without E2H its TZ is 1."""
+        if self.vhe:
+            return int(self._uc.cpr_read(*CPACR_EL1)) >> 16 & 3 != 3
+        control = self.system.get(CPTR_EL2, self._first[CPTR_EL2])
+        return control >> 16 & 3 != 3 if self._e2h else bool(control >> 8 & 1)
 
     @property
     def user_sve_trap(self) -> bool:
@@ -338,15 +350,17 @@ class Processor:
         """Arm it, or lift it."""
         value = int(self._uc.cpr_read(*CPACR_EL1)) & ~(1 << 17) | (not trap) << 17
         self._uc.cpr_write(*CPACR_EL1, value)
-        self.system[CPTR_EL2] = value
+        self.system[CPTR_EL2 if self.vhe else CPACR_KEPT] = value
 
     def note_fpexc(self) -> None:
         """Have it noted that FPEXC32_EL2 is read and written."""
         self._noted |= FPEXC
+        self._noted_of_hyp |= FPEXC
 
     def set_length(self, quadwords: int) -> None:
         """Put a vector length in force."""
         self._uc.cpr_write(*ZCR_EL1, quadwords - 1)
+        self.system[ZCR_KEPT] = quadwords - 1
 
     def saved(self) -> Saved:
         """Return registers, and memory as far as it was written to since `keep`, for `resume`."""
@@ -457,12 +471,13 @@ class Processor:
 
         Unless it is to a guest's run, the CPU has now the trap of SVE and the vector length that it has.
         """
-        trap, length = self.user_sve_trap, int(self._uc.cpr_read(*ZCR_EL1))
+        trap = self.user_sve_trap
+        length = int(self._uc.cpr_read(*ZCR_EL1)) if self.vhe else self.system.get(ZCR_KEPT, 0)
         self._uc.context_restore(saved.registers)
         self.system = dict(saved.system)
         if not of_guest:
             self.set_user_sve_trap(trap)
-            self._uc.cpr_write(*ZCR_EL1, length)
+            self.set_length(length + 1)
         self.set_syndrome(syndrome)
         to = self.register(30)
         self.set_register(0, answer)
@@ -471,6 +486,10 @@ class Processor:
     def _run(self, start: int) -> Ran:
         self._ran = ran = Ran()
         self._log.begin()
+        self._lengths_moved = False
+        if self.has_sve and not self.vhe:
+            of_el1 = min(self._limit, self.system.get(ZCR_KEPT, 0))
+            self._uc.cpr_write(*ZCR_EL1, of_el1 if start >> 48 else self._limit)
         try:
             self._uc.emu_start(start, self.base, 0, LIMIT)
         except self._error:
@@ -481,10 +500,17 @@ class Processor:
             given = f"a function of the kernel has made {self._log.count:,} accesses to memory"
             raise FpstateError(given, expected=f"{MOST:,} at most", where=f"{self.where}, at {ran.pc:#x}")
         self._take_accesses(ran)
+        if self._lengths_moved and ran.end == RETURNED:  # what is in force for the host from here on
+            self._note(LIMITED if self._limit < NO_LIMIT else "write ZCR_EL2", self.system.get(ZCR_KEPT, 0))
         if ran.end == RETURNED and ran.pc != self.base:
             given = f"a function of the kernel has not ended after {LIMIT:,} instructions"
             raise FpstateError(given, expected="one that ends", where=f"{self.where}, at {ran.pc:#x}")
         return ran
+
+    @property
+    def _limit(self) -> int:
+        """What ZCR_EL2 holds, where the kernel runs below the hypervisor."""
+        return self.system.get(ZCR_EL2, NO_LIMIT)
 
     def _take_accesses(self, ran: Ran) -> None:
         """Take in what the run did to memory, and where it met points."""
@@ -553,10 +579,13 @@ class Processor:
     def _system(self, word: int) -> bool:
         """Do what MRS, MSR and SYS do of EL2; return whether it was one of them."""
         code, x = word >> 5 & 0x7FFF, word & 31
-        if self._e2h and code >> 11 & 7 == EL1_KEPT:
+        of_hyp = not self._pc() >> 48
+        if (self.vhe or (self._e2h and of_hyp)) and code >> 11 & 7 == EL1_KEPT:
             code = CPTR_EL2 if code == CPACR_KEPT else code & ~(7 << 11) | 4 << 11
-        if code in self._noted:
-            self._gate(code, x, read=bool(word >> 21 & 1))
+        elif of_hyp and code == ZCR_OF_GUEST:  # with E2H
+            code = ZCR_KEPT
+        if code in (self._noted_of_hyp if of_hyp else self._noted):
+            self._gate(code, x, of_hyp=of_hyp, read=bool(word >> 21 & 1))
             return True
         if not word >> 20 & 1:
             return word >> 19 & 1 == 1 and word >> 16 & 7 >= 4  # SYS of EL2: maintenance of what is not kept here
@@ -568,17 +597,23 @@ class Processor:
             self.system[code] = 0 if x == 31 else self.register(x)
         return True
 
-    def _gate(self, code: int, x: int, *, read: bool) -> None:
+    def _gate(self, code: int, x: int, *, of_hyp: bool, read: bool) -> None:
         """Do what MRS and MSR of a register do, and note it. A length in force is never that which is wanted."""
+        in_force = code == (ZCR_EL2 if self.vhe or of_hyp else ZCR_KEPT)
+        name = (self._noted_of_hyp if of_hyp else self._noted)[code]
         if read:
-            value = 0 if code == ZCR_EL2 else self.system.get(code, self._first.get(code, 0))
+            value = 0 if in_force else self.system.get(code, self._first.get(code, 0))
             if x != 31:
                 self.set_register(x, value)
         else:
             value = self.system[code] = 0 if x == 31 else self.register(x)
-            if code in (CPTR_EL2, ZCR_EL2):
-                self._uc.cpr_write(*(CPACR_EL1 if code == CPTR_EL2 else ZCR_EL1), value)
-        self._note(f"{'read' if read else 'write'} {self._noted[code]}", value)
+            if name == "CPTR_EL2":
+                self._uc.cpr_write(*CPACR_EL1, value)
+            elif in_force:
+                self._uc.cpr_write(*ZCR_EL1, value)
+            self._lengths_moved |= of_hyp and code in (ZCR_EL2, ZCR_KEPT)
+        if not (of_hyp and in_force and not read and value >= NO_LIMIT):
+            self._note(f"{'read' if read else 'write'} {name}", value)
 
 
 def _one_by_one(places: Places) -> NDArray[np.int64]:
