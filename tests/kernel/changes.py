@@ -1,9 +1,9 @@
 """Would a check of the kernel's own code notice a wrong instruction? Single changes of it, and what becomes of each.
 
-Run: python -m tests.kernel.changes [KERNEL] [--sve] [--count N] [--seed S]. A change makes one instruction a NOP, or
-turns it if it is a conditional branch; it is drawn among those of the kernel's functions about FP state. It is *found*
-when the check is violated or the kernel stops; else it is compared with the kernel as it is: *the same* in every order
-of events, or *other work*.
+Run: python -m tests.kernel.changes [KERNEL] [--sve] [--run] [--count N] [--seed S]. A change makes one instruction a
+NOP, or turns it if it is a conditional branch; it is drawn among those of the kernel's functions about FP state. It is
+*found* when the check is violated or the kernel stops; else it is compared with the kernel as it is: *the same* in
+every order of events, or *other work*.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Mapping
+
+from unicorn import UC_HOOK_CODE
 
 from fpstate.check.diff import SAME, diff
 from fpstate.check.run import VIOLATED, check
@@ -81,6 +83,17 @@ def instructions(of: Dump) -> list[tuple[int, int]]:
     return found
 
 
+def run_at_all(of: Dump, every: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return those of instructions that are run for some row."""
+    stage, run = Stage(of), set[int]()
+    uc = stage.processor._uc
+    low, high = min(every)[0], max(every)[0]
+    uc.hook_add(UC_HOOK_CODE, lambda _, at, *__: run.add(at), None, low, high)
+    uc.ctl_flush_tb()
+    kernel_policy(stage, "kernel:whole", "the kernel as it is")
+    return [(at, word) for at, word in every if at in run]
+
+
 def turned(word: int) -> int:
     """Return the opposite of a conditional branch, a NOP for all else (Arm ARM, C4.1.66)."""
     if word & 0x7E000000 in (0x34000000, 0x36000000):  # CBZ and CBNZ, TBZ and TBNZ
@@ -108,10 +121,14 @@ def main() -> None:
     parser.add_argument("--sve", action="store_true", help="on a CPU with SVE, whose guests have it too")
     parser.add_argument("--count", type=int, default=100, help="how many (default: 100)")
     parser.add_argument("--seed", type=int, default=1, help="of the draw (default: 1)")
+    parser.add_argument("--run", action="store_true", help="only of instructions that are run for some row")
     args = parser.parse_args()
     of = dump(args.kernel, sve=args.sve)
     whole, every, counts = changed(of, {}), instructions(of), Counter[str]()
-    sys.stdout.write(f"{args.count} of {len(every)} instructions of {args.kernel}, seed {args.seed}\n")
+    if args.run:
+        every = run_at_all(of, every)
+    which = "instructions that are run" if args.run else "instructions"
+    sys.stdout.write(f"{args.count} of {len(every)} {which} of {args.kernel}, seed {args.seed}\n")
     for number, (at, word) in enumerate(random.Random(args.seed).sample(every, args.count), 1):
         what = fate(of, {at: turned(word)}, whole)
         counts[what.partition(":")[0]] += 1
