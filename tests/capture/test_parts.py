@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fpstate.errors import FpstateError
+from fpstate.lab import apt
 from fpstate.lab.capture import checked, write_trace
 from fpstate.lab.capture import lost_events as lost
 from fpstate.lab.initramfs import initramfs
@@ -354,3 +355,20 @@ def test_modules_come_with_what_they_depend_on_before_them(tmp_path: Path) -> No
     kernel = Kernel(b"", "6.1", "", tmp_path)
     assert list(with_dependencies(kernel, ("d", "built-in"))) == ["a-b.ko", "c.ko", "d.ko"]
     assert with_dependencies(Kernel(b"", "6.1", "", None), ("d",)) == {}
+
+
+def test_a_suite_that_has_gone_on_to_another_kernel_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """And nothing is fetched."""
+
+    class Gone(apt._Apt):
+        def run(self, program: str, *words: str) -> str:
+            assert "download" not in (program, *words)
+            return "linux-image-arm64\n  Depends: linux-image-7.9.1+deb14-arm64\n" if "depends" in words else ""
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(apt, "_Apt", Gone)
+    message = (
+        r"Debian's sid has linux-image-7\.9\.1\+deb14-arm64 now; expected a kernel 7\.2; or give a kernel of your own"
+    )
+    with pytest.raises(FpstateError, match=message):
+        apt.fetch_kernel(lambda _: None, "debian-7.2")

@@ -91,7 +91,7 @@ def test_the_doctor_says_what_qemu_has_of_sme(
         (["short", "--kernel", "/dev/null"], "is not an arm64 kernel"),
         (
             ["short", "--kernel", "debian-6.2"],
-            "one of debian-5.10, debian-6.1, debian-6.12, debian-6.12-rt, debian-7.3",
+            "one of debian-5.10, debian-6.1, debian-6.12, debian-6.12-rt, debian-7.2, debian-7.2-rt, debian-7.3",
         ),
         (["short", "--kernel", "debian-6.1", "--modules", "."], "modules without their kernel"),
     ],

@@ -16,8 +16,9 @@ from fpstate.errors import FpstateError, unknown_name
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 SUITES = {
-    "debian-5.10": "bullseye", "debian-6.1": "bookworm", "debian-6.12": "trixie", "debian-7.3": "trixie-backports",
-    "debian-6.12-rt": "trixie", "debian-7.3-rt": "trixie-backports",
+    "debian-5.10": "bullseye", "debian-6.1": "bookworm", "debian-6.12": "trixie", "debian-7.2": "sid",
+    "debian-7.3": "trixie-backports", "debian-6.12-rt": "trixie", "debian-7.2-rt": "sid",
+    "debian-7.3-rt": "trixie-backports",
 }  # fmt: skip
 """Kernels by name, and the suite of Debian whose current kernel each is, with all its stable updates. Those that end in
 -rt are built with PREEMPT_RT; Debian's older ones of that kind have no KVM."""
@@ -96,7 +97,11 @@ def fetch_kernel(tell: Tell, name: str = DEFAULT) -> Path:
     folder = cache_folder()
     apt = _Apt(folder / "apt" / SUITES[name], SUITES[name])
     apt.run("apt-get", "update")
-    package = apt.kernel_package(_META_PACKAGE.format(rt=_of(name)[1]))
+    version, rt = _of(name)
+    package = apt.kernel_package(_META_PACKAGE.format(rt=rt))
+    if not package.startswith(f"linux-image-{version}."):
+        given = f"Debian's {SUITES[name]} has {package} now"
+        raise FpstateError(given, expected=f"a kernel {version}", hint=_OTHERWISE)
     for old in apt.folder.glob("*.deb"):
         old.unlink()
     apt.run("apt-get", "download", *apt.parts(package))
