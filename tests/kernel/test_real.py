@@ -33,9 +33,10 @@ from fpstate.world.events import Event
 from fpstate.world.operations import OVERWRITE, SAVE
 from fpstate.world.table import TASK
 from tests.capture.test_real import need
-from tests.kernel.changes import dump, without_call
+from tests.kernel.changes import NOP, changed, dump, without_call
 
 pytestmark = pytest.mark.long
+MRS_SP_EL0 = 0xD5384100
 RECORDED_ON_6_1 = (
     "contended.vhe", "hotplug.vhe", "hvc-fp.vhe", "kneon.vhe", "mmio-fp.vhe", "mmio-int.vhe", "signals.vhe",
     "smp4-mixed.vhe",
@@ -287,3 +288,15 @@ def test_a_printed_test_of_a_kernel_finds_it(monkeypatch: pytest.MonkeyPatch) ->
     (test,) = (value for name, value in found.items() if name.startswith("test_"))
     assert callable(test)
     test()
+
+
+def test_a_kernel_whose_cpus_never_name_who_is_live_is_refused() -> None:
+    """One sentence, whichever of its rows would have needed that."""
+    of = dump("debian-6.1")
+    start = of.symbols.address("fpsimd_save") or 0
+    text, end = of.symbols.base() or 0, of.symbols.end(start)
+    word = {at: int.from_bytes(of.kernel.image[at - text :][:4], "little") for at in range(start, end, 4)}
+    reads_current = [at for at in word if word[at] & ~31 == MRS_SP_EL0]
+    assert reads_current
+    with pytest.raises(FpstateError, match="names the context whose registers it has"):
+        changed(of, dict.fromkeys(reads_current, NOP))

@@ -70,6 +70,9 @@ class Bookkeeping:
         self._rest(before)
         self._learn_records(found)
         self.fields = list(self._sorted_out(found))
+        if not any(f.kind == "owner" for f in self.fields):
+            given = "nothing of what the kernel keeps for a CPU names the context whose registers it has"
+            raise FpstateError(given, expected="a pointer to its image", where=stage.processor.where)
         if stage.sve_flag is not None:
             place, mask = stage.sve_flag
             self.fields += [Field("user_sve_trap", "gate", GATE, start=1)]
