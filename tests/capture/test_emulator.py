@@ -290,16 +290,21 @@ def test_what_does_not_fit_is_an_error(called: list[int], match: str) -> None:
         ("load load", True),
         ("put load put load load", True),
         ("put", False),
+        ("put load put", False),
+        ("put put", True),
+        ("load put put load", True),
     ],
 )
-def test_a_vcpu_loaded_twice_is_an_error(functions: str, wrong: bool) -> None:
+def test_a_vcpu_loaded_or_put_twice_is_an_error(functions: str, wrong: bool) -> None:
     """It has happened: all switches went without the notifier that puts the vCPU."""
     names = (*NAMES, "kvm_arch_vcpu_load", "kvm_arch_vcpu_put")
     written = [f"kvm_arch_vcpu_{f} <-x" for f in functions.split()]
     trace = marked(*(line(text, time=1 + n) for n, text in enumerate(written)))
     called = [MARK, *(names.index(text.removesuffix(" <-x")) for text in written)]
     if wrong:
-        with pytest.raises(StaleCodeError, match=r"no line of kvm_arch_vcpu_put between two.*CPU 0.*capture again"):
+        with pytest.raises(
+            StaleCodeError, match=r"no line of kvm_arch_vcpu_(put|load) between two.*CPU 0.*capture again"
+        ):
             lined_up(trace, [CpuLog(0, called, [])], replace(WATCHED, names=names))
     else:
         assert lined_up(trace, [CpuLog(0, called, [])], replace(WATCHED, names=names)) == trace

@@ -20,7 +20,7 @@ from fpstate.kernel import kept, policy
 from fpstate.kernel.named import named_kernel
 from fpstate.kernel.stage import Stage
 from fpstate.lab.apt import fetch_kernel
-from fpstate.lab.kernel import read_kernel
+from fpstate.lab.kernel import calls, read_kernel
 from fpstate.lab.qemu import Machine
 from fpstate.paths.scope import Scope
 from fpstate.policies.base import Policy, with_features
@@ -37,6 +37,7 @@ from tests.kernel.changes import NOP, changed, dump, without_call
 
 pytestmark = pytest.mark.long
 MRS_SP_EL0 = 0xD5384100
+STP_Q = 0xAD000000 >> 22  # STP of two Q registers, with an offset
 RECORDED_ON_6_1 = (
     "contended.vhe", "hotplug.vhe", "hvc-fp.vhe", "kneon.vhe", "mmio-fp.vhe", "mmio-int.vhe", "signals.vhe",
     "smp4-mixed.vhe",
@@ -300,3 +301,45 @@ def test_a_kernel_whose_cpus_never_name_who_is_live_is_refused() -> None:
     assert reads_current
     with pytest.raises(FpstateError, match="names the context whose registers it has"):
         changed(of, dict.fromkeys(reads_current, NOP))
+
+
+def test_zeros_in_an_image_are_no_new_value() -> None:
+    """Unless the event gives zeros, as exec does: a signal at which the kernel flushes the task loses its registers."""
+    of = dump("debian-6.1")
+    flush = of.symbols.address("fpsimd_flush_thread") or 0
+    caller = of.symbols.address("fpsimd_signal_preserve_current_state") or 0
+    (place,) = calls(of.kernel, of.symbols, "fpsimd_signal_preserve_current_state", "fpsimd_preserve_current_state")
+    there = 0x94000000 | (flush - caller - place) >> 2 & 0x3FFFFFF  # BL
+    result = check(changed(of, {caller + place: there}), Scope(1, 1, 1))
+    assert (result.verdict, result.property) == (VIOLATED, "integrity")
+    assert result.path is not None
+    assert any("new_place" in str(step) for step in result.path.steps)
+
+
+def test_a_store_that_is_dropped_is_found() -> None:
+    """Two of 32 registers are not stored: the image holds rubbish, unless it held the same."""
+    of = dump("debian-6.1")
+    start = of.symbols.address("fpsimd_save_state") or 0
+    text = of.symbols.base() or 0
+    words = [(at, int.from_bytes(of.kernel.image[at - text :][:4], "little")) for at in range(start, start + 64, 4)]
+    stores = [at for at, word in words if word >> 22 == STP_Q]
+    assert len(stores) > 10
+    result = check(changed(of, {stores[3]: NOP}), Scope(1, 1, 1))
+    assert (result.verdict, result.property) == (VIOLATED, "integrity")
+    assert result.path is not None
+    assert any("save_some" in str(step) for step in result.path.steps)
+
+
+def test_words_after_a_kernels_name_fit_the_world() -> None:
+    """No verdict on VHE's code in a world below the hypervisor, nor the other way round where they differ."""
+    for name, features, match in (
+        ("debian-6.12@vhe", {"nvhe"}, "mode vhe, in a world with feature nvhe"),
+        ("debian-6.12@hvhe", {"sve"}, "mode hvhe with SVE, in a world without feature nvhe"),
+        ("debian-6.12@neoverse-n1", {"sve"}, "does not support sve"),
+        ("debian-6.12@vhe@nvhe", set(), "two modes: vhe and nvhe"),
+        ("debian-6.12@max@cortex-a72", set(), "two CPU models: max and cortex-a72"),
+    ):
+        with pytest.raises(FpstateError, match=match):
+            with_features(named_kernel(f"kernel:{name}"), features)
+    below = Rows(with_features(kernel("debian-6.12@neoverse-n1"), {"nvhe"}))
+    assert any("__kvm_nvhe_" in decision.where for decision in all_decisions(below))

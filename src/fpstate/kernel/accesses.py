@@ -166,8 +166,9 @@ def kept(rows: Rows, known: NDArray[np.uint8], regions: Rows, seen: NDArray[np.b
 @bare
 def keep(rows: Rows, known: NDArray[np.uint8], regions: Rows, seen: NDArray[np.bool_], found: Rows) -> int:
     """Put into `found` what `kept` yields, and return how many there are."""
-    count = 0
+    count, noted = 0, False
     for i in range(len(rows)):
+        noted |= known[i] & NOTED != 0
         write, address, size = rows[i, IS_WRITE], rows[i, ADDRESS], rows[i, SIZE]
         own = write == 0
         for at in range(address - RAM_AT, address - RAM_AT + size):
@@ -179,7 +180,7 @@ def keep(rows: Rows, known: NDArray[np.uint8], regions: Rows, seen: NDArray[np.b
                 region = r + 1
         if region and regions[region - 1, 2]:
             continue
-        if count and not known[i] & NOTED and (write == 0 or known[i] & FP):
+        if count and not noted and (write == 0 or known[i] & FP):
             of = count - 1
             same = found[of, REGION] == region and found[of, ITS_OWN] == own and found[of, ABOUT + IS_WRITE] == write
             if (
@@ -189,6 +190,7 @@ def keep(rows: Rows, known: NDArray[np.uint8], regions: Rows, seen: NDArray[np.b
             ):
                 found[of, ABOUT + SIZE] += size
                 continue
+        noted = False
         found[count, NUMBER], found[count, REGION], found[count, ITS_OWN] = i, region, own
         for c in range(COLUMNS):
             found[count, ABOUT + c] = rows[i, c]

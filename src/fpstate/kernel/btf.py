@@ -42,7 +42,11 @@ class Btf:
                 raise FpstateError(given, expected="an image with a section .BTF", where=where, hint=hint)
             found = _sections(image, at)
         types, self._strings = found
-        self.types: list[Type | None] = [None, *self._read(types)]
+        try:
+            self.types: list[Type | None] = [None, *self._read(types)]
+        except (ValueError, struct.error):
+            given = "the kernel's types (BTF) are damaged"
+            raise FpstateError(given, expected="an image as it was built", where=where) from None
 
     def _read(self, data: bytes) -> list[Type]:
         types, i = [], 0
@@ -130,8 +134,8 @@ class Btf:
 
     def enumerator(self, name: str, wanted: str) -> int | None:
         """Return the value of a name of an enumeration, or None if there is none."""
-        numbers = (i for i, t in enumerate(self.types) if t and t.kind == ENUM and t.name == name)
-        return next((value for i in numbers for value, label in self.enumerators(i).items() if label == wanted), None)
+        named = (t for t in self.types if t and t.kind == ENUM and t.name == name)
+        return next((item[1] for t in named for item in t.items if self._text(item[0]) == wanted), None)
 
     def structure(self, name: str) -> int:
         """Return the number of a structure's type. Raise FpstateError if there is none."""

@@ -26,12 +26,19 @@ from fpstate.kernel.entities import (
     Place,
 )
 from fpstate.kernel.entries import RANDOM
-from fpstate.kernel.processor import BUG, LIMITED, OOPS, OWN_AT, OWN_SIZE, Note, Ran
+from fpstate.kernel.processor import BUG, GUEST_LIMIT, HOST_TRAPPED, LIMITED, OOPS, OWN_AT, OWN_SIZE, OWN_ZCR, Note, Ran
 from fpstate.lab.dump import RAM_SIZE
 
 SAVE, LOAD, WRITE, EDIT, WARN, FAULT, CALLED = "save", "load", "overwrite", "edit", "warn", "oops", "called"
 SAVE_SVE, LOAD_SVE, WRITE_SVE, EDIT_SVE = "save_sve", "load_sve", "overwrite_sve", "edit_sve"
 WIDEN, NARROW, ALLOC, FREE, FRAME = "widen", "narrow", "alloc_sve", "free_sve", "frame_sve"
+ZERO, SPOIL, MIXED, PARTIAL = "zero", "new_place", "mixed", "partial"
+"""The image is zeroed; it is written over with what is another's; some is zeroed, and some is new; some of an SVE form
+is moved."""
+TRAPPED: Final = "trapped"
+"""The hypervisor leaves its host, whose next use of FP would trap to it."""
+SAVE_SOME, LOAD_SOME = "save_some", "load_some"
+"""Some of V is moved to or from the image, in its FPSIMD form."""
 ZERO_SVE, SET_VL, FORCE_FPEXC = "zero_sve", "set_vl", "force_fpexc"
 SAVE_ZCR, LOAD_ZCR, SAVE_FPEXC, LOAD_FPEXC = "save_part zcr", "load_part zcr", "save_part fpexc", "load_part fpexc"
 SAVES, LOADS = (SAVE, SAVE_SVE), (LOAD, LOAD_SVE)
@@ -165,10 +172,17 @@ class Reader:
             result.done.append(Effect(SET_VL, self.entities.of_length((note.value & 15) + 1), pc))
         elif what == LIMITED:
             result.done.append(Effect(SET_VL, "", pc))
-        elif what == "write ZCR_EL12" and self.entities.of_length(note.value + 1):
-            pass  # the longest that it may use, so that the host can save it: what is in force then is noted, too
-        elif what.endswith("ZCR_EL12"):
-            result.done.append(Effect(LOAD_ZCR if what.startswith("write") else SAVE_ZCR, "vcpu", pc))
+        elif what == GUEST_LIMIT:
+            if self.entities.of_length(note.value + 1) != "vcpu":
+                result.done.append(Effect(SET_VL, "", pc))
+        elif what == HOST_TRAPPED:
+            result.done.append(Effect(TRAPPED, "", pc))
+        elif what == "write ZCR_EL12":  # else the longest that it may use, for the host to save it: that is noted, too
+            if note.value == OWN_ZCR:
+                result.done.append(Effect(LOAD_ZCR, "vcpu", pc))
+        elif what == "read ZCR_EL12":
+            if self.entities.processor.read(self.entities.zcr_of("vcpu")) == note.value:  # it has been stored
+                result.done.append(Effect(SAVE_ZCR, "vcpu", pc))
         elif what == "write FPEXC32_EL2" and note.value == FPEXC_ENABLED:
             result.done.append(Effect(FORCE_FPEXC, "", pc))
         elif what.endswith("FPEXC32_EL2"):
@@ -277,7 +291,7 @@ def _regions(e: Entities) -> Iterator[_Region]:
 
 
 class _Moves:
-    """Accesses to images, put together: a save or load is one of all registers; less than that is none."""
+    """Accesses to images, put together: a save or load is one of all registers; less than that is said, too."""
 
     def __init__(self, result: Effects, entities: Entities) -> None:
         self._result, self._entities = result, entities
@@ -286,6 +300,7 @@ class _Moves:
         self._pc = 0
         self.source = ""  # whose image was read last by an instruction that does not move SIMD registers
         self._writes: dict[tuple[str, str], tuple[Effect, set[int]]] = {}  # by such, with the bytes
+        self._left: dict[str, dict[int, str]] = {}  # what such a write has left in each byte of V: WRITE, ZERO, SPOIL
 
     def take(self, a: Kept, whose: str, inside: int, *, fp: bool) -> None:
         """Take in one access to an image, or to the storage of one's SVE form."""
@@ -318,11 +333,18 @@ class _Moves:
         self._writes[what, whom][1].update(
             inside + i for i in range(a.size) if what != WRITE or (a.value ^ a.before) >> 8 * i & 255
         )
+        if what == WRITE:
+            foreign = self.source.removesuffix(OF_SVE) not in ("", whom)
+            left = SPOIL if foreign else WRITE if a.value else ZERO
+            self._left.setdefault(whom, {}).update(dict.fromkeys(range(inside, inside + a.size), left))
 
     def end(self) -> None:
         """Let the move that is going on be over."""
-        if self._moving is not None and len(self._covered) >= self._whole(*self._moving):
-            self._result.done.append(Effect(*self._moving, self._pc))
+        if self._moving is not None:
+            what, whom = self._moving
+            whole = len(self._covered) >= self._whole(what, whom)
+            part = {SAVE: SAVE_SOME, LOAD: LOAD_SOME}.get(what, PARTIAL)
+            self._result.done.append(Effect(what if whole else part, whom, self._pc))
         self._moving, self._covered = None, set()
 
     def _whole(self, what: str, whom: str) -> int:
@@ -334,12 +356,12 @@ class _Moves:
         """Say of each image written to whether it is a new one, or one of which some was changed."""
         for (what, whom), (effect, wrote) in self._writes.items():
             kept = what
-            if what == WRITE and len(wrote) <= REGISTERS // 2:
-                kept = EDIT if wrote else ""
+            if what == WRITE:
+                kept = self._wrote(whom, wrote)
             elif what == WRITE_SVE and len(wrote) <= REGISTERS:
                 kept = EDIT_SVE
             elif what in (WIDEN, NARROW, ALLOC) and len(wrote) < REGISTERS:
-                kept = ""
+                kept = PARTIAL
             at = self._result.done.index(effect)
             before = [e.what for e in self._result.done[:at] if e.whom == whom]
             if what == WIDEN and WRITE_SVE in before:
@@ -347,3 +369,24 @@ class _Moves:
             elif what == WIDEN and ALLOC not in before and not self._entities.is_zero(whom, wrote):
                 kept = EDIT_SVE
             self._result.done[at : at + 1] = [Effect(kept, whom, effect.pc)] if kept else []
+        self._drop_first(WIDEN, WRITE_SVE)
+        self._drop_first(ALLOC, WIDEN)
+
+    def _wrote(self, whom: str, wrote: set[int]) -> str:
+        """Return what a write of V is, of which some bytes have changed; empty if none have."""
+        left = set(self._left[whom].values())
+        if not wrote or SPOIL in left:
+            return SPOIL if wrote else ""
+        if len(left) > 1:
+            return MIXED
+        return ZERO if left == {ZERO} else WRITE if len(wrote) > REGISTERS // 2 else EDIT
+
+    def _drop_first(self, one: str, two: str) -> None:
+        """Say nothing of what was written to an SVE form that is next written over whole; only writes, no storage."""
+        done = self._result.done
+        for (what, whom), (effect, _) in self._writes.items():
+            here = Effect(what, whom, effect.pc)
+            if what == one and here in done:
+                at = done.index(here)
+                if next((e.what for e in done[at + 1 :] if e.whom == whom), "") == two:
+                    del done[at]

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from fpstate.errors import FpstateError
 from fpstate.kernel.accesses import each
 from fpstate.kernel.btf import Btf
-from fpstate.kernel.processor import FRAME, OWN_AT, USER_SIZE, Processor, Ran
+from fpstate.kernel.processor import FRAME, OWN_AT, OWN_ZCR, USER_SIZE, Processor, Ran
 from fpstate.lab.dump import Dump
 
 TASKS: Final = {"task": 0x10000, "next": 0x20000, "other": 0x30000}
@@ -179,7 +179,16 @@ class Entities:
         for name in VCPUS:
             p.write(self.member(name, "arch.sve_state"), self.storage[name])
             p.write(self.member(name, "arch.sve_max_vl"), 16 * self.length[name], 4)
+            p.write(self.zcr_of(name), OWN_ZCR)
         p.keep()
+
+    def zcr_of(self, vcpu: str) -> int:
+        """Return the address of a guest's own ZCR_EL1 in memory."""
+        number = self.btf.enumerator("vcpu_sysreg", "ZCR_EL1")
+        if number is None:
+            given = "the kernel has no ZCR_EL1 of guests"
+            raise FpstateError(given, expected="SVE of guests (vcpu_sysreg)", where=self.processor.where)
+        return self.member(vcpu, "arch.ctxt.sys_regs") + 8 * number
 
     def of_length(self, quadwords: int) -> str:
         """Return whose vector length that is; empty if nobody's."""

@@ -41,6 +41,8 @@ class Entry:
     allocates_for: str = "task"
     """Who gets storage that is allocated."""
     syndrome: int = 0  # ESR
+    gives: str = ""
+    """Whose registers get a new value from outside, which the code is to write: that which is handed in, or zeros."""
     others: tuple[str, ...] = ()
     """Entities whose images this event itself copies: what the kernel does to them is what the event means."""
 
@@ -60,14 +62,14 @@ FLUSH_FIRST: Final = _call("fpsimd_save_and_flush_current_state", optional=True)
 ENTRIES: Final = {
     Event.THREAD_SWITCH: Entry((_call("fpsimd_thread_switch", "next", irqs_off=True),)),
     Event.RET_TO_USER: Entry((_call("fpsimd_restore_current_state"),), only_if="TIF_FOREIGN_FPSTATE"),
-    Event.EXEC: Entry((_call("fpsimd_flush_thread"),)),
+    Event.EXEC: Entry((_call("fpsimd_flush_thread"),), gives="task"),
     Event.FORK: Entry(
         (_call("arch_dup_task_struct", "next", "task"), _call("fpsimd_flush_task_state", "next")),
         others=("next", "next.kernel"),
     ),
     Event.SIGNAL: Entry((_call("fpsimd_signal_preserve_current_state|fpsimd_save_and_flush_current_state"),)),
-    Event.SIGRETURN: Entry((FLUSH_FIRST, _call("fpsimd_update_current_state", "buffer"))),
-    Event.PTRACE_WRITE: Entry((_call("fpr_set", "next", 0, 0, 16, "buffer", 0),)),
+    Event.SIGRETURN: Entry((FLUSH_FIRST, _call("fpsimd_update_current_state", "buffer")), gives="task"),
+    Event.PTRACE_WRITE: Entry((_call("fpr_set", "next", 0, 0, 16, "buffer", 0),), gives="next"),
     Event.KERNEL_NEON_BEGIN: Entry((NEON_BEGIN,)),
     Event.KERNEL_NEON_END: Entry((NEON_END,), before=(NEON_BEGIN,)),
     Event.SOFTIRQ_NEON_BEGIN: Entry((NEON_BEGIN,), softirq=True),
@@ -121,9 +123,11 @@ SVE_ENTRIES: Final = {
         ),
         allocates_for="next",
     ),
-    Event.SIGRETURN: Entry((FLUSH_FIRST, _call("restore_sve_fpsimd_context", "plain contexts"))),
-    Event.SIGRETURN_SVE: Entry((FLUSH_FIRST, _call("restore_sve_fpsimd_context", "contexts"))),
-    Event.PTRACE_SVE: Entry((_call("sve_set", "next", 0, 0, "regset size", "regset", 0),), allocates_for="next"),
+    Event.SIGRETURN: Entry((FLUSH_FIRST, _call("restore_sve_fpsimd_context", "plain contexts")), gives="task"),
+    Event.SIGRETURN_SVE: Entry((FLUSH_FIRST, _call("restore_sve_fpsimd_context", "contexts")), gives="task"),
+    Event.PTRACE_SVE: Entry(
+        (_call("sve_set", "next", 0, 0, "regset size", "regset", 0),), allocates_for="next", gives="next"
+    ),
     Event.GUEST_SVE_TRAP: Entry(guest="trap", syndrome=0x19 << 26),
 }
 """The same where there is SVE."""

@@ -32,12 +32,15 @@ class Kept:
     whole_return: bool = False
 
 
+DIGITS = 12
+
+
 def path_for(kernel: Kernel, machine: Machine, *, aarch32: bool = False) -> Path:
     """Return where it is kept what this code, on this emulator, knows of a kernel on a machine, with 32-bit guests."""
     digest = sha256(importlib.metadata.version("unicorn").encode())
     for file in sorted((*Path(__file__).parent.glob("*.py"), Path(__file__).parent.parent / "lab" / "dump.py")):
         digest.update(file.read_bytes())
-    name = f"{kernel.digest}-{machine.name}{'-aarch32' * aarch32}-{digest.hexdigest()[:12]}.json"
+    name = f"{kernel.digest}-{machine.name}{'-aarch32' * aarch32}-{digest.hexdigest()[:DIGITS]}.json"
     return cache_folder() / "rows" / name
 
 
@@ -58,7 +61,7 @@ def write(path: Path, kept: Kept) -> None:
     found = {name: value for name, value in vars(kept).items() if name not in ("fields", "steps")}
     with suppress(OSError, FpstateError):  # the next run asks again
         path.parent.mkdir(parents=True, exist_ok=True)
-        for old in path.parent.glob(f"{path.stem.rpartition('-')[0]}-*.json"):
+        for old in path.parent.glob(f"{path.stem.rpartition('-')[0]}-{'[0-9a-f]' * DIGITS}.json"):
             old.unlink(missing_ok=True)
         with replacing(path) as file:
             file.write(json.dumps(found | {"fields": [asdict(f) for f in kept.fields], "steps": steps}).encode())

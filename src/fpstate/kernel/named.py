@@ -35,14 +35,17 @@ def named_kernel(name: str) -> type[Policy]:
     With feature nvhe it is the code that this kernel runs where KVM's mode is nvhe. Raise FpstateError if there is no
     such kernel, or if it cannot be run.
     """
+    from fpstate.lab.qemu import Machine
+
     which, *words = name.removeprefix(PREFIX).split("@")
-    machine, kernel = _machine(words), _kernel(which)
-    policy, mode = _known(kernel, machine, name)
-    if machine.mode in words:
-        _refuse_another_mode(kernel, machine, mode, name)
-    if machine.cpu_model == CPU_MODEL:
+    mode, model = _words(words)
+    machine, kernel = Machine(model or CPU_MODEL, 1, mode or MODE), _kernel(which)
+    policy, found = _known(kernel, machine, name)
+    if mode:
+        _refuse_another_mode(kernel, machine, found, name)
+    if not model:
         policy.supports |= {"sve", "guest-sve", "aarch32"}
-        policy.in_world = functools.partial(_in_world, policy)  # type: ignore[method-assign]
+    policy.in_world = functools.partial(_in_world, policy)  # type: ignore[method-assign]
     return policy
 
 
@@ -51,6 +54,12 @@ def _in_world(policy: type[Policy], features: frozenset[str]) -> type[Policy]:
     if features.issuperset({"guest-sve", "aarch32"}):
         given = "features guest-sve and aarch32: a guest of KVM has SVE or is a 32-bit one"
         raise FpstateError(given, expected="one of them", where=policy.name)
+    mode = _words(policy.name.split("@")[1:])[0]
+    if mode == MODE and "nvhe" in features:
+        raise FpstateError("mode vhe, in a world with feature nvhe", expected="one of them", where=policy.name)
+    if mode not in ("", MODE) and "sve" in features and "nvhe" not in features:
+        given = f"mode {mode} with SVE, in a world without feature nvhe"
+        raise FpstateError(given, expected="--features nvhe too", where=policy.name)
     machine = features & {"sve", "aarch32", "nvhe"}
     return _elsewhere(policy.name, machine) if machine else policy
 
@@ -61,12 +70,13 @@ def _elsewhere(name: str, features: frozenset[str]) -> type[Policy]:
     from fpstate.lab.qemu import Machine
 
     which, *words = name.removeprefix(PREFIX).split("@")
-    model, options = WITH_SVE if "sve" in features else (CPU_MODEL, "")
-    asked = _machine(words).mode if words else "nvhe" if "nvhe" in features else ""
-    machine, kernel = Machine(model, 1, asked or MODE, options), _kernel(which)
-    policy, mode = _known(kernel, machine, name, aarch32="aarch32" in features)
+    mode, model = _words(words)
+    asked = mode or ("nvhe" if "nvhe" in features else "")
+    cpu, options = WITH_SVE if "sve" in features else (model or CPU_MODEL, "")
+    machine, kernel = Machine(cpu, 1, asked or MODE, options), _kernel(which)
+    policy, found = _known(kernel, machine, name, aarch32="aarch32" in features)
     if asked:
-        _refuse_another_mode(kernel, machine, mode, name)
+        _refuse_another_mode(kernel, machine, found, name)
     return policy
 
 
@@ -149,19 +159,19 @@ def with_line(name: str, where: str) -> str:
     return f"{where} ({line})" if line else where
 
 
-def _machine(words: list[str]) -> Machine:
-    """Return what a kernel is run on, by what follows its name."""
-    from fpstate.lab.qemu import MODES, Machine, cpu_models
+def _words(words: list[str]) -> tuple[str, str]:
+    """Return the mode and the CPU model that follow a kernel's name; empty for one that does not."""
+    from fpstate.lab.qemu import MODES, cpu_models
 
-    mode, model = MODE, CPU_MODEL
+    mode = model = ""
     for word in words:
-        if word in MODES:
-            mode = word
-        elif word in cpu_models():
-            model = word
-        else:
+        if word not in MODES and word not in cpu_models():
             raise unknown_name("mode or CPU model", word, [*MODES, *cpu_models()])
-    return Machine(model, 1, mode)
+        if (mode and word in MODES) or (model and word not in MODES):
+            given = f"two {'modes' if word in MODES else 'CPU models'}: {mode if word in MODES else model} and {word}"
+            raise FpstateError(given, expected="one", where=f"@{word}")
+        mode, model = (word, model) if word in MODES else (mode, word)
+    return mode, model
 
 
 def _tell(text: str) -> None:

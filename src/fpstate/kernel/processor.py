@@ -73,9 +73,13 @@ ZCR_KEPT: Final = encoding(3, EL1_KEPT, 1, 2, 0)
 GATES_BELOW: Final = {CPACR_KEPT: "CPTR_EL2", ZCR_KEPT: "ZCR_EL2"}
 GATES_OF_HYP: Final = {ZCR_KEPT: "ZCR_EL12", ZCR_EL2: "ZCR_EL2"}
 """The same of a kernel below its hypervisor, whose registers are those of EL1, and of that: a guest has ZCR_EL1 too."""
+OWN_ZCR, CHANGED_ZCR = 9, 11
+"""What a guest's own ZCR_EL1 is loaded with from memory, and what the guest has put there until it is left."""
 NO_LIMIT: Final = 6
 """What ZCR_EL2 holds while a host below the hypervisor runs: the longest length there is."""
-LIMITED: Final = "limited"
+LIMITED, GUEST_LIMIT, HOST_TRAPPED = "limited", "limit of the guest", "the host is trapped"
+"""Noted where the hypervisor is left: ZCR_EL2 is less than NO_LIMIT for the host; what it is for a guest that may use
+SVE; the host's use of FP or SVE would trap to it."""
 FPEXC: Final = {EL2_REGISTERS["FPEXC32_EL2"]: "FPEXC32_EL2"}
 GATES: Final = {CPTR_EL2: "CPTR_EL2", ZCR_EL2: "ZCR_EL2", ZCR_OF_GUEST: "ZCR_EL12"}
 """Registers of which it is noted that they are read and written: of 32-bit guests; of a kernel with VHE and SVE."""
@@ -409,6 +413,7 @@ class Processor:
         """Have something else done where a function is called: its answer is returned, and noted with its name."""
 
         def stub() -> int:
+            self._undo.append(written_over(self._log.rows()))  # before what is done here is
             answer = done()
             self._note(what, answer)
             return answer
@@ -475,6 +480,9 @@ class Processor:
         length = int(self._uc.cpr_read(*ZCR_EL1)) if self.vhe else self.system.get(ZCR_KEPT, 0)
         self._uc.context_restore(saved.registers)
         self.system = dict(saved.system)
+        for code in (ZCR_OF_GUEST, ZCR_KEPT) if of_guest else ():
+            if self.system.get(code) == OWN_ZCR:
+                self.system[code] = CHANGED_ZCR
         if not of_guest:
             self.set_user_sve_trap(trap)
             self.set_length(length + 1)
@@ -500,12 +508,21 @@ class Processor:
             given = f"a function of the kernel has made {self._log.count:,} accesses to memory"
             raise FpstateError(given, expected=f"{MOST:,} at most", where=f"{self.where}, at {ran.pc:#x}")
         self._take_accesses(ran)
-        if self._lengths_moved and ran.end == RETURNED:  # what is in force for the host from here on
-            self._note(LIMITED if self._limit < NO_LIMIT else "write ZCR_EL2", self.system.get(ZCR_KEPT, 0))
+        if not start >> 48:
+            self._note_left(ran.end)
         if ran.end == RETURNED and ran.pc != self.base:
             given = f"a function of the kernel has not ended after {LIMIT:,} instructions"
             raise FpstateError(given, expected="one that ends", where=f"{self.where}, at {ran.pc:#x}")
         return ran
+
+    def _note_left(self, end: str) -> None:
+        """Note in what state the hypervisor is left, for the host or for a guest."""
+        if end == RETURNED and (self.guest_fp_trap or (self.has_sve and self.guest_sve_trap)):
+            self._note(HOST_TRAPPED)
+        if end == RETURNED and self._lengths_moved:
+            self._note(LIMITED if self._limit < NO_LIMIT else "write ZCR_EL2", self.system.get(ZCR_KEPT, 0))
+        if end == STOPPED and self.has_sve and not self.guest_sve_trap:
+            self._note(GUEST_LIMIT, self._limit)
 
     @property
     def _limit(self) -> int:

@@ -9,13 +9,22 @@ from typing import Any, Final
 from fpstate.kernel.bookkeeping import Bookkeeping, Field
 from fpstate.kernel.effects import (
     CALLED,
+    EDIT,
+    EDIT_SVE,
     FAULT,
     GATE,
     LOAD_ZCR,
     LOADS,
+    MIXED,
+    PARTIAL,
     SAVE_ZCR,
     SAVES,
     SET_VL,
+    SPOIL,
+    TRAPPED,
+    WRITE,
+    WRITE_SVE,
+    ZERO,
     Effect,
     Effects,
     Key,
@@ -49,12 +58,18 @@ OUT_OF_VIEW: Final = ("other", "other_vcpu", "other.kernel")
 INSIDE: Final = (Event.GUEST_FP_TRAP, Event.GUEST_SVE_TRAP, Event.GUEST_EXIT)
 """Events before which the guest runs: the CPU's traps are its own."""
 ALL_UNTRAPPED: Final = {"guest_fp_trap": False, "guest_sve_trap": False}
+OF_IMAGES: Final = (WRITE, EDIT, WRITE_SVE, EDIT_SVE, ZERO, SPOIL, PARTIAL, MIXED)
+"""What is written to images, or moved, and is no move of all registers."""
 After = dict[tuple[str, str], Value]
 """What a run left in the fields it wrote, by role and field."""
 
 
 class NewField(Exception):
     """A run has read a member that no view holds so far, and that changes: all has to be asked anew with it."""
+
+
+class Unsaid(Exception):
+    """A run has done what there is no word for; that matters only if its view comes about."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +213,10 @@ class Runs:
         wanted = self._lacking(view, answers, flipped)
         if wanted is None and answers[0].halt is not None:
             self._halts[*asked, POINT] = {a.way.other: a.halt for a in answers if a.halt is not None}
-        return wanted or self._said(view, answers, flipped)
+        try:
+            return wanted or self._said(view, answers, flipped)
+        except Unsaid as why:
+            return Unclear(str(why))
 
     def _answers(self, view: View) -> list[Answer]:
         """Run an entry in all the ways that the view does not tell apart, to its first point or its end."""
@@ -445,9 +463,28 @@ class Runs:
                 pass  # said when the guest was left
             elif effect.what == SET_VL and not effect.whom:
                 raise Refused("puts a vector length in force that is nobody's")
+            elif effect.what == TRAPPED:
+                raise Unsaid("leaves the host behind a trap of the hypervisor")
+            elif effect.what in OF_IMAGES and effect.whom not in self.stage.entries[view.event].others:
+                yield self._written(view.event, effect), answer.whom(effect.whom), ""
             elif effect.what in (*SAVES, *LOADS) or effect.whom not in self.stage.entries[view.event].others:
                 saves = effect.what in SAVES and inside == SAVERS[0]
                 yield effect.what, answer.whom(effect.whom), SAVERS[0] if saves else ""
+
+    def _written(self, event: Event, effect: Effect) -> str:
+        """Return what a write to an image is at an event: a new value, if the event gives one, and that is written."""
+        gives = self.stage.entries[event].gives == effect.whom
+        zeros = event == Event.EXEC
+        near = self.stage.symbols.near(effect.pc)
+        if effect.what in (PARTIAL, MIXED):
+            raise Unsaid(f"moves part of the registers of {effect.whom}, at {near}")
+        if effect.what in (WRITE_SVE, EDIT_SVE):
+            if not gives:
+                raise Unsaid(f"writes to the SVE form of {effect.whom}, which gets no new value, at {near}")
+            return effect.what
+        if not gives or effect.what == SPOIL or (effect.what == ZERO) != zeros:
+            return SPOIL
+        return WRITE if zeros else effect.what
 
     def _leaves_length(self, view: View, answer: Answer) -> bool:
         """Tell whether a guest that has SVE is left with its registers in the CPU."""

@@ -141,16 +141,18 @@ def lined_up(trace: list[str], logs: list[CpuLog], watched: Watched) -> list[str
 def _check_patched(cpus: list[_Cpu], names: list[str]) -> None:
     """Raise StaleCodeError if what the kernel patches its scheduler to do was not done.
 
-    Threads were switched and no line says so; or a CPU loads a vCPU without having put the one before, since the
-    notifiers that are to put it when its thread is switched are patched in with the first VM.
+    Threads were switched and no line says so; or a CPU loads a vCPU without having put the one before, or puts one that
+    it has not loaded: the notifiers that do so when its thread is switched are patched in with the first VM.
     """
     seen = {names[name] for cpu in cpus for _, name in cpu.watched}
     if _SWITCHED in seen and SWITCH not in seen:
         raise StaleCodeError(f"the recording has no line of {SWITCH}", expected="one for each", hint="capture again")
     for number, cpu in enumerate(cpus):
         both = [names[n] for _, n in cpu.watched if names[n] in (_LOADS, _PUTS)]
-        if (_LOADS, _LOADS) in pairwise(both):
-            given = f"the recording has no line of {_PUTS} between two of {_LOADS} on CPU {number}"
+        twice = next((one for one, two in pairwise(both) if one == two), None)
+        if twice is not None:
+            lacking = _PUTS if twice == _LOADS else _LOADS
+            given = f"the recording has no line of {lacking} between two of {twice} on CPU {number}"
             raise StaleCodeError(given, expected="one", hint="capture again")
 
 

@@ -45,6 +45,7 @@ from fpstate.world.operations import (
     EDIT,
     FETCH,
     LOAD,
+    LOAD_SOME,
     N_COUNTS,
     N_GUEST_TRAP,
     N_USER_TRAP,
@@ -52,6 +53,7 @@ from fpstate.world.operations import (
     OOPS,
     OVERWRITE,
     SAVE,
+    SAVE_SOME,
     START_TIMER,
     read_place,
     set_fields,
@@ -62,6 +64,7 @@ from fpstate.world.state import (
     KERNEL_IMAGE,
     KERNEL_LATEST,
     LATEST,
+    NOBODYS,
     POINTER,
     REGISTERS,
     SOFTIRQS,
@@ -374,14 +377,16 @@ class Twin:
             self.define(x, self.initial)
         elif op == OVERWRITE:
             self.ram.write(self.offsets[place], self.latest(x))
-        elif op == NEW_PLACE:
+        elif op == NEW_PLACE or (op == SAVE_SOME and label == NOBODYS):
             self.ram.write(self.offsets[place], LOST)
+        elif op == LOAD_SOME and self.world.cpu[c, REGISTERS] == NOBODYS:
+            engine.set_fp_registers(LOST)
         elif op == EDIT:
             image = self.edited(x, self.image(x))
             self.ram.write(self.offsets[place], image)
             if label != self.world.context[x, LATEST]:  # the world leaves a stale image stale; here a register is new
                 self.other.setdefault(label, []).append(image)
-        if op in (LOAD, CLEAR):
+        if op in (LOAD, CLEAR, LOAD_SOME):
             self.check_registers(c)
         else:
             at = self.offsets[place]

@@ -171,7 +171,15 @@ class Policy:
             _only_in_a_handler()
 
         def new_place(self, context: Context) -> None:
-            """Let the image be at another place in memory, which holds rubbish (the next frame on a stack)."""
+            """Let the image hold rubbish: it is at another place (the next frame on a stack), or was written over."""
+            _only_in_a_handler()
+
+        def save_some(self, context: Context) -> None:
+            """Copy some of the registers to the image, which holds rubbish then, unless both held the same."""
+            _only_in_a_handler()
+
+        def load_some(self, context: Context) -> None:
+            """Copy some of the image to the registers, in the same way."""
             _only_in_a_handler()
 
         def edit(self, context: Context) -> None:

@@ -15,6 +15,7 @@ class DeferredHost(Policy):
     """v3.15 to v4.17: saves go to the current task's own image."""
 
     supports = frozenset({"sve", "nvhe"})
+    zeroes_v = False  # what a debugger writes in SVE form goes with zeros in the FPSIMD form (since v6.16)
 
     class Cpu(Policy.Cpu):
         last_state: Context | None = None  # fpsimd_last_state
@@ -146,6 +147,8 @@ class DeferredHost(Policy):
 
     def ptrace_sve(self, cpu: Cpu, task: Task, tracee: Task) -> None:
         cpu.alloc_sve(tracee)
+        if self.zeroes_v:
+            cpu.new_place(tracee)
         cpu.overwrite_sve(tracee)
         tracee.tif_sve = True
         self.fpsimd_flush_task_state(tracee)

@@ -28,6 +28,11 @@ class FlushedHost(PreemptibleNeon):
 class StoredHost(FlushedHost):
     """v6.16 to v6.18: signals, sigreturn, fork and prctl give up the registers first; nothing is loaded in place."""
 
+    zeroes_v = True
+
+    def has_sve_form(self, task: FormHost.Task) -> bool:  # fpsimd_sync_to_effective_state_zeropad
+        return task.fp_type is Form.SVE
+
     @kernel_function
     def fpsimd_save_and_flush_current_state(self, cpu: FormHost.Cpu, task: FormHost.Task) -> None:
         self.fpsimd_save(cpu, task)

@@ -211,9 +211,13 @@ class FormHost(InPlaceHost):
     def ptrace_write(self, cpu: DeferredHost.Cpu, task: Task, tracee: Task) -> None:
         self.sve_sync_to_fpsimd(cpu, tracee)
         cpu.edit(tracee)
-        if tracee.fp_type is Form.SVE:
+        if self.has_sve_form(tracee):
             cpu.widen(tracee)
         self.fpsimd_flush_task_state(tracee)
+
+    def has_sve_form(self, task: Task) -> bool:
+        """Tell whether a change of the FPSIMD form goes to the SVE form, too (sve_sync_from_fpsimd_zeropad)."""
+        return task.tif_sve or task.svcr_sm
 
     def ptrace_sve(self, cpu: DeferredHost.Cpu, task: Task, tracee: Task) -> None:
         tracee.fp_type = Form.SVE
@@ -223,6 +227,8 @@ class FormHost(InPlaceHost):
         cpu.alloc_sve(tracee)
         if not tracee.tif_sme:
             cpu.alloc_za(tracee)
+        if self.zeroes_v:
+            cpu.new_place(tracee)
         cpu.overwrite_sve(tracee)
         tracee.tif_sme = tracee.svcr_sm = True
         tracee.fp_type = Form.SVE

@@ -22,6 +22,8 @@ PLAIN_OPS = {
     "edit": operations.EDIT,
     "fetch": operations.FETCH,
     "new_place": operations.NEW_PLACE,
+    "save_some": operations.SAVE_SOME,
+    "load_some": operations.LOAD_SOME,
 }
 SVE_OPS = {
     "save_sve": wide.SAVE_SVE,
@@ -52,6 +54,8 @@ TOUCHES_REGISTERS = (
     operations.SAVE,
     operations.LOAD,
     operations.CLEAR,
+    operations.SAVE_SOME,
+    operations.LOAD_SOME,
     wide.SAVE_SVE,
     wide.LOAD_SVE,
     wide.ZERO_SVE,

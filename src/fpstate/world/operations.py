@@ -54,7 +54,9 @@ FETCH: Final = 7  # interrupt the CPU the target names: it saves the target if i
 START_TIMER: Final = 34  # the target's field `expired` was cleared; the clock sets it when its time is over
 BEHIND_TRAP: Final = 29  # kernel code touches the registers behind a trap that stops it, too
 BUILD_FRAME: Final = 30  # the signal frame is built, and the handler begins with the initial state
-NEW_PLACE: Final = 31  # the image is at another place from now on, which holds rubbish
+SAVE_SOME: Final = 35  # some of the registers to the target's place: rubbish, unless that held the same
+LOAD_SOME: Final = 36  # the same the other way round
+NEW_PLACE: Final = 31  # the image holds rubbish from now on: it is at another place, or was written over
 
 # Counters in `Report.counts`. Host: a task's image or the stash; guest: a vCPU's image; kernel: kernel-mode state.
 N_SAVE_HOST: Final = 0
@@ -170,6 +172,12 @@ def carry_out(w: World, code: int, c: int, t: int, s: int, report: Report) -> in
         else:
             w.cpu[c, REGISTERS] = read_place(w, owner, c)
             report.counts[N_LOAD_HOST + whose(w, owner)] += 1
+    elif op == SAVE_SOME or op == LOAD_SOME:
+        if w.cpu[c, REGISTERS] != read_place(w, owner, c):
+            if op == SAVE_SOME:
+                write_place(w, owner, c, NOBODYS)
+            else:
+                w.cpu[c, REGISTERS] = NOBODYS
     elif op == START_TIMER:
         if len(report.clock) > 1:
             report.clock[1 + x] = report.clock[0]

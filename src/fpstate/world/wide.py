@@ -22,6 +22,7 @@ from fpstate.world.operations import (
     CLEAR,
     FETCH,
     LOAD,
+    LOAD_SOME,
     N_GUEST_TRAP,
     N_LOAD_SVE,
     N_PARTS,
@@ -374,10 +375,12 @@ def carry_out(w: World, code: int, c: int, t: int, s: int, report: Report) -> in
     op, k = code & 255, code >> 12
     if op == BUILD_FRAME:
         return build_frame(w, t)
-    if op <= FETCH or op == BEHIND_TRAP or op == NEW_PLACE or op == START_TIMER:
+    if op <= FETCH or op == BEHIND_TRAP or op == NEW_PLACE or op >= START_TIMER:
         verdict = operations.carry_out(w, code, c, t, s, report)
         if w.features and (op == LOAD or op == CLEAR) and verdict == OK:
             written_narrow(w, c)
+        if w.features and op == LOAD_SOME and w.cpu[c, REGISTERS + Z] != ZEROS:
+            w.cpu[c, REGISTERS + Z] = NOBODYS
         return verdict
     owner = named(w, code >> 8 & 15, c, t, s)
     x = context_of(owner)
