@@ -820,6 +820,50 @@ def test_a_frame_on_the_stack_is_another_place_each_time() -> None:
     assert judged(verdict(FramesIfDirty, scope, "dirty-bit"))[:2] == (VIOLATED, "integrity")
 
 
+class SomeMoved(Eager):
+    """Some registers are moved once more where both sides hold the same, which changes nothing."""
+
+    name = "some-moved"
+
+    def thread_switch(self, cpu: Any, task: Any, next: Any) -> None:
+        cpu.save(task)
+        cpu.save_some(task)
+        cpu.load(next)
+        cpu.load_some(next)
+
+
+class SomeSaved(Eager):
+    """Some of the registers are saved, and that is all."""
+
+    name = "some-saved"
+
+    def thread_switch(self, cpu: Any, task: Any, next: Any) -> None:
+        cpu.save_some(task)
+        cpu.load(next)
+
+
+class SomeLoaded(Eager):
+    """Some of the registers are loaded, and that is all."""
+
+    name = "some-loaded"
+
+    def thread_switch(self, cpu: Any, task: Any, next: Any) -> None:
+        cpu.save(task)
+        cpu.load_some(next)
+
+
+@pytest.mark.parametrize("features", [(), ("aarch32",)])
+def test_part_of_a_move_leaves_rubbish_unless_both_sides_held_the_same(features: tuple[str, ...]) -> None:
+    scope = Scope(1, 2, 0, 0, ("base",))
+    assert verdict(SomeMoved, scope, *features).verdict == HOLDS
+    for policy in (SomeSaved, SomeLoaded):
+        result = verdict(policy, scope, *features)
+        assert judged(result)[:2] == (VIOLATED, "integrity")
+        assert result.path is not None
+        if not features:  # the machine has no 32-bit guests
+            assert follow_path(policy, scope, result.path.code).wrong == result.path.wrong
+
+
 class CopiesCpu(X86Host):
     """A child gets the note of the CPU whose registers are its parent's."""
 
