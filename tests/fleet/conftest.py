@@ -36,7 +36,7 @@ class Dies(Eager):
 class Slow(Eager):
     name = "slow"
     def guest_exit(self, cpu, task, vcpu):
-        time.sleep(0.02)
+        time.sleep(0.05)
         super().guest_exit(cpu, task, vcpu)
 
 class Raises(Eager):
