@@ -699,6 +699,23 @@ def test_a_reload_that_a_preempted_thread_comes_to_is_after_the_switch(story: St
     assert told.count("user") == told.count("fpsimd_restore_current_state") == 1
 
 
+def test_a_reload_that_finds_the_registers_live_after_a_switch_is_none(story: Story) -> None:
+    """The thread has gone back to the CPU that has them still: the function that was entered does nothing."""
+    story.text = "# tracer: function\n# fpstate: observed=user guest\n"
+    story.say("b-8", "task_fpsimd_load <-fpsimd_restore_current_state")
+    story.say("b-8", SAVED)
+    story.switch("b-8", "a-7")
+    story.say("a-7", EXIT)
+    story.say("a-7", "fpsimd_restore_current_state <-do_notify_resume")
+    story.say("a-7", "almost_user:", after=0)
+    story.switch("a-7", "b-8", state="R+")
+    story.switch("b-8", "a-7")
+    story.say("a-7", "user_run: fp=1 sve=0 traps=0")
+    told = [what.split()[0] for what in story.told()]
+    assert told[-3:] == ["switch", "user", "USER_FP"]
+    assert told.count("fpsimd_restore_current_state") == 0
+
+
 SECTION_BEGINS, SECTION_ENDS = "kernel_neon_begin <-sha2_base_do_update", "kernel_neon_end <-sha2_base_do_update"
 
 

@@ -33,6 +33,7 @@ from fpstate.world.events import Event, Truth
 
 SVE_ACCESS: Final = int(Truth.DO_SVE_ACC)
 HW_SAVE: Final = int(Truth.HW_SAVE)
+LOADS: Final = int(Truth.TASK_FPSIMD_LOAD)
 RELOAD: Final = int(Truth.FPSIMD_RESTORE_CURRENT_STATE)
 
 
@@ -148,11 +149,25 @@ def _almost_goes_on(m: Known, x: int) -> None:
 
 
 @inline
+def _has_loaded(m: Known, x: int, since: int) -> bool:
+    """Tell whether `x` has loaded its registers since a row, or may have: where loads are not recorded."""
+    for r in range(since, m.facts[ROWS]):
+        if m.rows[3, r] == x and m.rows[2, r] == LOADS:
+            return True
+    return not m.facts[TASK_LOADS]
+
+
+@inline
 def returns_now(m: Known, x: int) -> None:
-    """Take back that `x` was almost in user mode, if it went on to it, and has not been switched out since."""
+    """Take back that `x` was almost in user mode, if it went on to it, and has not been switched out since.
+
+    A reload that it was in, and that has loaded nothing, found the registers live again: where it had run before.
+    """
     r = _almost_row(m, x)
     if m.context[x, ALMOST] > 0 and m.context[x, WENT_ON] and r >= 0:
         m.rows[2, r] = Event.NONE
+        if r > 0 and m.rows[3, r - 1] == x and m.rows[2, r - 1] == RELOAD and not _has_loaded(m, x, r):
+            m.rows[2, r - 1] = Event.NONE
     m.context[x, ALMOST] = m.context[x, WENT_ON] = 0
 
 
