@@ -202,3 +202,34 @@ def test_a_recording_that_stops_is_no_difference(name: str, percent: int, tmp_pa
     found = validate(trace, find_policy(policy_of_kernel(trace)))
     assert found.exact
     assert found.excluded < 20
+
+
+IDLE_TO_A = (
+    "sched_switch: prev_comm=swapper prev_pid=0 prev_prio=120 prev_state=R ==> next_comm=a next_pid=7 next_prio=1"
+)
+A_TO_IDLE = (
+    "sched_switch: prev_comm=a prev_pid=7 prev_prio=1 prev_state={} ==> next_comm=swapper next_pid=0 next_prio=120"
+)
+RELOADS, USES = "fpsimd_restore_current_state <-exit_to_user_mode_loop", "user_run: fp=1 sve=0 traps=0"
+LATE = (
+    *(("<idle>-0", 1, IDLE_TO_A), ("a-7", 1, "sys_exit: NR 260 = 1"), ("a-7", 1, RELOADS), ("a-7", 1, USES)),
+    *(("a-7", 1, "sys_enter: NR 260 (1, 2, 3, 0, 0, 0)"), ("a-7", 1, A_TO_IDLE.format("S"))),
+    *(("a-7", 1, "hw_save: (fpsimd_save_user_state+0x254/0x320)"), ("<idle>-0", 0, IDLE_TO_A)),
+    *(("a-7", 0, "sys_exit: NR 260 = 1"), ("a-7", 0, A_TO_IDLE.format("R")), ("<idle>-0", 1, IDLE_TO_A)),
+    *(("a-7", 1, RELOADS), ("a-7", 1, USES), ("a-7", 1, "sys_enter: NR 129 (1, 2, 3, 0, 0, 0)")),
+    *(("a-7", 1, "sys_exit: NR 129 = 0"), ("a-7", 1, USES), ("a-7", 1, "sys_enter: NR 129 (1, 2, 3, 0, 0, 0)")),
+)
+"""As 7.3.4 was recorded: `a` goes on where its registers are, after it was found that they were elsewhere."""
+
+
+@pytest.mark.parametrize(("missing", "late"), [("task_fpsimd_load", 1), ("kernel_neon_begin", 0)])
+def test_a_reload_called_by_a_flag_read_before_a_switch(missing: str, late: int, tmp_path: Path) -> None:
+    """It may have done nothing, where no line of a load could tell; where one could, it differs."""
+    path = tmp_path / "late.txt"
+    head = ["# tracer: function", "kernel=7.3.4", "observed=user guest", f"missing={missing}"]
+    lines = [f"{who:>16} [{cpu:03}] ..... 1.{i:06}: {what}" for i, (who, cpu, what) in enumerate(LATE)]
+    path.write_text("\n# fpstate: ".join(head) + "\n" + "\n".join(lines) + "\n")
+    found = validate(read_trace(path), find_policy("linux-7.2"))
+    assert (found.exact, found.late) == (bool(late), late)
+    assert any("flags that were read before a switch" in sentence for sentence in found.sentences()) == bool(late)
+    assert found.to_json()["excluded"] >= late

@@ -88,7 +88,8 @@ class Difference:
 class Validation:
     """How well a policy predicts a trace. Counts are by name of what was done.
 
-    `trace` is what there is to say of the trace itself.
+    `trace` is what there is to say of the trace itself; of what is excluded, `late` may have done nothing (see
+    `may_be_late`).
     """
 
     trace: dict[str, Any]
@@ -99,6 +100,7 @@ class Validation:
     extra: dict[str, int]
     excluded: int
     first: Difference | None
+    late: int = 0
 
     @property
     def exact(self) -> bool:
@@ -125,10 +127,13 @@ class Validation:
 
     def sentences(self) -> list[str]:
         """Return what the figures leave out, and what the trace does not show."""
-        left_out = (
-            f"excluded: {self.excluded}, of tasks whose state was set before the trace began, or of what it ends in"
-        )
-        said = [left_out] if self.excluded else []
+        others = self.excluded - self.late
+        left_out = f"excluded: {others}, of tasks whose state was set before the trace began, or of what it ends in"
+        said = [left_out] if others else []
+        if self.late:
+            said.append(
+                f"excluded: {self.late}, of flags that were read before a switch; no load tells what came of it"
+            )
         return said + [f"note: {s}" for s in (*sentences(self.trace["holes"]), *self.trace["unobserved"])]
 
     def verdict(self) -> list[str]:
@@ -171,15 +176,17 @@ def validate(trace: Trace, policy: type[Policy]) -> Validation:
     kept_o = [d for d in observed if d.at > known[d.who]]
     excluded = max(len(predicted) - len(kept_p), len(observed) - len(kept_o))
     missed, extra, first = differences(trace, kept_p, kept_o)
+    late: set[Deed] = set()
     if first is not None:
         ends = last_events(trace)
         too_soon = {d for d in missed if d.at > ends[d.cpu]} | {d for d in extra if d.at >= ends[d.cpu]}
-        excluded += len(too_soon)
-        kept_p, kept_o = ([d for d in kept if d not in too_soon] for kept in (kept_p, kept_o))
+        late = {d for d in missed if d not in too_soon and may_be_late(trace, d)}
+        excluded += len(too_soon | late)
+        kept_p, kept_o = ([d for d in kept if d not in too_soon | late] for kept in (kept_p, kept_o))
         missed, extra, first = differences(trace, kept_p, kept_o)
     counts = {"predicted": kept_p, "observed": kept_o, "missed": missed, "extra": extra}
     by_name = {side: _by_name(deeds) for side, deeds in counts.items()}
-    return Validation(trace.about(), policy.name, **by_name, excluded=excluded, first=first)
+    return Validation(trace.about(), policy.name, **by_name, excluded=excluded, first=first, late=len(late))
 
 
 def policy_of_kernel(trace: Trace) -> str:
@@ -213,6 +220,23 @@ def last_events(trace: Trace) -> NDArray[np.int64]:
     at = np.flatnonzero(trace.event < Truth.HW_SAVE)
     np.maximum.at(ends, trace.cpu[at].astype(np.int64), at)
     return ends
+
+
+def may_be_late(trace: Trace, deed: Deed) -> bool:
+    """Tell whether a reload may have been called by a flag read before a switch, and have done nothing.
+
+    exit_to_user_mode_loop reads all flags, lets others run if one says so, and then sees to the registers by what it
+    has read, though the thread may have gone on where it has them. The function tests the flag again. Where loads are
+    recorded, that none came tells it; of a kernel without lines of them (7.3) it is enough that the thread ran once more
+    between its system call and the switch before.
+    """
+    if deed.what != Truth.FPSIMD_RESTORE_CURRENT_STATE or "task_fpsimd_load" not in trace.header.missing:
+        return False
+    before = slice(None, deed.at)
+    own = (trace.subject[before] == deed.who) & (trace.event[before] < Truth.HW_SAVE)
+    comes = (trace.object[before] == deed.who) & (trace.event[before] == Event.THREAD_SWITCH)
+    since = np.flatnonzero(own & (trace.event[before] != Event.THREAD_SWITCH))[-1:]
+    return int(np.count_nonzero(comes[int(since[0]) :])) >= 2 if len(since) else False
 
 
 def predictions(trace: Trace, rows: Rows, used: NDArray[np.int32]) -> Iterator[Deed]:
