@@ -227,8 +227,8 @@ def may_be_late(trace: Trace, deed: Deed) -> bool:
 
     exit_to_user_mode_loop reads all flags, lets others run if one says so, and then sees to the registers by what it
     has read, though the thread may have gone on where it has them. The function tests the flag again. Where loads are
-    recorded, that none came tells it; of a kernel without lines of them (7.3) it is enough that the thread ran once more
-    between its system call and the switch before.
+    recorded, that none came tells it. Of a kernel without lines of them (7.3) it is enough that the thread ran once
+    more between its system call and the switch before.
     """
     if deed.what != Truth.FPSIMD_RESTORE_CURRENT_STATE or "task_fpsimd_load" not in trace.header.missing:
         return False
