@@ -113,6 +113,7 @@ class Reader:
         self._kinds = _Kinds(entities, near)
         self._seen, self._past = np.zeros(RAM_SIZE, np.bool_), np.zeros(RAM_SIZE, np.uint8)  # of which little is used
         self._keys_at: dict[tuple[int, int], list[Key]] = {}
+        self._blanks: dict[tuple[int, int], dict[Key, tuple[int, int]]] = {}  # the same, with no values yet
         self._where: dict[Key, tuple[int, int]] = {}
         self._freed: dict[str, tuple[int, int]] = {}  # whose storage was freed: effects before, by which instruction
         self._regions = sorted(_regions(entities), key=lambda region: region.start)
@@ -201,8 +202,11 @@ class Reader:
         if a.write:
             if keys and keys[0][1].name == POINTER:
                 self._pointed(a, keys[0][0], result)
-            result.wrote |= dict.fromkeys(keys, (0, 0))
-            (result.by_copy.update if copy else result.by_copy.difference_update)(keys)
+            result.wrote.update(self._blanks[a.address, a.size])
+            if copy:
+                result.by_copy.update(keys)
+            elif result.by_copy:
+                result.by_copy.difference_update(keys)
         else:
             reads = result.copied if copy else result.read
             for key in keys:
@@ -216,9 +220,11 @@ class Reader:
                 result.done.append(Effect(what, task, a.pc))
 
     def _keys(self, physical: int, size: int) -> list[Key]:
-        if (physical, size) not in self._keys_at:
-            self._keys_at[physical, size] = self._touched(physical, size)
-        return self._keys_at[physical, size]
+        keys = self._keys_at.get((physical, size))
+        if keys is None:
+            keys = self._keys_at[physical, size] = self._touched(physical, size)
+            self._blanks[physical, size] = dict.fromkeys(keys, (0, 0))
+        return keys
 
     def _touched(self, physical: int, size: int) -> list[Key]:
         found = self.entities.entity_at(self.entities.virtual(physical))
@@ -330,13 +336,15 @@ class _Moves:
         if (what, whom) not in self._writes:
             self._writes[what, whom] = Effect(what, whom, a.pc), set()
             self._result.done.append(self._writes[what, whom][0])
-        self._writes[what, whom][1].update(
-            inside + i for i in range(a.size) if what != WRITE or (a.value ^ a.before) >> 8 * i & 255
-        )
+        wrote, there, change = self._writes[what, whom][1], range(inside, inside + a.size), a.value ^ a.before
+        if what != WRITE:
+            wrote.update(there)
+        elif change:
+            wrote.update(at for i, at in enumerate(there) if change >> 8 * i & 255)
         if what == WRITE:
             foreign = self.source.removesuffix(OF_SVE) not in ("", whom)
             left = SPOIL if foreign else WRITE if a.value else ZERO
-            self._left.setdefault(whom, {}).update(dict.fromkeys(range(inside, inside + a.size), left))
+            self._left.setdefault(whom, {}).update(dict.fromkeys(there, left))
 
     def end(self) -> None:
         """Let the move that is going on be over."""
