@@ -35,15 +35,8 @@ def named_kernel(name: str) -> type[Policy]:
     With feature nvhe it is the code that this kernel runs where KVM's mode is nvhe. Raise FpstateError if there is no
     such kernel, or if it cannot be run.
     """
-    from fpstate.lab.qemu import Machine
-
-    which, *words = name.removeprefix(PREFIX).split("@")
-    mode, model = _words(words)
-    machine, kernel = Machine(model or CPU_MODEL, 1, mode or MODE), _kernel(which)
-    policy, found = _known(kernel, machine, name)
-    if mode:
-        _refuse_another_mode(kernel, machine, found, name)
-    if not model:
+    policy = _run_on(name, frozenset())
+    if not _words(name)[1]:
         policy.supports |= {"sve", "guest-sve", "aarch32"}
     policy.in_world = functools.partial(_in_world, policy)  # type: ignore[method-assign]
     return policy
@@ -54,7 +47,7 @@ def _in_world(policy: type[Policy], features: frozenset[str]) -> type[Policy]:
     if features.issuperset({"guest-sve", "aarch32"}):
         given = "features guest-sve and aarch32: a guest of KVM has SVE or is a 32-bit one"
         raise FpstateError(given, expected="one of them", where=policy.name)
-    mode = _words(policy.name.split("@")[1:])[0]
+    mode = _words(policy.name)[0]
     if mode == MODE and "nvhe" in features:
         raise FpstateError("mode vhe, in a world with feature nvhe", expected="one of them", where=policy.name)
     if mode not in ("", MODE) and "sve" in features and "nvhe" not in features:
@@ -64,20 +57,21 @@ def _in_world(policy: type[Policy], features: frozenset[str]) -> type[Policy]:
     return _elsewhere(policy.name, machine) if machine else policy
 
 
-@functools.cache
-def _elsewhere(name: str, features: frozenset[str]) -> type[Policy]:
-    """Return the same kernel on a CPU with SVE, with 32-bit guests, or below the hypervisor, by the same name."""
+def _run_on(name: str, features: frozenset[str]) -> type[Policy]:
+    """Return a kernel on the CPU and in the mode that its name says, or else the features of the world."""
     from fpstate.lab.qemu import Machine
 
-    which, *words = name.removeprefix(PREFIX).split("@")
-    mode, model = _words(words)
+    mode, model = _words(name)
     asked = mode or ("nvhe" if "nvhe" in features else "")
     cpu, options = WITH_SVE if "sve" in features else (model or CPU_MODEL, "")
-    machine, kernel = Machine(cpu, 1, asked or MODE, options), _kernel(which)
+    machine, kernel = Machine(cpu, 1, asked or MODE, options), _kernel(name.removeprefix(PREFIX).partition("@")[0])
     policy, found = _known(kernel, machine, name, aarch32="aarch32" in features)
     if asked:
         _refuse_another_mode(kernel, machine, found, name)
     return policy
+
+
+_elsewhere = functools.cache(_run_on)
 
 
 def _refuse_another_mode(kernel: Kernel, machine: Machine, mode: str, name: str) -> None:
@@ -159,19 +153,19 @@ def with_line(name: str, where: str) -> str:
     return f"{where} ({line})" if line else where
 
 
-def _words(words: list[str]) -> tuple[str, str]:
+def _words(name: str) -> tuple[str, str]:
     """Return the mode and the CPU model that follow a kernel's name; empty for one that does not."""
     from fpstate.lab.qemu import MODES, cpu_models
 
-    mode = model = ""
-    for word in words:
+    found = {"mode": "", "CPU model": ""}
+    for word in name.split("@")[1:]:
         if word not in MODES and word not in cpu_models():
             raise unknown_name("mode or CPU model", word, [*MODES, *cpu_models()])
-        if (mode and word in MODES) or (model and word not in MODES):
-            given = f"two {'modes' if word in MODES else 'CPU models'}: {mode if word in MODES else model} and {word}"
-            raise FpstateError(given, expected="one", where=f"@{word}")
-        mode, model = (word, model) if word in MODES else (mode, word)
-    return mode, model
+        kind = "mode" if word in MODES else "CPU model"
+        if found[kind]:
+            raise FpstateError(f"two {kind}s: {found[kind]} and {word}", expected="one", where=name)
+        found[kind] = word
+    return found["mode"], found["CPU model"]
 
 
 def _tell(text: str) -> None:
