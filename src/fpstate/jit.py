@@ -134,11 +134,16 @@ _PART_OPTIONS = {
 def _compiled(function: F, **options: bool) -> F:
     dispatcher = numba.njit(nogil=True, pipeline_class=_WHOLE, **options)(function)
     if not numba.config.DISABLE_JIT:
-        try:
-            dispatcher._cache = CodeCache(function)
-        except RuntimeError:
-            tell_not_kept(numba.config.CACHE_DIR, "it cannot be written to")
+        _keep(dispatcher, function)
     return cast("F", dispatcher)
+
+
+def _keep(made: Any, function: Callable[..., Any]) -> None:
+    """Have the code of `function` kept for the next run."""
+    try:
+        made._cache = CodeCache(function)
+    except RuntimeError:
+        tell_not_kept(numba.config.CACHE_DIR, "it cannot be written to")
 
 
 def jit(function: F) -> F:
@@ -157,10 +162,7 @@ def bare(function: F) -> F:
 def callback(function: Callable[..., Any], result: Any, arguments: tuple[Any, ...]) -> CFunc[Callable[..., Any]]:
     """Return `function` compiled for a library of C that calls it at its `address`; types are Numba's."""
     made: Any = CFunc(function, (arguments, result), {}, {})
-    try:
-        made._cache = CodeCache(function)
-    except RuntimeError:
-        tell_not_kept(numba.config.CACHE_DIR, "it cannot be written to")
+    _keep(made, function)
     made.compile()
     return cast("CFunc[Callable[..., Any]]", made)
 

@@ -222,12 +222,15 @@ def spread(rows: Rows, places: NDArray[np.int64], old: NDArray[np.uint8]) -> Non
 
 
 @bare
-def put_past(past: NDArray[np.uint8], ram: NDArray[np.uint8], stretches: Rows, rows: Rows) -> None:
-    """Have `past`, as large as RAM, hold in these stretches of RAM what they held before the run."""
+def copy_stretches(ram: NDArray[np.uint8], past: NDArray[np.uint8], stretches: Rows) -> None:
+    """Copy stretches of RAM, each from a start to an end, to the same places in `past`, which is as large."""
     for s in range(len(stretches)):
         for at in range(stretches[s, 0], stretches[s, 1]):
             past[at] = ram[at]
-    for i in range(len(rows) - 1, -1, -1):
-        if rows[i, IS_WRITE] != 0:
-            for j in range(rows[i, SIZE]):
-                past[rows[i, ADDRESS] - RAM_AT + j] = rows[i, BEFORE] >> 8 * j & 255
+
+
+def put_past(past: NDArray[np.uint8], ram: NDArray[np.uint8], stretches: Rows, rows: Rows) -> None:
+    """Have `past`, as large as RAM, hold in these stretches of RAM what they held before the run."""
+    copy_stretches(ram, past, stretches)
+    places, old = written_over(rows)
+    past[places] = old
