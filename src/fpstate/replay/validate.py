@@ -180,7 +180,7 @@ def validate(trace: Trace, policy: type[Policy]) -> Validation:
     if first is not None:
         ends = last_events(trace)
         too_soon = {d for d in missed if d.at > ends[d.cpu]} | {d for d in extra if d.at >= ends[d.cpu]}
-        late = {d for d in missed if d not in too_soon and may_be_late(trace, d)}
+        late = may_be_late(trace, set(missed) - too_soon)
         excluded += len(too_soon | late)
         kept_p, kept_o = ([d for d in kept if d not in too_soon | late] for kept in (kept_p, kept_o))
         missed, extra, first = differences(trace, kept_p, kept_o)
@@ -222,21 +222,27 @@ def last_events(trace: Trace) -> NDArray[np.int64]:
     return ends
 
 
-def may_be_late(trace: Trace, deed: Deed) -> bool:
-    """Tell whether a reload may have been called by a flag read before a switch, and have done nothing.
+def may_be_late(trace: Trace, deeds: set[Deed]) -> set[Deed]:
+    """Return the reloads that may have been called by a flag read before a switch, and have done nothing.
 
     exit_to_user_mode_loop reads all flags, lets others run if one says so, and then sees to the registers by what it
     has read, though the thread may have gone on where it has them. The function tests the flag again. Where loads are
     recorded, that none came tells it. Of a kernel without lines of them (7.3) it is enough that the thread ran once
     more between its system call and the switch before.
     """
-    if deed.what != Truth.FPSIMD_RESTORE_CURRENT_STATE or "task_fpsimd_load" not in trace.header.missing:
-        return False
-    before = slice(None, deed.at)
-    own = (trace.subject[before] == deed.who) & (trace.event[before] < Truth.HW_SAVE)
-    comes = (trace.object[before] == deed.who) & (trace.event[before] == Event.THREAD_SWITCH)
-    since = np.flatnonzero(own & (trace.event[before] != Event.THREAD_SWITCH))[-1:]
-    return int(np.count_nonzero(comes[int(since[0]) :])) >= 2 if len(since) else False
+    if "task_fpsimd_load" not in trace.header.missing:
+        return set()
+    reloads = {d for d in deeds if d.what == Truth.FPSIMD_RESTORE_CURRENT_STATE}
+    switch = trace.event == Event.THREAD_SWITCH
+    found = set()
+    for who in {d.who for d in reloads}:
+        comes = np.flatnonzero(switch & (trace.object == who))
+        others = np.flatnonzero(~switch & (trace.event < Truth.HW_SAVE) & (trace.subject == who))
+        for deed in (d for d in reloads if d.who == who):
+            since = others[others < deed.at][-1:]
+            if len(since) and np.count_nonzero((comes >= since[0]) & (comes < deed.at)) >= 2:
+                found.add(deed)
+    return found
 
 
 def predictions(trace: Trace, rows: Rows, used: NDArray[np.int32]) -> Iterator[Deed]:
