@@ -21,7 +21,7 @@ from typing import NamedTuple
 from fpstate.api import validate
 from fpstate.errors import FpstateError
 from fpstate.lab.apt import SUITES, fetch_kernel
-from fpstate.lab.capture import Wishes, capture, known, write_trace
+from fpstate.lab.capture import AGAIN, Wishes, capture, known, write_trace
 from fpstate.lab.kernel import read_kernel
 from fpstate.lab.qemu import Machine
 from fpstate.lab.scenario import find_scenario
@@ -30,6 +30,7 @@ SCENARIOS = (
     "contended", "kneon", "mmio-fp", "signals", "storm", "smp4-mixed", "overcommit", "hotplug", "sve", "guest-sve",
     "guest-32bit",
 )  # fmt: skip
+NO_VHE = "cortex-a57"
 ATTEMPTS = 3
 """A machine that stops, or a log that does not fit, is an error and no trace; it is counted, and tried again."""
 
@@ -51,7 +52,7 @@ class Asked(NamedTuple):
 def all_asked(kernels: list[str], rounds: int) -> Iterator[Asked]:
     """Return what there is to capture, a round at a time."""
     for turn, kernel, scenario, mode in product(range(rounds), kernels, SCENARIOS, ("vhe", "nvhe")):
-        only_nvhe = find_scenario(scenario).cpu_model == "cortex-a57"  # which has no VHE
+        only_nvhe = find_scenario(scenario).cpu_model == NO_VHE
         knows_nvhe = kernel != "debian-5.10"  # kvm-arm.mode=nvhe is of 5.11; a CPU without VHE needs no word
         if only_nvhe <= (mode == "nvhe") and (mode == "vhe" or only_nvhe or knows_nvhe):
             yield Asked(kernel, scenario, mode, turn)
@@ -60,13 +61,13 @@ def all_asked(kernels: list[str], rounds: int) -> Iterator[Asked]:
 def done_once(asked: Asked, folder: Path) -> dict[str, object]:
     """Capture and validate; return what came of it."""
     scenario = find_scenario(asked.scenario)
-    mode = "" if scenario.cpu_model == "cortex-a57" else asked.mode
+    mode = "" if scenario.cpu_model == NO_VHE else asked.mode
     machine = Machine(scenario.cpu_model, scenario.cpus, mode)
     trace, left = folder / f"{asked.stem}.trace.txt.gz", folder / asked.stem
     errors: list[str] = []
 
     def tell(text: str) -> None:
-        if text.endswith("once more"):
+        if text.endswith(AGAIN):
             errors.append(text)
 
     for _ in range(ATTEMPTS):

@@ -73,14 +73,15 @@ def without_call(of: Dump, caller: str, callee: str) -> type[Policy]:
 
 def instructions(of: Dump) -> list[tuple[int, int]]:
     """Return address and word of each instruction of the functions that is not a NOP."""
-    found, text = [], of.symbols.base() or 0
-    for name in FUNCTIONS + (OF_SVE if of.has_sve else ()):
-        start = of.symbols.address(name)
-        for at in range(start, of.symbols.end(start), 4) if start is not None else ():
-            word = int.from_bytes(of.kernel.image[at - text :][:4], "little")
-            if word not in (0, NOP):
-                found.append((at, word))
-    return found
+    names = FUNCTIONS + (OF_SVE if of.has_sve else ())
+    return [(at, word) for name in names for at, word in words_of(of, name) if word not in (0, NOP)]
+
+
+def words_of(of: Dump, function: str) -> list[tuple[int, int]]:
+    """Return address and word of each instruction of a function; none if the kernel has no such function."""
+    start, text = of.symbols.address(function), of.symbols.base() or 0
+    places = range(start, of.symbols.end(start), 4) if start is not None else ()
+    return [(at, int.from_bytes(of.kernel.image[at - text : at - text + 4], "little")) for at in places]
 
 
 def run_at_all(of: Dump, every: list[tuple[int, int]]) -> list[tuple[int, int]]:

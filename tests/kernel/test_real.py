@@ -33,7 +33,7 @@ from fpstate.world.events import Event
 from fpstate.world.operations import OVERWRITE, SAVE
 from fpstate.world.table import TASK
 from tests.capture.test_real import need
-from tests.kernel.changes import NOP, changed, dump, without_call
+from tests.kernel.changes import NOP, changed, dump, without_call, words_of
 
 pytestmark = pytest.mark.long
 MRS_SP_EL0 = 0xD5384100
@@ -294,10 +294,7 @@ def test_a_printed_test_of_a_kernel_finds_it(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_kernel_whose_cpus_never_name_who_is_live_is_refused() -> None:
     """One sentence, whichever of its rows would have needed that."""
     of = dump("debian-6.1")
-    start = of.symbols.address("fpsimd_save") or 0
-    text, end = of.symbols.base() or 0, of.symbols.end(start)
-    word = {at: int.from_bytes(of.kernel.image[at - text :][:4], "little") for at in range(start, end, 4)}
-    reads_current = [at for at in word if word[at] & ~31 == MRS_SP_EL0]
+    reads_current = [at for at, word in words_of(of, "fpsimd_save") if word & ~31 == MRS_SP_EL0]
     assert reads_current
     with pytest.raises(FpstateError, match="names the context whose registers it has"):
         changed(of, dict.fromkeys(reads_current, NOP))
@@ -319,10 +316,7 @@ def test_zeros_in_an_image_are_no_new_value() -> None:
 def test_a_store_that_is_dropped_is_found() -> None:
     """Two of 32 registers are not stored: the image holds rubbish, unless it held the same."""
     of = dump("debian-6.1")
-    start = of.symbols.address("fpsimd_save_state") or 0
-    text = of.symbols.base() or 0
-    words = [(at, int.from_bytes(of.kernel.image[at - text :][:4], "little")) for at in range(start, start + 64, 4)]
-    stores = [at for at, word in words if word >> 22 == STP_Q]
+    stores = [at for at, word in words_of(of, "fpsimd_save_state") if word >> 22 == STP_Q]
     assert len(stores) > 10
     result = check(changed(of, {stores[3]: NOP}), Scope(1, 1, 1))
     assert (result.verdict, result.property) == (VIOLATED, "integrity")

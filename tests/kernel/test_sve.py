@@ -14,7 +14,7 @@ from fpstate.policies.catalogue import find_bug, find_policy
 from fpstate.replay.validate import validate
 from fpstate.rows.learn import Rows
 from fpstate.traces.samples import open_trace
-from tests.kernel.changes import NOP, changed, dump, without_call
+from tests.kernel.changes import NOP, changed, dump, without_call, words_of
 from tests.kernel.test_real import kernel
 
 pytestmark = pytest.mark.long
@@ -136,11 +136,7 @@ def test_a_fault_in_the_hypervisor_is_found() -> None:
     hyp = "__kvm_nvhe_"
     left_out = without_call(of, f"{hyp}kvm_hyp_handle_fpsimd", f"{hyp}__sve_restore_state")
     assert check(left_out, SMALL).verdict == VIOLATED
-    start = of.symbols.address(f"{hyp}handle___kvm_vcpu_run") or 0
-    at = start - (of.symbols.base() or 0)
-    end = of.symbols.end(start) - start
-    words = [int.from_bytes(of.kernel.image[at + i :][:4], "little") for i in range(0, end, 4)]
-    writes = [start + 4 * i for i, word in enumerate(words) if word & ~31 == MSR_ZCR_EL1]
+    writes = [at for at, word in words_of(of, f"{hyp}handle___kvm_vcpu_run") if word & ~31 == MSR_ZCR_EL1]
     assert writes
     with pytest.raises(FpstateError, match="puts a vector length in force that is nobody's"):
         check(changed(of, {writes[-1]: NOP}), SMALL)

@@ -682,16 +682,22 @@ def test_sigreturn_is_not_done_until_it_has_loaded_the_registers(story: Story, l
     assert (told.index("SIGRETURN") < told.index("switch")) == loaded
 
 
-def test_a_reload_that_a_preempted_thread_comes_to_is_after_the_switch(story: Story) -> None:
-    """Its line came before: it is moved to where the registers are loaded."""
+def preempted_in_its_reload(story: Story, *before: str) -> None:
+    """Let a-7 be preempted in the function that is to load its registers, and run again; `before`: what b-8 does."""
     story.text = "# tracer: function\n# fpstate: observed=user guest\n"
-    story.say("b-8", SAVED)
+    for event in (*before, SAVED):
+        story.say("b-8", event)
     story.switch("b-8", "a-7")
     story.say("a-7", EXIT)
     story.say("a-7", "fpsimd_restore_current_state <-do_notify_resume")
     story.say("a-7", "almost_user:", after=0)
     story.switch("a-7", "b-8", state="R+")
     story.switch("b-8", "a-7")
+
+
+def test_a_reload_that_a_preempted_thread_comes_to_is_after_the_switch(story: Story) -> None:
+    """Its line came before: it is moved to where the registers are loaded."""
+    preempted_in_its_reload(story)
     story.say("a-7", "task_fpsimd_load <-fpsimd_restore_current_state")
     story.say("a-7", "user_run: fp=1 sve=0 traps=0", after=0)
     told = [what.split()[0] for what in story.told()]
@@ -701,15 +707,7 @@ def test_a_reload_that_a_preempted_thread_comes_to_is_after_the_switch(story: St
 
 def test_a_reload_that_finds_the_registers_live_after_a_switch_is_none(story: Story) -> None:
     """The thread has gone back to the CPU that has them still: the function that was entered does nothing."""
-    story.text = "# tracer: function\n# fpstate: observed=user guest\n"
-    story.say("b-8", "task_fpsimd_load <-fpsimd_restore_current_state")
-    story.say("b-8", SAVED)
-    story.switch("b-8", "a-7")
-    story.say("a-7", EXIT)
-    story.say("a-7", "fpsimd_restore_current_state <-do_notify_resume")
-    story.say("a-7", "almost_user:", after=0)
-    story.switch("a-7", "b-8", state="R+")
-    story.switch("b-8", "a-7")
+    preempted_in_its_reload(story, "task_fpsimd_load <-fpsimd_restore_current_state")
     story.say("a-7", "user_run: fp=1 sve=0 traps=0")
     told = [what.split()[0] for what in story.told()]
     assert told[-3:] == ["switch", "user", "USER_FP"]

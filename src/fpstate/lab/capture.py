@@ -31,7 +31,8 @@ _LIST_FILES = {
 }
 _EXPECTED = {"started", "finished"}
 TIMES = 3
-"""How often a scenario is run at most. About one run in a thousand is no good by chance."""
+"""How often a scenario is run at most. About one run in a hundred is no good by chance."""
+AGAIN = "the emulator ran code that the kernel had patched; once more"
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def capture(
         try:
             return _capture(scenario, kernel, machine, wishes, tell)
         except StaleCodeError as stale:
-            tell(f"{stale.given}: the emulator ran code that the kernel had patched; once more")
+            tell(f"{stale.given}: {AGAIN}")
     return _capture(scenario, kernel, machine, wishes, tell)
 
 
