@@ -30,10 +30,12 @@ from fpstate.check.parts import (
 )
 from fpstate.jit import inline
 from fpstate.paths.order import (
+    GUEST,
     RESUME,
     SWITCH,
     TAKE_OVER,
     UNBIND,
+    USER,
     Bounds,
     cpu_of,
     kind_of,
@@ -42,12 +44,19 @@ from fpstate.paths.order import (
     runner_of,
 )
 from fpstate.paths.properties import broken_by, reader_on, seen_on
+from fpstate.rows.unread import GUEST as GUEST_PLACE
+from fpstate.rows.unread import KERNEL as KERNEL_PLACE
+from fpstate.rows.unread import USER as USER_PLACE
 from fpstate.structs import Struct
 from fpstate.world.state import (
     CURRENT,
+    MODE,
+    POINT,
     POINTER,
     RUNS,
     SECOND,
+    WORD,
+    Ints,
     World,
     context_of,
     copy_record,
@@ -74,6 +83,7 @@ class Setting(Struct):
     bounds: Bounds
     wanted: int  # properties, as bits
     crosses: int  # 1: the policy may interrupt other CPUs
+    unread: Ints  # [place] bits of a CPU's word that nobody reads there before they are written (rows.unread)
     bits: int  # of the number of a part in a packed state
     each: int  # parts in a word of it
     width: int  # words of it
@@ -95,6 +105,16 @@ class Desk(Struct):
     scratch: Scratch
     table: Table
     report: Report
+
+
+@inline
+def forget_unread(w: World, setting: Setting, c: int) -> None:
+    """Let what nobody will read of the word of CPU `c`, where that is now, be 0."""
+    t = w.cpu[c, CURRENT]
+    mode = w.context[t, MODE]
+    if not w.context[t, POINT]:
+        place = USER_PLACE if mode == USER else GUEST_PLACE if mode == GUEST else KERNEL_PLACE
+        w.cpu[c, WORD] &= ~setting.unread[place]
 
 
 @inline
@@ -220,6 +240,7 @@ def ask_world(desk: Desk, parts: Parts, setting: Setting, move: int, learn: bool
     if verdict == NO_ROW:
         copy_world(w, desk.after)
         return PUT_OFF
+    forget_unread(desk.after, setting, c)
     scratch.result[1] = broken_by(verdict, seen, reader)
     if learn and not stays_in_reach(desk, reach):
         return BEYOND_REACH

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+import numpy as np
+
 from fpstate.check.moves import Setting, with_bits
 from fpstate.check.parts import make_layout
 from fpstate.check.search import Found, Progress, Search
@@ -23,9 +25,10 @@ from fpstate.policies.base import Policy
 from fpstate.rows.decisions import all_decisions
 from fpstate.rows.fields import features_of
 from fpstate.rows.learn import Rows
+from fpstate.rows.unread import unread
 from fpstate.world import wide
 from fpstate.world.operations import CLEAR, FETCH
-from fpstate.world.state import World
+from fpstate.world.state import Ints, World
 
 if TYPE_CHECKING:
     import polars
@@ -189,9 +192,16 @@ def searches(rows: Rows, scope: Scope, wanted: int, *, fold: bool, cores: int) -
         yield search_for(rows, scope, wanted, fold=fold, cores=cores, zeros=zeros)
 
 
-def search_for(rows: Rows, scope: Scope, wanted: int, *, fold: bool, cores: int, zeros: bool) -> Search:
-    """Return a search of a policy in a scope, not begun. `zeros` as in `new_world`: without, there are fewer states."""
+def search_for(
+    rows: Rows, scope: Scope, wanted: int, *, fold: bool, cores: int, zeros: bool, forget: bool = True
+) -> Search:
+    """Return a search of a policy in a scope, not begun. `zeros` as in `new_world`: without, there are fewer states.
+
+    `forget`: worlds that differ only in what nobody will read are one, as far as the policy's handlers tell.
+    """
     setting = setting_for(scope, rows, wanted, fold=fold, zeros=zeros)
+    if not forget:
+        setting = setting.but(unread=np.zeros_like(setting.unread))
     return Search(rows, setting, build(scope, rows, zeros=zeros)[1], cores=cores)
 
 
@@ -208,7 +218,12 @@ def setting_for(scope: Scope, rows: Rows, wanted: int, *, fold: bool, zeros: boo
     """Return what a search of a policy in a scope is to look at."""
     layout = make_layout(scope, features=features_of(rows.policy), zeros=zeros, fold=fold)
     crosses = int(bool(operations_of(rows.policy) & {FETCH, wide.FETCH_SVE}))  # type: ignore[arg-type]
-    return with_bits(Setting(layout, build(scope, rows)[0], wanted, crosses, 0, 0, 0), 16)
+    return with_bits(Setting(layout, build(scope, rows)[0], wanted, crosses, unread_of(rows.policy), 0, 0, 0), 16)
+
+
+def unread_of(policy: type[Policy]) -> Ints:
+    """Return what of a CPU's word nobody reads, by place, as compiled code takes it."""
+    return np.array(unread(policy), np.int64)
 
 
 def _refuse_without_flags(setting: Setting, policy: type[Policy]) -> None:

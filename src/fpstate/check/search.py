@@ -32,7 +32,7 @@ from fpstate.check.expand import (
     new_run,
     work,
 )
-from fpstate.check.moves import MAX_AGES, Desk, Setting, with_bits
+from fpstate.check.moves import MAX_AGES, Desk, Setting, forget_unread, with_bits
 from fpstate.check.parts import (
     Parts,
     canonical,
@@ -154,7 +154,9 @@ class Search:
     def packed(self, world: World) -> tuple[int, ...]:
         """Return a world's state, packed, by the name that all of its kind have."""
         self._make_room()
-        scratch = self.shards[0].desk.scratch
+        scratch, world = self.shards[0].desk.scratch, copy_of(world)
+        for c in range(len(world.cpu)):
+            forget_unread(world, self.setting, c)
         with np.errstate(over="ignore"):
             from_world(world, self.setting.layout, self.parts, scratch.row, scratch.after)
             learn_names(self.parts, self.setting.layout, scratch.after, scratch.row)
