@@ -13,6 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from fpstate.check.parts import (
     UNKNOWN,
     Layout,
@@ -47,9 +49,11 @@ from fpstate.paths.properties import broken_by, reader_on, seen_on
 from fpstate.rows.unread import GUEST as GUEST_PLACE
 from fpstate.rows.unread import KERNEL as KERNEL_PLACE
 from fpstate.rows.unread import USER as USER_PLACE
+from fpstate.rows.unread import Unread
 from fpstate.structs import Struct
 from fpstate.world.state import (
     CURRENT,
+    IS_VCPU,
     MODE,
     POINT,
     POINTER,
@@ -61,6 +65,8 @@ from fpstate.world.state import (
     context_of,
     copy_record,
     copy_world,
+    kernel_of,
+    own,
     same_record,
 )
 from fpstate.world.table import A_TRAPPED, Report, Table
@@ -84,6 +90,7 @@ class Setting(Struct):
     wanted: int  # properties, as bits
     crosses: int  # 1: the policy may interrupt other CPUs
     unread: Ints  # [place] bits of a CPU's word that nobody reads there before they are written (rows.unread)
+    pairs: Ints  # [0 thread or 1 vCPU, pointer] 0, or which pointer of the CPU must name it too: PAIR and more
     bits: int  # of the number of a part in a packed state
     each: int  # parts in a word of it
     width: int  # words of it
@@ -93,6 +100,20 @@ def with_bits(setting: Setting, bits: int) -> Setting:
     """Return the setting with so many bits for the number of a part."""
     each = 64 // bits
     return setting.but(bits=bits, each=each, width=-(-len(setting.layout.group) // each))
+
+
+PAIR: Final = 1  # in `Setting.pairs`: the CPU's first pointer; its second is one more;
+PAIR_OF_KERNEL: Final = 2  # so much more: it must name the thread's kernel-mode state
+
+
+def without(setting: Setting, known: Unread) -> Setting:
+    """Return the setting in which nobody knows of what is unread."""
+    pairs, lists = np.zeros((2, 2), np.int64), known.rows.fields.lists
+    for pair in known.pairs:
+        slot = next(f.shift for f in lists[pair.of] if f.name == pair.field)
+        by = next(f.shift for f in lists["Cpu"] if f.name == pair.named_by)
+        pairs[int(pair.of == "Vcpu"), slot] = PAIR + by + PAIR_OF_KERNEL * pair.kernel
+    return setting.but(unread=np.array(known.bits, np.int64), pairs=pairs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,13 +129,21 @@ class Desk(Struct):
 
 
 @inline
-def forget_unread(w: World, setting: Setting, c: int) -> None:
-    """Let what nobody will read of the word of CPU `c`, where that is now, be 0."""
+def forget(w: World, setting: Setting, c: int, reach: int) -> None:
+    """Let what nobody will know of CPU `c`, where that is now, and of contexts in `reach` be 0 (see rows.unread)."""
     t = w.cpu[c, CURRENT]
     mode = w.context[t, MODE]
     if not w.context[t, POINT]:
         place = USER_PLACE if mode == USER else GUEST_PLACE if mode == GUEST else KERNEL_PLACE
         w.cpu[c, WORD] &= ~setting.unread[place]
+    for x in range(len(w.context) - 1):
+        if reach >> len(w.cpu) + x & 1:
+            for i in range(2):
+                pair, named = setting.pairs[w.context[x, IS_VCPU], i] - PAIR, w.context[x, POINTER + i]
+                if pair >= 0 and named:
+                    owner = kernel_of(x) if pair & PAIR_OF_KERNEL else own(x)
+                    if w.cpu[named - 1, POINTER + (pair & 1)] != owner:
+                        w.context[x, POINTER + i] = 0
 
 
 @inline
@@ -240,7 +269,7 @@ def ask_world(desk: Desk, parts: Parts, setting: Setting, move: int, learn: bool
     if verdict == NO_ROW:
         copy_world(w, desk.after)
         return PUT_OFF
-    forget_unread(desk.after, setting, c)
+    forget(desk.after, setting, c, reach)
     scratch.result[1] = broken_by(verdict, seen, reader)
     if learn and not stays_in_reach(desk, reach):
         return BEYOND_REACH

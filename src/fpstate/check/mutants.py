@@ -45,7 +45,7 @@ MAX_STATES = 5_000_000  # of a search
 def search(rows: Rows, scope: Scope) -> Found:
     """Search a scope as `check` does."""
     found = Found(False, 0, 0, 0, {})
-    for one in searches(rows, scope, bits_of(DEFAULT), fold=True, cores=1):
+    for one in searches(rows, scope, bits_of(DEFAULT), fold=True, cores=1, forget=False):
         found = one.run(MAX_STATES)
         if not found.violation or rebuild(one, found, scope, bits_of(DEFAULT)):
             break

@@ -25,10 +25,9 @@ from fpstate.policies.base import Policy
 from fpstate.rows.decisions import all_decisions
 from fpstate.rows.fields import features_of
 from fpstate.rows.learn import Rows
-from fpstate.rows.unread import unread
 from fpstate.world import wide
 from fpstate.world.operations import CLEAR, FETCH
-from fpstate.world.state import Ints, World
+from fpstate.world.state import World
 
 if TYPE_CHECKING:
     import polars
@@ -184,12 +183,12 @@ def _towards(walker: Walker, wanted: Callable[[World, int, int], bool]) -> int:
     raise AssertionError("a path cannot be walked again; this is a bug of ours")
 
 
-def searches(rows: Rows, scope: Scope, wanted: int, *, fold: bool, cores: int) -> Iterator[Search]:
+def searches(rows: Rows, scope: Scope, wanted: int, *, fold: bool, cores: int, forget: bool = True) -> Iterator[Search]:
     """Yield the searches that decide about a policy, not begun: with zeros that are somebody's, then with nobody's."""
     for zeros in (False, True):
         if not zeros and (CLEAR in operations_of(rows.policy) or scope.boot == "initial"):  # type: ignore[arg-type]
             continue  # there are zeros from the start, or made by the policy: whose they are is likely to matter
-        yield search_for(rows, scope, wanted, fold=fold, cores=cores, zeros=zeros)
+        yield search_for(rows, scope, wanted, fold=fold, cores=cores, zeros=zeros, forget=forget)
 
 
 def search_for(
@@ -200,9 +199,7 @@ def search_for(
     `forget`: worlds that differ only in what nobody will read are one, as far as the policy's handlers tell.
     """
     setting = setting_for(scope, rows, wanted, fold=fold, zeros=zeros)
-    if not forget:
-        setting = setting.but(unread=np.zeros_like(setting.unread))
-    return Search(rows, setting, build(scope, rows, zeros=zeros)[1], cores=cores)
+    return Search(rows, setting, build(scope, rows, zeros=zeros)[1], cores=cores, forget=forget)
 
 
 @cache
@@ -218,12 +215,8 @@ def setting_for(scope: Scope, rows: Rows, wanted: int, *, fold: bool, zeros: boo
     """Return what a search of a policy in a scope is to look at."""
     layout = make_layout(scope, features=features_of(rows.policy), zeros=zeros, fold=fold)
     crosses = int(bool(operations_of(rows.policy) & {FETCH, wide.FETCH_SVE}))  # type: ignore[arg-type]
-    return with_bits(Setting(layout, build(scope, rows)[0], wanted, crosses, unread_of(rows.policy), 0, 0, 0), 16)
-
-
-def unread_of(policy: type[Policy]) -> Ints:
-    """Return what of a CPU's word nobody reads, by place, as compiled code takes it."""
-    return np.array(unread(policy), np.int64)
+    nothing = np.zeros(3, np.int64), np.zeros((2, 2), np.int64)
+    return with_bits(Setting(layout, build(scope, rows)[0], wanted, crosses, *nothing, 0, 0, 0), 16)
 
 
 def _refuse_without_flags(setting: Setting, policy: type[Policy]) -> None:

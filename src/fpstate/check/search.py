@@ -32,7 +32,7 @@ from fpstate.check.expand import (
     new_run,
     work,
 )
-from fpstate.check.moves import MAX_AGES, Desk, Setting, forget_unread, with_bits
+from fpstate.check.moves import MAX_AGES, Desk, Setting, forget, with_bits, without
 from fpstate.check.parts import (
     Parts,
     canonical,
@@ -47,6 +47,7 @@ from fpstate.check.store import Store, Words, hash_of, pack
 from fpstate.paths.order import MOVES
 from fpstate.paths.properties import gravity
 from fpstate.rows.learn import Rows
+from fpstate.rows.unread import Unread
 from fpstate.world.operations import N_COUNTS
 from fpstate.world.state import World, copy_of
 from fpstate.world.table import A_EVENT, A_KEY, new_report
@@ -121,14 +122,19 @@ class TooManyParts(Exception):
     """There are more parts than a packed state has room to number."""
 
 
+class LessUnread(Exception):
+    """A row that was learned reads what nobody was thought to read, so worlds taken for one may not be."""
+
+
 class Search:
     """One breadth-first search. `run` does it all."""
 
-    def __init__(self, rows: Rows, setting: Setting, world: World, *, cores: int) -> None:
-        """Begin at `world`."""
+    def __init__(self, rows: Rows, setting: Setting, world: World, *, cores: int, forget: bool = True) -> None:
+        """Begin at `world`. `forget`: worlds that differ in what nobody will know of are one (rows.unread)."""
         self.rows, self.setting, self.first = rows, setting, world
         self.parts = new_parts(setting.layout)
         self.cores = cores
+        self.unread = Unread(rows) if forget else None
         self.shards: list[Shard] = []
         self.depth = 0
 
@@ -143,6 +149,8 @@ class Search:
     def run(self, max_states: int, progress: Progress = lambda *_: None) -> Found:
         """Search until nothing new is found, something is violated, or there are `max_states` states."""
         while True:
+            if self.unread:
+                self.setting = without(self.setting, self.unread)
             self.shards = [Shard(k, self.setting, self.first, self.rows) for k in range(SHARDS)]
             self.depth = 0
             try:
@@ -150,13 +158,15 @@ class Search:
                     return self._levels(pool if self.cores > 1 else None, max_states, progress)
             except TooManyParts:
                 self.setting = with_bits(self.setting, self.setting.bits * 4 // 3)
+            except LessUnread:
+                pass
 
     def packed(self, world: World) -> tuple[int, ...]:
         """Return a world's state, packed, by the name that all of its kind have."""
         self._make_room()
         scratch, world = self.shards[0].desk.scratch, copy_of(world)
         for c in range(len(world.cpu)):
-            forget_unread(world, self.setting, c)
+            forget(world, self.setting, c, -1)
         with np.errstate(over="ignore"):
             from_world(world, self.setting.layout, self.parts, scratch.row, scratch.after)
             learn_names(self.parts, self.setting.layout, scratch.after, scratch.row)
@@ -197,6 +207,8 @@ class Search:
                 raise AssertionError("the world is stuck: no event may follow a state; this is a bug of ours")
         for s in self.shards:
             self._catch_up(s)
+        if self.unread and self.unread.look():
+            raise LessUnread
         list(each(self._take_in, self.shards))
         for s in self.shards:
             s.book.filled[:] = 0

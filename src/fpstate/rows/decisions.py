@@ -134,8 +134,13 @@ def _all_else(case: Case, role: str, counter: Field, steps: bool) -> object:
 def all_decisions(rows: Rows) -> Iterator[Decision]:
     """Yield every decision a policy can make, on any view, possible or not."""
     for event in PARTICIPANTS:
-        if rows.handler(event) is not None:
-            yield from (decision for _, decision in _paths(rows, event, kernel=True) if decision)
+        yield from decisions_at(rows, event)
+
+
+def decisions_at(rows: Rows, event: Event) -> Iterator[Decision]:
+    """Yield every decision a policy can make at one event; none if it does not handle it."""
+    if rows.handler(event) is not None:
+        yield from (decision for _, decision in _paths(rows, event, kernel=True) if decision)
 
 
 def _names_kernel_state(rows: Rows, decision: Decision | None) -> bool:
@@ -159,7 +164,7 @@ def _paths(rows: Rows, event: Event, *, kernel: bool) -> Iterator[tuple[Path, De
         def choose(role: str, f: Field, path: Path = path) -> int:
             if len(path) == len(taken):
                 taken.append(0)
-            code = codes_of(event, f, kernel=kernel)[taken[len(path)]]
+            code = _codes(event, f, kernel)[taken[len(path)]]
             path.append((role, f, code))
             return code
 
@@ -169,14 +174,14 @@ def _paths(rows: Rows, event: Event, *, kernel: bool) -> Iterator[tuple[Path, De
             if not isinstance(error.__cause__, Undecided):
                 raise
             yield path, None
-        while taken and taken[-1] + 1 == len(codes_of(event, path[len(taken) - 1][1], kernel=kernel)):
+        while taken and taken[-1] + 1 == len(_codes(event, path[len(taken) - 1][1], kernel)):
             taken.pop()
         if not taken:
             return
         taken[-1] += 1
 
 
-def codes_of(event: Event, f: Field, *, kernel: bool) -> list[int]:
+def _codes(event: Event, f: Field, kernel: bool) -> list[int]:
     """Return the codes a field can have at this event: a pointer names only who is in view, or somebody else."""
     if f.pointer == "cpu":
         return [0, 1, 2]

@@ -323,6 +323,14 @@ class Rows:
         self._keep_path(e, list(reads), codes, found)
         return found
 
+    def answer_to(self, e: int, key: int, other: dict[tuple[str, str], int]) -> tuple[object, bool]:
+        """Return what a handler decides, and whether it goes on, on the view `key` stands for with some other codes."""
+        event, keys = self.chain(e, key)
+        codes = self.codes(event, key) | other
+        before = [self._reader(event, k) for k in keys[:-1]]
+        decision, more = self.run(event, *before, lambda role, f: codes[role, f.name])
+        return decision.key(), more
+
     def _keep_path(
         self, e: int, reads: list[tuple[str, str]], codes: dict[tuple[str, str], int], found: tuple[Decision, bool]
     ) -> None:

@@ -1,32 +1,35 @@
-"""What a CPU's word holds that nobody reads before it is written, by where the CPU is: it may hold anything then.
+"""What a policy will never know of a world, so that worlds which differ in it alone are one: found out as it is asked.
 
 A trap setting matters while user mode or a guest runs. A policy that writes it on each way there, and does not read it
-in the kernel, leaves there what nobody will ever know of; and the same goes for flags of its own. So worlds that differ
-in such bits alone have the same future: for `check`, they are one.
+in the kernel, leaves there what nobody reads any more; and the same goes for flags of its own.
 
-What is looked at are handlers on every view, possible or not: what they read and write. Where one may be interrupted,
-what it goes on with is read anew, and others may have left anything in what it wrote before.
+A context that names a CPU means something while that CPU names it, too. A policy that acts upon such a pair alone, and
+never has a CPU name a context without writing what that one names, cannot tell a context that names a CPU in vain from
+one that names none.
+
+What is said holds for the rows learned so far; each new one may show that it does not. What a handler does hangs on
+what it reads, so a row is one for all views that differ in what it has not read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
 from typing import Final
 
 from fpstate.errors import FpstateError
-from fpstate.policies.base import Policy
-from fpstate.rows.decisions import codes_of
+from fpstate.rows.decisions import decisions_at
 from fpstate.rows.fields import Field
-from fpstate.rows.learn import Choose, Rows
-from fpstate.rows.session import Undecided
-from fpstate.world.events import PARTICIPANTS, Event
+from fpstate.rows.learn import Rows
+from fpstate.rows.session import Decision
+from fpstate.world.events import N_EVENTS, PARTICIPANTS, Event
+from fpstate.world.operations import FETCH
+from fpstate.world.table import SECOND_KERNEL, SECOND_ONE, TASK, TASK_KERNEL
+from fpstate.world.wide import FETCH_SVE
 
 KERNEL: Final = 0  # where a CPU is: in the kernel, idle or off;
 USER: Final = 1  # in user mode;
 GUEST: Final = 2  # in a guest
-PLACES: Final = (KERNEL, USER, GUEST)
 FROM: Final = {
     **dict.fromkeys((Event.USER_FP_TRAP, Event.SVE_TRAP, Event.SME_TRAP, Event.SYSCALL, Event.INTERRUPT), USER),
     **dict.fromkeys((Event.GUEST_FP_TRAP, Event.GUEST_SVE_TRAP, Event.GUEST_EXIT), GUEST),
@@ -37,120 +40,174 @@ TO: Final = {
 }
 """Where the CPU is before an event, and after it, if that is not in the kernel."""
 OF_USES: Final = {
+    KERNEL: frozenset[str](),
     USER: frozenset(("user_fp_trap", "user_sve_trap", "user_sme_trap")),
     GUEST: frozenset(("guest_fp_trap", "guest_sve_trap")),
 }
 """What the hardware looks at when registers are used."""
 OF_HARDWARE: Final = ("sm", "za", "dirty")
 """Fields that say something of the registers themselves."""
-MOST: Final = 20_000  # paths through one handler that are looked at
+NONE, THIS, ANOTHER = range(3)
+"""How a pointer to a CPU looks (world.table.cpu_code)."""
 Names = frozenset[str]
 
 
 @dataclass(frozen=True)
-class Handled:
-    """Fields of the CPU that a handler reads before it is interrupted, and afterwards; and that it always writes.
+class Pair:
+    """A pointer to a CPU of tasks or vCPUs, and the pointer of CPUs that must name its owner for it to matter.
 
-    `at_last`: in what comes after its last point, if it has any, in whichever way it came there.
+    `kernel`: that must name the kernel-mode state of its owner.
     """
 
-    first: Names
-    later: Names
-    always: Names
-    at_last: Names | None
+    of: str  # "Task", "Vcpu"
+    field: str
+    named_by: str
+    kernel: bool
+
+    def owners_at(self, event: Event) -> dict[str, int]:
+        """Return how the CPU's pointer looks when it names who has a role at an event, for roles of its kind."""
+        kinds = ["Vcpu" if word == "vcpu" else "Task" for word in PARTICIPANTS[event]]
+        own = (TASK_KERNEL, SECOND_KERNEL) if self.kernel else (TASK, SECOND_ONE)
+        return {role: code for role, kind, code in zip(("task", "second"), kinds, own, strict=False) if kind == self.of}
 
 
-@cache
-def unread(policy: type[Policy]) -> tuple[int, int, int]:
-    """Return the bits of a CPU's word that nobody reads before they are written: in the kernel, user mode, a guest."""
-    rows = Rows(policy, interruptible=True)
-    fields = {f.name: f for f in rows.fields.lists["Cpu"] if not f.pointer and f.name not in OF_HARDWARE}
-    try:
-        handled = {e: _handled(rows, e) for e in PARTICIPANTS if rows.handler(e) is not None}
-    except FpstateError:  # of some view that never comes up, or there are too many
-        return 0, 0, 0
-    live = _read_at(handled)
-    kernel, user, guest = (_bits(f for name, f in fields.items() if name not in live[place]) for place in PLACES)
-    return kernel, user, guest
+@dataclass
+class Handled:
+    """Fields of the CPU that a handler reads before it may be interrupted, and afterwards; what it writes at last.
+
+    `written`: in each row with which it ends; None while there is no such row.
+    """
+
+    first: Names = frozenset()
+    later: Names = frozenset()
+    written: Names | None = None
 
 
-def _bits(fields: Iterator[Field]) -> int:
-    return sum((1 << f.bits) - 1 << f.shift for f in fields)
+@dataclass
+class Unread:
+    """What nobody knows of by the rows that a policy has learned so far.
 
+    `bits`: of a CPU's word, by place; `pairs`: pointers to CPUs that are heeded in pairs alone, each once.
+    """
 
-def _read_at(handled: dict[Event, Handled]) -> dict[int, Names]:
-    """Return for each place the fields that may be read from there on, before they are written."""
-    steps = []  # from where to where, what is read, what is written after that
-    for event, h in handled.items():
-        steps.append((FROM.get(event, KERNEL), TO.get(event, KERNEL), h.first, h.always))
-        if h.at_last is not None:
-            steps.append((KERNEL, TO.get(event, KERNEL), h.later, h.at_last))
-    live: dict[int, Names] = {place: OF_USES.get(place, frozenset()) for place in PLACES}
-    for event in (*FROM, *TO, Event.THREAD_SWITCH):
-        if event not in handled:
-            steps.append((FROM.get(event, KERNEL), TO.get(event, KERNEL), frozenset(), frozenset()))
-    while True:
-        before = dict(live)
-        for start, end, read, written in steps:
-            live[start] |= read | live[end] - written
-        if live == before:
-            return live
+    rows: Rows
+    bits: tuple[int, int, int] = field(init=False)
+    pairs: list[Pair] = field(init=False)
+    _seen: int = 0  # rows that were looked at; each decision once, which has one trace wherever it is made
+    _decisions: set[int] = field(default_factory=set)
+    _handled: dict[Event, Handled] = field(default_factory=dict)
+    _fetches: bool = False
 
+    def __post_init__(self) -> None:
+        """Take all for unread that no handler can be seen to read."""
+        self._candidates = {(of, f.name): list(self._possible(of, f)) for of, f in self._pointers()}
+        self.look()
 
-def _handled(rows: Rows, event: Event) -> Handled:
-    """Return what a handler reads and writes, over all paths through it. Raise FpstateError if there are too many."""
-    first, later, always, at_last = set[str](), set[str](), list[set[str]](), list[set[str]]()
-    for reads, writes in _ways(rows, event):
-        first |= reads[0]
-        later.update(*reads[1:])
-        always.append(set().union(*writes))
-        if len(writes) > 1:
-            at_last.append(writes[-1])
-    last = frozenset(set.intersection(*at_last)) if at_last else None
-    sure = frozenset(set.intersection(*always)) if always else frozenset[str]()
-    return Handled(frozenset(first), frozenset(later), sure, last)
+    def _pointers(self) -> Iterator[tuple[str, Field]]:
+        for of in ("Task", "Vcpu"):
+            yield from ((of, f) for f in self.rows.fields.lists[of] if f.pointer)
 
-
-def _ways(rows: Rows, event: Event) -> Iterator[tuple[list[set[str]], list[set[str]]]]:
-    """Yield for each path through a handler which fields of the CPU each of its segments reads, and which it writes."""
-    taken: list[int] = []  # at each read, which of the possible codes is tried
-    for _ in range(MOST):
-        reads, writes, choices = list[set[str]](), list[set[str]](), list[int]()
-        try:
-            while _segment(rows, event, taken, reads, writes, choices):
-                pass
-            yield reads, writes
-        except FpstateError as error:
-            if not isinstance(error.__cause__, Undecided):
-                raise
-        while taken and taken[-1] + 1 == choices[len(taken) - 1]:
-            taken.pop()
-        if not taken:
+    def _possible(self, of: str, f: Field) -> Iterator[Pair]:
+        """Yield the pairs that a pointer may be half of; none for one that a child keeps as it was copied at fork."""
+        if of == "Task" and not self._is_written_at_fork(f.name):
             return
-        taken[-1] += 1
-    raise FpstateError(f"'{event.name.lower()}' has more than {MOST:,} paths", expected="fewer")
+        for g in self.rows.fields.lists["Cpu"]:
+            if g.pointer:
+                yield from (Pair(of, f.name, g.name, kernel) for kernel in (False, True))
+
+    def _is_written_at_fork(self, name: str) -> bool:
+        try:
+            decisions = list(decisions_at(self.rows, Event.FORK))
+        except FpstateError:  # some view that never comes up asks for the impossible
+            return False
+        return bool(decisions) and all(("second", name) in d.writes for d in decisions)
+
+    def look(self) -> bool:
+        """Look at rows learned since; return whether less is unread now than was said."""
+        for r in range(self._seen, len(self.rows.names)):
+            if id(self.rows.traces[r]) not in self._decisions:
+                self._look_at(*self.rows.names[r])
+        self._decisions |= {id(trace) for trace in self.rows.traces[self._seen :]}
+        self._seen = len(self.rows.names)
+        before = getattr(self, "bits", None), getattr(self, "pairs", None)
+        live = self._read_at()
+        fields = [f for f in self.rows.fields.lists["Cpu"] if not f.pointer and f.name not in OF_HARDWARE]
+        kernel, user, guest = (
+            sum(_bits(f) for f in fields if f.name not in live[place]) for place in (KERNEL, USER, GUEST)
+        )
+        self.bits, self.pairs = (kernel, user, guest), [c[0] for c in self._candidates.values() if c]
+        return before != (self.bits, self.pairs)
+
+    def _look_at(self, e: int, key: int) -> None:
+        event, _ = self.rows.chain(e, key)
+        decision, more = self.rows.decide(e, key)
+        handled = self._handled.setdefault(event, Handled())
+        reads = frozenset(f.name for role, f, _ in self.rows.read_of(e, key) if role == "cpu")
+        if e < N_EVENTS:
+            handled.first |= reads
+        else:
+            handled.later |= reads
+        if not more:
+            writes = frozenset(name for role, name in decision.writes if role == "cpu")
+            handled.written = writes if handled.written is None else handled.written & writes
+        self._fetches |= any(op in (FETCH, FETCH_SVE) for op, _, _ in decision.ops)
+        for candidates in self._candidates.values():
+            candidates[:] = [pair for pair in candidates if self._heeds(pair, e, key, decision)]
+
+    def _read_at(self) -> dict[int, Names]:
+        """Return for each place the fields that may be read from there on, before they are written."""
+        steps = []  # from where to where, what is read, what is written after that
+        for event in {*PARTICIPANTS}:
+            start, end = FROM.get(event, KERNEL), TO.get(event, KERNEL)
+            if self.rows.handler(event) is None:
+                steps.append((start, end, Names(), Names()))
+            elif event in self._handled:
+                h = self._handled[event]
+                steps.append((start, start, h.first, Names()))
+                steps.append((KERNEL, KERNEL, h.later, Names()))
+                if h.written is not None:
+                    steps += [(place, end, Names(), h.written) for place in {start, KERNEL}]
+        live: dict[int, Names] = dict(OF_USES)
+        while True:
+            before = dict(live)
+            for start, end, read, written in steps:
+                live[start] |= read | live[end] - written
+            if live == before:
+                return live
+
+    # Pairs.
+
+    def _heeds(self, pair: Pair, e: int, key: int, decision: Decision) -> bool:
+        """Tell whether a row heeds the pair alone, and keeps it."""
+        if self._fetches and not self._is_first(pair):
+            return False
+        event, _ = self.rows.chain(e, key)
+        owners, named = pair.owners_at(event), decision.writes.get(("cpu", pair.named_by))
+        if any(code == named and (role, pair.field) not in decision.writes for role, code in owners.items()):
+            return False
+        read = {(role, f.name) for role, f, _ in self.rows.read_of(e, key)}
+        return all(self._in_vain(pair, e, key, role) for role in owners if (role, pair.field) in read)
+
+    def _is_first(self, pair: Pair) -> bool:
+        """Tell whether a pair is what another CPU looks at when it is asked for a context's registers."""
+        first = {f.name for of in ("Cpu", pair.of) for f in self.rows.fields.lists[of] if f.pointer and f.shift == 0}
+        return {pair.field, pair.named_by} <= first and not pair.kernel
+
+    def _in_vain(self, pair: Pair, e: int, key: int, role: str) -> bool:
+        """Tell whether a row would be the same if the pointer of `role` named any other CPU in vain, or none."""
+        event, _ = self.rows.chain(e, key)
+        codes = self.rows.codes(event, key)
+        is_named = codes["cpu", pair.named_by] == pair.owners_at(event)[role]
+        copied = event == Event.FORK and role == "second"  # it is another's
+        alike = (NONE, ANOTHER) if is_named and not copied else (NONE, THIS, ANOTHER)
+        if codes[role, pair.field] not in alike:
+            return True
+        try:
+            answers = [self.rows.answer_to(e, key, {(role, pair.field): code}) for code in alike]
+        except FpstateError:  # a view that never comes up
+            return False
+        return all(answer == answers[0] for answer in answers)
 
 
-def _segment(
-    rows: Rows, event: Event, taken: list[int], reads: list[set[str]], writes: list[set[str]], choices: list[int]
-) -> bool:
-    """Run a handler through one segment more than before; return whether it goes on after it."""
-    reads.append(set())
-    choices.clear()
-
-    def reader(number: int) -> Choose:
-        def choose(role: str, f: Field) -> int:
-            codes = codes_of(event, f, kernel=True)
-            if len(choices) == len(taken):
-                taken.append(0)
-            code = codes[taken[len(choices)]]
-            choices.append(len(codes))
-            if role == "cpu":
-                reads[number].add(f.name)
-            return code
-
-        return choose
-
-    decision, more = rows.run(event, *map(reader, range(len(reads))))
-    writes.append({name for role, name in decision.writes if role == "cpu"})
-    return more
+def _bits(f: Field) -> int:
+    return (1 << f.bits) - 1 << f.shift
