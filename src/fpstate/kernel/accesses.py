@@ -38,6 +38,7 @@ POINT: Final = 2
 IS_WRITE, ADDRESS, SIZE, VALUE, BEFORE, PC = range(len(Access._fields))
 COLUMNS: Final = len(Access._fields)
 MOST: Final = 1 << 18
+WORD: Final = 8  # bytes
 COUNT, POINTS, WATCHED, ENABLED, STATE, RAM = range(6)
 HEADER: Final = 6
 """Words before the rows: accesses and points so far; what is watched for points, and what it then falls to; room for
@@ -146,16 +147,19 @@ class Kept(NamedTuple):
 NUMBER, REGION, ITS_OWN = range(3)
 ABOUT: Final = 3
 """Columns of Kept before those of Access."""
-ONLY_SETS, FP, NOTED, DROPPED = 1, 2, 4, 8
-"""What is known of an access: its instruction only sets bits, or moves SIMD registers; something was noted before it.
-Of a region: what is accessed there is not kept."""
+ONLY_SETS, FP, NOTED, COPIES, DROPPED, COPIED = 1, 2, 4, 8, 16, 32
+"""What is known of an access: its instruction only sets bits, or moves SIMD registers; something was noted before it;
+its instruction is one of those that copy a whole task. Of a region: what is accessed there is not kept; it is, or is
+part of, what may be copied as a whole."""
 
 
 def kept(rows: Rows, known: NDArray[np.uint8], regions: Rows, seen: NDArray[np.bool_]) -> Iterator[Kept]:
     """Yield accesses outside of dropped regions, those of one instruction to what follows in memory as one.
 
-    `known`: of each access, ONLY_SETS, FP and NOTED. `regions`: start, end, and DROPPED or 0, in order. `seen` is as
-    large as RAM, all False, and is so again afterwards.
+    A copy of a whole task reads and writes by turns. Its reads in a row are one, and its writes, unless something else
+    comes between. `known`: of each access, ONLY_SETS, FP, NOTED and COPIES. `regions`: start, end, and DROPPED, COPIED
+    or 0, in order; the last that an access is in counts. `seen` is as large as RAM, all False, and is so again
+    afterwards.
     """
     found = np.empty((len(rows), ABOUT + COLUMNS), np.int64)
     count = keep(rows, known, regions, seen, found)
@@ -166,7 +170,7 @@ def kept(rows: Rows, known: NDArray[np.uint8], regions: Rows, seen: NDArray[np.b
 @bare
 def keep(rows: Rows, known: NDArray[np.uint8], regions: Rows, seen: NDArray[np.bool_], found: Rows) -> int:
     """Put into `found` what `kept` yields, and return how many there are."""
-    count, noted = 0, False
+    count, noted, copy_began = 0, False, 0
     for i in range(len(rows)):
         noted |= known[i] & NOTED != 0
         write, address, size = rows[i, IS_WRITE], rows[i, ADDRESS], rows[i, SIZE]
@@ -178,16 +182,20 @@ def keep(rows: Rows, known: NDArray[np.uint8], regions: Rows, seen: NDArray[np.b
         for r in range(len(regions)):
             if regions[r, 0] <= address < regions[r, 1]:
                 region = r + 1
-        if region and regions[region - 1, 2]:
+        of_region = regions[region - 1, 2] if region else 0
+        if of_region == DROPPED:
             continue
-        if count and not noted and (write == 0 or known[i] & FP):
-            of = count - 1
+        copies = known[i] & COPIES and of_region == COPIED
+        if noted or not copies:
+            copy_began = count
+        of = count - 1
+        if of > copy_began and found[of, ABOUT + IS_WRITE] != write:
+            of -= 1  # a copy reads between its writes, and writes between its reads
+        if of >= 0 and not noted:
+            by_one = found[of, ABOUT + PC] == rows[i, PC] and (write == 0 or known[i] & FP)
             same = found[of, REGION] == region and found[of, ITS_OWN] == own and found[of, ABOUT + IS_WRITE] == write
-            if (
-                same
-                and found[of, ABOUT + PC] == rows[i, PC]
-                and found[of, ABOUT + ADDRESS] + found[of, ABOUT + SIZE] == address
-            ):
+            follows = found[of, ABOUT + ADDRESS] + found[of, ABOUT + SIZE] == address
+            if same and follows and (by_one or of >= copy_began):
                 found[of, ABOUT + SIZE] += size
                 continue
         noted = False
@@ -195,6 +203,8 @@ def keep(rows: Rows, known: NDArray[np.uint8], regions: Rows, seen: NDArray[np.b
         for c in range(COLUMNS):
             found[count, ABOUT + c] = rows[i, c]
         count += 1
+        if not copies:
+            copy_began = count
     for i in range(len(rows)):
         for at in range(rows[i, ADDRESS] - RAM_AT, rows[i, ADDRESS] - RAM_AT + rows[i, SIZE]):
             seen[at] = False
@@ -203,15 +213,15 @@ def keep(rows: Rows, known: NDArray[np.uint8], regions: Rows, seen: NDArray[np.b
 
 def written_over(rows: Rows) -> Bytes:
     """Return the bytes that were written to, with what each held before, those written last first."""
-    total = int(rows[rows[:, IS_WRITE] != 0, SIZE].sum())
-    places, old = np.empty(total, np.int64), np.empty(total, np.uint8)
-    spread(rows, places, old)
-    return places, old
+    most = 8 * len(rows)
+    places, old = np.empty(most, np.int64), np.empty(most, np.uint8)
+    total = spread(rows, places, old)
+    return places[:total], old[:total]
 
 
 @bare
-def spread(rows: Rows, places: NDArray[np.int64], old: NDArray[np.uint8]) -> None:
-    """Fill in what `written_over` returns."""
+def spread(rows: Rows, places: NDArray[np.int64], old: NDArray[np.uint8]) -> int:
+    """Fill in what `written_over` returns, and return how many bytes there are."""
     n = 0
     for i in range(len(rows) - 1, -1, -1):
         if rows[i, IS_WRITE] != 0:
@@ -219,18 +229,40 @@ def spread(rows: Rows, places: NDArray[np.int64], old: NDArray[np.uint8]) -> Non
                 places[n] = rows[i, ADDRESS] - RAM_AT + j
                 old[n] = rows[i, BEFORE] >> 8 * j & 255
                 n += 1
+    return n
+
+
+def held(past: NDArray[np.uint8], ram: NDArray[np.uint8], stretches: Rows, rows: Rows) -> list[tuple[int, int]]:
+    """Return what each stretch of RAM, from a start to an end, held before the run, and holds now, as numbers.
+
+    `past` is as large as RAM; what it holds does not matter.
+    """
+    numbers = np.empty((2, len(stretches)), np.uint64)
+    compare(past, ram, stretches, rows, numbers)
+    found = list(zip(*numbers.tolist(), strict=True))
+    for i in np.flatnonzero(stretches[:, 1] - stretches[:, 0] > WORD):
+        start, end = stretches[i]
+        found[i] = _number(past[start:end]), _number(ram[start:end])
+    return found
+
+
+def _number(data: NDArray[np.uint8]) -> int:
+    return int.from_bytes(data.tobytes(), "little")
 
 
 @bare
-def copy_stretches(ram: NDArray[np.uint8], past: NDArray[np.uint8], stretches: Rows) -> None:
-    """Copy stretches of RAM, each from a start to an end, to the same places in `past`, which is as large."""
+def compare(
+    past: NDArray[np.uint8], ram: NDArray[np.uint8], stretches: Rows, rows: Rows, numbers: NDArray[np.uint64]
+) -> None:
+    """Have `past` hold in these stretches what RAM held before the run, and put words of both into `numbers`."""
     for s in range(len(stretches)):
         for at in range(stretches[s, 0], stretches[s, 1]):
             past[at] = ram[at]
-
-
-def put_past(past: NDArray[np.uint8], ram: NDArray[np.uint8], stretches: Rows, rows: Rows) -> None:
-    """Have `past`, as large as RAM, hold in these stretches of RAM what they held before the run."""
-    copy_stretches(ram, past, stretches)
-    places, old = written_over(rows)
-    past[places] = old
+    for i in range(len(rows) - 1, -1, -1):
+        for j in range(rows[i, SIZE] if rows[i, IS_WRITE] != 0 else 0):
+            past[rows[i, ADDRESS] - RAM_AT + j] = rows[i, BEFORE] >> 8 * j & 255
+    for s in range(len(stretches)):
+        numbers[0, s] = numbers[1, s] = 0
+        for at in range(min(stretches[s, 1], stretches[s, 0] + WORD) - 1, stretches[s, 0] - 1, -1):
+            numbers[0, s] = numbers[0, s] << np.uint64(8) | past[at]
+            numbers[1, s] = numbers[1, s] << np.uint64(8) | ram[at]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fpstate.errors import FpstateError
 from fpstate.kernel.effects import GATE
-from fpstate.kernel.entities import SECTION, SLOT, TASKS, VCPUS, Place, kind_of
+from fpstate.kernel.entities import SECTION, SLOT, TASKS, VCPUS, Place
 from fpstate.kernel.entries import AS_NAMED
 from fpstate.kernel.life import GUEST, SECTIONS, Life
 from fpstate.kernel.stage import Stage
@@ -219,10 +219,6 @@ class Bookkeeping:
             all(seen[p][1] == value if not seen[p][0] else bool(value) for p, value in values.items() if p in seen)
             for seen in self._variants.get(owner, ())
         )
-
-    def fields_at(self, entity: str, place: Place) -> Iterable[Field]:
-        """Return the fields that a member of an entity is, or is part of."""
-        return (f for f in self.fields if f.place.kind == kind_of(entity) and place in (f.place, *f.also))
 
 
 def _order(place: Place) -> tuple[str, int]:

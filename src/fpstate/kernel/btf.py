@@ -42,6 +42,7 @@ class Btf:
                 raise FpstateError(given, expected="an image with a section .BTF", where=where, hint=hint)
             found = _sections(image, at)
         types, self._strings = found
+        self._offsets: dict[tuple[str, str], int | None] = {}  # by structure and path, as they were asked for
         try:
             self.types: list[Type | None] = [None, *self._read(types)]
         except (ValueError, struct.error):
@@ -91,6 +92,11 @@ class Btf:
 
     def find(self, name: str, path: str) -> int | None:
         """Return the same, or None if there is no such member."""
+        if (name, path) not in self._offsets:
+            self._offsets[name, path] = self._find(name, path)
+        return self._offsets[name, path]
+
+    def _find(self, name: str, path: str) -> int | None:
         number, offset = self._structure(name), 0
         for part in path.split("."):
             found = self._member(number, part)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Final
 
 import numpy as np
 
-from fpstate.kernel.accesses import DROPPED, FP, NOTED, ONLY_SETS, PC, Kept, Rows, kept, put_past
+from fpstate.kernel.accesses import COPIED, COPIES, DROPPED, FP, NOTED, ONLY_SETS, PC, Kept, Rows, held, kept
 from fpstate.kernel.entities import (
     FPEXC_ENABLED,
     FRAME_AT,
@@ -64,6 +65,8 @@ COPIERS: Final = ("memcpy", "memmove", "__memcpy", "__memmove", "__pi_memcpy", "
 """Functions that copy a whole task at a fork."""
 Key = tuple[str, Place]
 """An entity and a member of it."""
+Members = dict[Key, tuple[int, int]]
+"""Members in order, with where in RAM each begins and ends; GATE is nowhere."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +80,13 @@ class Effect:
 
 @dataclass
 class Effects:
-    """All that a run did, in order; what it read before it wrote it; what it wrote, with the value before and now."""
+    """All that a run did, in order; what it read before it wrote it; what it wrote, and what that held."""
 
     done: list[Effect] = field(default_factory=list)
-    read: dict[Key, int] = field(default_factory=dict)  # with the address of the first instruction that did
-    copied: dict[Key, int] = field(default_factory=dict)  # read by a copy of the whole
-    wrote: dict[Key, tuple[int, int]] = field(default_factory=dict)
+    read: Members = field(default_factory=dict)
+    copied: Members = field(default_factory=dict)  # read by a copy of the whole
+    wrote: Members = field(default_factory=dict)
+    held: list[tuple[int, int]] = field(default_factory=list)  # before and now, by each that it wrote
     by_copy: set[Key] = field(default_factory=set)  # written last by a copy of the whole
     points: list[int] = field(default_factory=list)  # where others may come in: numbers of accesses
     touched: list[tuple[int, Key | None]] = field(default_factory=list)  # by which access; None: an image
@@ -90,19 +94,19 @@ class Effects:
 
     def changed(self) -> dict[Key, int]:
         """Return what was left changed, with the values now."""
-        return {key: now for key, (before, now) in self.wrote.items() if before != now}
+        return {key: now for key, (before, now) in zip(self.wrote, self.held, strict=True) if before != now}
 
 
 @dataclass(frozen=True)
 class _Region:
-    """A stretch of memory of ours: whose image (nobody's: what is handed in, and stacks), or STACK."""
+    """A stretch of memory of ours: whose image (nobody's: what is handed in, and stacks), or STACK, or MEMBERS."""
 
     start: int  # physical
     end: int
     whose: str
 
 
-STACK: Final = "a stack"
+STACK, MEMBERS = "a stack", "members of a task"
 
 
 class Reader:
@@ -112,12 +116,11 @@ class Reader:
         self.entities = entities
         self._kinds = _Kinds(entities, near)
         self._seen, self._past = np.zeros(RAM_SIZE, np.bool_), np.zeros(RAM_SIZE, np.uint8)  # of which little is used
-        self._keys_at: dict[tuple[int, int], list[Key]] = {}
-        self._blanks: dict[tuple[int, int], dict[Key, tuple[int, int]]] = {}  # the same, with no values yet
-        self._where: dict[Key, tuple[int, int]] = {}
+        self._members_at: dict[tuple[int, int], Members] = {}
         self._freed: dict[str, tuple[int, int]] = {}  # whose storage was freed: effects before, by which instruction
         self._regions = sorted(_regions(entities), key=lambda region: region.start)
-        self._bounds = np.array([(r.start, r.end, DROPPED * (r.whose == STACK)) for r in self._regions])
+        kinds = {STACK: DROPPED, MEMBERS: COPIED}
+        self._bounds = np.array([(r.start, r.end, kinds.get(r.whose, 0)) for r in self._regions])
 
     def effects(self, ran: Ran) -> Effects:
         """Return what a run did. Memory must still be as the run left it."""
@@ -130,16 +133,16 @@ class Reader:
             while notes and notes[0][0].before <= a.number:
                 moves.end()
                 self._noted(*notes.pop(0), result)
-            kind, region = self._kinds[a.pc], self._regions[a.region - 1]
-            if not a.region:
-                if a.write or not (a.its_own or kind.known & ONLY_SETS):
-                    self._member(a, result, copy=kind.copy)
+            known, region = self._kinds[a.pc], self._regions[a.region - 1]
+            if not a.region or region.whose == MEMBERS:
+                if a.write or not (a.its_own or known & ONLY_SETS):
+                    self._member(a, result, copy=bool(known & COPIES))
                 if not a.write:
                     moves.source = ""
                 if ran.points:
-                    result.touched += [(a.number, key) for key in self._keys(a.address, a.size)]
+                    result.touched += [(a.number, key) for key in self._members(a.address, a.size)]
             elif region.whose:
-                moves.take(a, region.whose, a.address - region.start, fp=bool(kind.known & FP))
+                moves.take(a, region.whose, a.address - region.start, fp=bool(known & FP))
                 result.touched.append((a.number, None))
             else:
                 moves.source = ""
@@ -157,7 +160,8 @@ class Reader:
 
     def _kept(self, ran: Ran) -> Iterator[Kept]:
         """Return accesses but those to stacks."""
-        known = np.array([self._kinds[pc].known for pc in ran.accesses[:, PC].view(np.uint64).tolist()], np.uint8)
+        pcs = ran.accesses[:, PC].view(np.uint64).tolist()
+        known = np.fromiter(map(self._kinds.__getitem__, pcs), np.uint8, len(pcs))
         for note in ran.notes:
             known[note.before : note.before + 1] |= NOTED
         return kept(ran.accesses, known, self._bounds, self._seen)
@@ -166,7 +170,7 @@ class Reader:
         """Say what a note means."""
         what = note.what
         if what == "read CPTR_EL2":
-            result.read.setdefault(("cpu", GATE), pc)
+            result.read.setdefault(("cpu", GATE), (0, 0))
         elif what == "write CPTR_EL2":
             result.gated = True
         elif what == "write ZCR_EL2":
@@ -198,19 +202,18 @@ class Reader:
             result.done.append(Effect(CALLED, what, pc))
 
     def _member(self, a: Kept, result: Effects, *, copy: bool) -> None:
-        keys = self._keys(a.address, a.size)
-        if a.write:
-            if keys and keys[0][1].name == POINTER:
-                self._pointed(a, keys[0][0], result)
-            result.wrote.update(self._blanks[a.address, a.size])
-            if copy:
-                result.by_copy.update(keys)
-            elif result.by_copy:
-                result.by_copy.difference_update(keys)
-        else:
-            reads = result.copied if copy else result.read
-            for key in keys:
-                reads.setdefault(key, a.pc)
+        members = self._members(a.address, a.size)
+        if not a.write:
+            (result.copied if copy else result.read).update(members)
+            return
+        first = next(iter(members), None)
+        if first is not None and first[1].name == POINTER:
+            self._pointed(a, first[0], result)
+        result.wrote.update(members)
+        if copy:
+            result.by_copy.update(members)
+        elif result.by_copy:
+            result.by_copy.difference_update(members)
 
     def _pointed(self, a: Kept, task: str, result: Effects) -> None:
         """Say of a write to a task's pointer to its storage whether that takes storage from it, or gives it some."""
@@ -219,12 +222,12 @@ class Reader:
             if a.before != a.value and self.entities.storages.get(address) == task:
                 result.done.append(Effect(what, task, a.pc))
 
-    def _keys(self, physical: int, size: int) -> list[Key]:
-        keys = self._keys_at.get((physical, size))
-        if keys is None:
-            keys = self._keys_at[physical, size] = self._touched(physical, size)
-            self._blanks[physical, size] = dict.fromkeys(keys, (0, 0))
-        return keys
+    def _members(self, physical: int, size: int) -> Members:
+        members = self._members_at.get((physical, size))
+        if members is None:
+            members = {key: self._stretch(*key) for key in self._touched(physical, size)}
+            self._members_at[physical, size] = members
+        return members
 
     def _touched(self, physical: int, size: int) -> list[Key]:
         found = self.entities.entity_at(self.entities.virtual(physical))
@@ -237,15 +240,8 @@ class Reader:
         """Fill in what each member held that was written to, before and now."""
         if not result.wrote:
             return
-        p = self.entities.processor
-        for key in result.wrote:
-            if key not in self._where:
-                self._where[key] = self._stretch(*key)
-        stretches = [self._where[key] for key in result.wrote]
-        put_past(self._past, p.bytes, np.array(stretches), accesses)
-        past, now = self._past.data, p.ram
-        for key, (start, end) in zip(result.wrote, stretches, strict=True):
-            result.wrote[key] = int.from_bytes(past[start:end], "little"), int.from_bytes(now[start:end], "little")
+        stretches = np.fromiter(chain.from_iterable(result.wrote.values()), np.int64).reshape(-1, 2)
+        result.held = held(self._past, self.entities.processor.bytes, stretches, accesses)
 
     def _stretch(self, entity: str, place: Place) -> tuple[int, int]:
         """Return where in RAM a member begins and ends."""
@@ -255,37 +251,38 @@ class Reader:
         return where, where + place.size
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """What there is to know of an instruction that accesses memory.
+class _Kinds(dict[int, int]):
+    """What there is to know of instructions that access memory, by their addresses; each is looked at once.
 
-    `known`: FP, if it loads or stores SIMD registers, or those of SVE (Arm ARM, C4.1.94: bits 27, 25 are 1, 0, and 26
-    is V; C4.1.34: bits 28 to 25 of SVE are 0010); ONLY_SETS, if it changes memory atomically and keeps nothing of it
-    (STSET, STCLR, STADD). `copy`: it is one of those that copy a whole task.
+    FP, if it loads or stores SIMD registers, or those of SVE (Arm ARM, C4.1.94: bits 27, 25 are 1, 0, and 26 is V;
+    C4.1.34: bits 28 to 25 of SVE are 0010); ONLY_SETS, if it changes memory atomically and keeps nothing of it (STSET,
+    STCLR, STADD); COPIES, if it is one of those that copy a whole task.
     """
-
-    known: int
-    copy: bool
-
-
-class _Kinds(dict[int, _Kind]):
-    """Instructions by their addresses, looked at once."""
 
     def __init__(self, entities: Entities, near: dict[int, str]) -> None:
         super().__init__()
         self._read, self._near = entities.processor.read, near
 
-    def __missing__(self, pc: int) -> _Kind:
+    def __missing__(self, pc: int) -> int:
         word = self._read(pc, 4)
         fp = word & 0x0E000000 == 0x0C000000 or word >> 25 & 15 == 2
         only_sets = word & 0x3F208C00 == 0x38200000 and word & 31 == 31
-        self[pc] = _Kind(FP * fp | ONLY_SETS * only_sets, self._near[pc].partition("+")[0] in COPIERS)
+        copies = self._near[pc].partition("+")[0] in COPIERS
+        self[pc] = FP * fp | ONLY_SETS * only_sets | COPIES * copies
         return self[pc]
 
 
 def _regions(e: Entities) -> Iterator[_Region]:
-    """Return all of memory that is no member: images, their storage, what is handed in, and stacks."""
+    """Return the members of tasks, and all of memory that is no member: images, storage, what is handed in, stacks.
+
+    A pointer to storage begins a region, so that what a copy writes to it is not put together with what is before it.
+    """
     p = e.processor
+    for name in TASKS:
+        start = p.physical(e.address[name])
+        pointer, end = start + (e.btf.find("task_struct", POINTER) or 0), start + e.sizes["task"]
+        yield _Region(start, pointer, MEMBERS)
+        yield _Region(pointer, end, MEMBERS)
     for address, name in e.images.items():
         yield _Region(p.physical(address), p.physical(address) + MOVED, name)
     for address, name in e.storages.items():

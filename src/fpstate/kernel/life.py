@@ -119,7 +119,7 @@ class Life:
         if any(effect.what == FAULT for effect in effects.done):
             self.stage.processor.restore()
             return False
-        for (_, place), (before, now) in effects.wrote.items():
+        for (_, place), (before, now) in zip(effects.wrote, effects.held, strict=True):
             note = self.seen.setdefault(place, Seen())
             note.values |= {before: None, now: None}
             if before != now:

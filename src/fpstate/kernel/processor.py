@@ -129,11 +129,13 @@ class Processor:
         from unicorn import arm64_const
         from unicorn.unicorn_py3.unicorn import uclib
 
-        self._pc_now = ctypes.c_uint64()
-        self._pc_at = ctypes.byref(self._pc_now)
-        self._read_register = uclib.uc_reg_read  # a tenth of what reg_read takes, once for each access
-
+        self._value = ctypes.c_uint64()
+        self._value_at = ctypes.byref(self._value)
+        self._read_register = uclib.uc_reg_read  # a tenth of what reg_read takes
+        self._write_register = uclib.uc_reg_write
         self._r, self._error = arm64_const, unicorn.UcError
+        last = arm64_const.UC_ARM64_REG_X29, arm64_const.UC_ARM64_REG_X30
+        self._x = (*range(arm64_const.UC_ARM64_REG_X0, arm64_const.UC_ARM64_REG_X0 + 29), *last)
         with dump.ram.open("rb") as file:
             self.ram = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         self.bytes = np.frombuffer(self.ram, np.uint8)  # the same memory
@@ -316,15 +318,20 @@ class Processor:
 
     def register(self, number: int) -> int:
         """Return one of the registers x0 to x30."""
-        return int(self._uc.reg_read(self._x(number)))
+        return self._get(self._x[number])
 
     def set_register(self, number: int, value: int) -> None:
         """Set one of the registers x0 to x30."""
-        self._uc.reg_write(self._x(number), value)
+        self._set(self._x[number], value)
 
-    def _x(self, number: int) -> int:
-        r = self._r
-        return int(r.UC_ARM64_REG_X0 + number if number < 29 else (r.UC_ARM64_REG_X29, r.UC_ARM64_REG_X30)[number - 29])
+    def _get(self, register: int) -> int:
+        """Return a register, by Unicorn's number of it."""
+        self._read_register(self._uc._uch, register, self._value_at)
+        return self._value.value
+
+    def _set(self, register: int, value: int) -> None:
+        self._value.value = value
+        self._write_register(self._uc._uch, register, self._value_at)
 
     @property
     def guest_fp_trap(self) -> bool:
@@ -450,9 +457,9 @@ class Processor:
     def call(self, function: int, arguments: tuple[int, ...], current: int, stack: int, irqs_off: bool = False) -> Ran:
         """Run a function as the thread `current` until it ends. `stack` is the stack's upper end."""
         r = self._r
-        self._uc.reg_write(r.UC_ARM64_REG_PSTATE, EL1H | IRQS_OFF * irqs_off)
-        self._uc.reg_write(r.UC_ARM64_REG_SP, stack)
-        self._uc.reg_write(r.UC_ARM64_REG_SP_EL0, current)
+        self._set(r.UC_ARM64_REG_PSTATE, EL1H | IRQS_OFF * irqs_off)
+        self._set(r.UC_ARM64_REG_SP, stack)
+        self._set(r.UC_ARM64_REG_SP_EL0, current)
         self.set_register(30, self.base)
         for number, value in enumerate(arguments):
             self.set_register(number, value)
@@ -468,7 +475,7 @@ class Processor:
 
     def set_syndrome(self, syndrome: int) -> None:
         """Let it be said why the code at EL1, or at EL2, was entered."""
-        self._uc.reg_write(self._r.UC_ARM64_REG_ESR_EL1, syndrome)  # what a kernel at EL2 reads as ESR_EL2
+        self._set(self._r.UC_ARM64_REG_ESR_EL1, syndrome)  # what a kernel at EL2 reads as ESR_EL2
         self.system[encoding(3, 4, 5, 2, 0)] = syndrome
 
     def resume(self, saved: Saved, answer: int, syndrome: int, *, of_guest: bool) -> Ran:
@@ -541,8 +548,7 @@ class Processor:
         pcs[of_hyp] += np.uint64(self._text_less_physical - self.hyp & MASK)  # as symbols have it
 
     def _pc(self) -> int:
-        self._read_register(self._uc._uch, self._r.UC_ARM64_REG_PC, self._pc_at)
-        return self._pc_now.value
+        return self._get(self._r.UC_ARM64_REG_PC)
 
     def _instruction(self) -> int:
         """Return the address of the instruction at hand as symbols have it, also for what runs at EL2."""
@@ -565,16 +571,16 @@ class Processor:
             return
         if pc in self._stubs:
             self.set_register(0, self._stubs[pc]())
-            self._uc.reg_write(self._r.UC_ARM64_REG_PC, self.register(30))
+            self._set(self._r.UC_ARM64_REG_PC, self.register(30))
             return
         word = self.read(pc, 4)
         if word >> 22 == 0x354 and self._system(word):
-            self._uc.reg_write(self._r.UC_ARM64_REG_PC, pc + 4)
+            self._set(self._r.UC_ARM64_REG_PC, pc + 4)
             return
         if word == BRK_BUG:
             if self._is_warning(self._instruction()):
                 self._ran.warned.append(self._instruction())
-                self._uc.reg_write(self._r.UC_ARM64_REG_PC, pc + 4)
+                self._set(self._r.UC_ARM64_REG_PC, pc + 4)
                 return
             self._ran.end = BUG
         else:

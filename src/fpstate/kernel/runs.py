@@ -166,7 +166,12 @@ class Runs:
         """Take in fields that were found since; runs on views without them count no more."""
         self._answered.clear()
         self._halts.clear()
-        self._uses = {place for f in self.books.fields for place in (f.place, *f.also)}
+        self._at: dict[Place, list[Field]] = {}  # fields that a member is, or is part of
+        self._of: dict[str, list[Field]] = {"cpu": [], "task": [], "vcpu": []}
+        for f in self.books.fields:
+            self._of[f.place.kind].append(f)
+            for place in (f.place, *f.also):
+                self._at.setdefault(place, []).append(f)
         self._by_name = {f.name: f for f in self.books.fields}
         self._names = {f.name: self._values(f) for f in self.books.fields if f.kind == "number"}
         self._start = {f.name: self._stands(f) for f in self.books.fields}
@@ -234,7 +239,7 @@ class Runs:
         """
         if view.event not in PREEMPTIBLE | SOFTIRQ_ONLY or self.stage.entries[view.event].guest == "return":
             return 0
-        used = [number for number, key in effects.touched if key is None or key[1] in self._uses]
+        used = [number for number, key in effects.touched if key is None or key[1] in self._at]
         points = enumerate(effects.points, 1)
         return next((n for n, at in points if used and used[0] < at <= used[-1]), 0)
 
@@ -276,8 +281,7 @@ class Runs:
 
     def _fields_of(self, view: View) -> list[tuple[str, Field]]:
         """Return all fields in view, with their roles."""
-        of = view.entity_of.items()
-        return [(role, f) for role, entity in of for f in self.books.fields if f.place.kind == kind_of(entity)]
+        return [(role, f) for role, entity in view.entity_of.items() for f in self._of[kind_of(entity)]]
 
     # Fields in memory.
 
@@ -363,9 +367,9 @@ class Runs:
                 for (_, place), now in answer.effects.changed().items():
                     self._note_change(place, now, view.event)
             for entity, place in answer.effects.copied:
-                if entity != "task" or ("next", place) not in answer.effects.wrote:
+                if entity != "task" or place not in self._at or ("next", place) not in answer.effects.wrote:
                     continue
-                for f in self.books.fields_at(entity, place):
+                for f in self._at[place]:
                     if ("task", f.name) not in view.chosen and _is_copied(f, answer, flipped):
                         return Choose("task", f.name)
         return None
@@ -376,7 +380,7 @@ class Runs:
         if place in self.books.changing:
             self.books.add(place)
             raise NewField(place.name)
-        for f in self.books.fields_at(entity, place):
+        for f in self._at.get(place, ()):
             role = view.role_of(entity)
             if role is None:
                 if entity in (*TASKS, *VCPUS):
@@ -390,7 +394,7 @@ class Runs:
         books = self.books
         inside = event in (Event.GUEST_ENTER, Event.GUEST_FP_TRAP, Event.GUEST_SVE_TRAP)
         known = place in books.of_guests and (inside or now == books.of_guests[place])
-        known = known or place in books.of_sections or any(place in (f.place, *f.also) for f in books.fields)
+        known = known or place in books.of_sections or place in self._at
         if place.kind == "elsewhere" or known or place in books.changing:
             return
         books.changing.add(place)
