@@ -88,15 +88,16 @@ class Unread:
     """What nobody knows of by the rows that a policy has learned so far.
 
     `bits`: of a CPU's word, by place; `pairs`: pointers to CPUs that are heeded in pairs alone, each once.
+    `first_pairs`: others look at pairs of the first pointers, too: properties of states do.
     """
 
     rows: Rows
+    first_pairs: bool = False
     bits: tuple[int, int, int] = field(init=False)
     pairs: list[Pair] = field(init=False)
     _seen: int = 0  # rows that were looked at; each decision once, which has one trace wherever it is made
     _decisions: set[int] = field(default_factory=set)
     _handled: dict[Event, Handled] = field(default_factory=dict)
-    _fetches: bool = False
 
     def __post_init__(self) -> None:
         """Take all for unread that no handler can be seen to read."""
@@ -112,8 +113,8 @@ class Unread:
         if of == "Task" and not self._is_written_at_fork(f.name):
             return
         for g in self.rows.fields.lists["Cpu"]:
-            if g.pointer:
-                yield from (Pair(of, f.name, g.name, kernel) for kernel in (False, True))
+            pairs = [Pair(of, f.name, g.name, kernel) for kernel in (False, True)] if g.pointer else []
+            yield from (pair for pair in pairs if not (self.first_pairs and self._is_seen_elsewhere(pair)))
 
     def _is_written_at_fork(self, name: str) -> bool:
         try:
@@ -150,7 +151,7 @@ class Unread:
         if not more:
             writes = frozenset(name for role, name in decision.writes if role == "cpu")
             handled.written = writes if handled.written is None else handled.written & writes
-        self._fetches |= any(op in (FETCH, FETCH_SVE) for op, _, _ in decision.ops)
+        self.first_pairs |= any(op in (FETCH, FETCH_SVE) for op, _, _ in decision.ops)
         for candidates in self._candidates.values():
             candidates[:] = [pair for pair in candidates if self._heeds(pair, e, key, decision)]
 
@@ -179,7 +180,7 @@ class Unread:
 
     def _heeds(self, pair: Pair, e: int, key: int, decision: Decision) -> bool:
         """Tell whether a row heeds the pair alone, and keeps it."""
-        if self._fetches and not self._is_first(pair):
+        if self.first_pairs and self._is_seen_elsewhere(pair):
             return False
         event, _ = self.rows.chain(e, key)
         owners, named = pair.owners_at(event), decision.writes.get(("cpu", pair.named_by))
@@ -188,10 +189,10 @@ class Unread:
         read = {(role, f.name) for role, f, _ in self.rows.read_of(e, key)}
         return all(self._in_vain(pair, e, key, role) for role in owners if (role, pair.field) in read)
 
-    def _is_first(self, pair: Pair) -> bool:
-        """Tell whether a pair is what another CPU looks at when it is asked for a context's registers."""
-        first = {f.name for of in ("Cpu", pair.of) for f in self.rows.fields.lists[of] if f.pointer and f.shift == 0}
-        return {pair.field, pair.named_by} <= first and not pair.kernel
+    def _is_seen_elsewhere(self, pair: Pair) -> bool:
+        """Tell whether others look at a pointer: at a context's first, beside whether the CPU's first names it."""
+        slots = {f.name: f.shift for of in ("Cpu", pair.of) for f in self.rows.fields.lists[of] if f.pointer}
+        return slots[pair.field] == 0 and (slots[pair.named_by] > 0 or pair.kernel)
 
     def _in_vain(self, pair: Pair, e: int, key: int, role: str) -> bool:
         """Tell whether a row would be the same if the pointer of `role` named any other CPU in vain, or none."""
