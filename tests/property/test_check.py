@@ -56,8 +56,8 @@ class Case:
         policy: type[Policy] = find_policy(self.policy)
         return Rows(with_features(policy, self.features), interruptible=True)
 
-    def search(self, rows: Rows, *, fold: bool) -> Search:
-        return search_for(rows, self.scope, bits_of(DEFAULT), fold=fold, cores=1, zeros=True)
+    def search(self, rows: Rows, *, fold: bool, forget: bool = True) -> Search:
+        return search_for(rows, self.scope, bits_of(DEFAULT), fold=fold, cores=1, zeros=True, forget=forget)
 
     def __str__(self) -> str:
         s = self.scope
@@ -131,7 +131,7 @@ class Names:
 
     def __init__(self, case: Case) -> None:
         self.case, self.rows = case, case.rows()
-        self.folded, self.plain = (case.search(self.rows, fold=fold) for fold in (True, False))
+        self.folded, self.plain = (case.search(self.rows, fold=fold, forget=False) for fold in (True, False))
         for search in (self.folded, self.plain):
             search.run(0)  # makes what `packed` works with
         self.renamings = list(renamings(case.scope))

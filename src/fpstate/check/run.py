@@ -118,7 +118,8 @@ def check(
 ) -> Result:
     """Search every order of events of `scope` for one that breaks one of `properties` under `policy`.
 
-    `fold`: treat worlds that differ only in the names of CPUs, tasks and vCPUs as one.
+    `fold`: treat worlds as one that differ only in the names of CPUs, tasks and vCPUs, or in what the policy will never
+    know of (rows.unread).
     """
     rows, wanted, seconds = Rows(policy, interruptible=True), bits_of(properties), 0.0
     for search in searches(rows, scope, wanted, fold=fold, cores=cores):
@@ -196,10 +197,10 @@ def search_for(
 ) -> Search:
     """Return a search of a policy in a scope, not begun. `zeros` as in `new_world`: without, there are fewer states.
 
-    `forget`: worlds that differ only in what nobody will read are one, as far as the policy's handlers tell.
+    `fold`: worlds that differ in names only are one, and if `forget` in what the policy will never know of, too.
     """
     setting = setting_for(scope, rows, wanted, fold=fold, zeros=zeros)
-    return Search(rows, setting, build(scope, rows, zeros=zeros)[1], cores=cores, forget=forget)
+    return Search(rows, setting, build(scope, rows, zeros=zeros)[1], cores=cores, forget=fold and forget)
 
 
 @cache

@@ -45,7 +45,7 @@ from fpstate.check.parts import (
 )
 from fpstate.check.store import Store, Words, hash_of, pack
 from fpstate.paths.order import MOVES
-from fpstate.paths.properties import OF_STATES, gravity
+from fpstate.paths.properties import MEMORY_SAFETY, OF_STATES, gravity
 from fpstate.rows.learn import Rows
 from fpstate.rows.unread import Unread
 from fpstate.world.operations import N_COUNTS
@@ -134,7 +134,8 @@ class Search:
         self.rows, self.setting, self.first = rows, setting, world
         self.parts = new_parts(setting.layout)
         self.cores = cores
-        self.unread = Unread(rows, bool(setting.wanted & OF_STATES)) if forget else None
+        of_states, past_faults = bool(setting.wanted & OF_STATES), not setting.wanted & MEMORY_SAFETY
+        self.unread = Unread(rows, of_states, past_faults) if forget else None
         self.shards: list[Shard] = []
         self.depth = 0
 

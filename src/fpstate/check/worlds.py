@@ -36,7 +36,7 @@ class Worlds:
     def __init__(self, rows: Rows, scope: Scope) -> None:
         self.walker = Walker(rows, scope)
         self.made, self.wrong = 0, False
-        self._search = search_for(rows, scope, 0, fold=False, cores=1, zeros=True, forget=False)
+        self._search = search_for(rows, scope, 0, fold=False, cores=1, zeros=True)
         self._search.run(MAX_STATES)  # from then on it has a packed form for each world
         self._worlds: list[World] = []
         self._numbers: dict[tuple[int, ...], int] = {}

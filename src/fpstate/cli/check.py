@@ -50,7 +50,7 @@ class Given:
         int | None,
         typer.Option(
             metavar="N",
-            help="vCPUs. [default: 2; 1 where that would take minutes, 0 for a policy without guests]",
+            help="vCPUs. [default: 2; with more registers 1; 0 for a policy without guests]",
             show_default=False,
         ),
     ] = None
@@ -77,7 +77,9 @@ class Given:
         int, typer.Option(metavar="N", help="Give up (incomplete) beyond this many states.", min=1)
     ] = 100_000_000
     cores: Annotated[int, typer.Option(metavar="N", help="1 or 2; the result is the same.", min=1, max=2)] = 2
-    fold: Annotated[bool, typer.Option(help="Treat worlds that differ only in names as one.")] = True
+    fold: Annotated[
+        bool, typer.Option(help="Treat worlds as one that differ only in names, or in what the policy never knows of.")
+    ] = True
     path: Annotated[
         str | None, typer.Option(metavar="CODE", help="Follow a path by its code instead of searching.")
     ] = None

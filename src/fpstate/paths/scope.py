@@ -248,16 +248,14 @@ def names_of(scope: Scope) -> list[str]:
 def policy_scope(policy: type[Policy]) -> Scope:
     """Return the default scope for a policy, one that finishes in seconds: two CPUs, two tasks, two vCPUs.
 
-    Without a handler for vCPUs there are none; where kernel NEON can be preempted there is one. With more registers
-    than FPSIMD there are one CPU, two tasks (one if guests use SVE or tasks SME) and one vCPU, and with SVE no ptrace.
+    Without a handler for vCPUs there are none. With more registers than FPSIMD there are one CPU, two tasks (one if
+    guests use SVE or tasks SME) and one vCPU, and with SVE no ptrace.
     """
     vcpus = any(hasattr(policy, handler) for handler in ("run_enter", "vcpu_load", "guest_enter"))
     if policy.features & {"sve", "sme", "fpmr", "aarch32"}:
         tasks = 1 if policy.features & {"guest-sve", "sme"} else 2
         return Scope(1, tasks, int(vcpus), 0, default_events(policy.features))
-    if not vcpus:
-        return Scope(vcpus=0)
-    return Scope(vcpus=1 if policy.preemptible_neon else 2)
+    return Scope(vcpus=2 if vcpus else 0)
 
 
 def default_events(features: Collection[str]) -> tuple[str, ...]:

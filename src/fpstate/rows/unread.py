@@ -13,6 +13,7 @@ what it reads, so a row is one for all views that differ in what it has not read
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -23,8 +24,8 @@ from fpstate.rows.fields import Field
 from fpstate.rows.learn import Rows
 from fpstate.rows.session import Decision
 from fpstate.world.events import N_EVENTS, PARTICIPANTS, Event
-from fpstate.world.operations import FETCH
-from fpstate.world.table import SECOND_KERNEL, SECOND_ONE, TASK, TASK_KERNEL
+from fpstate.world.operations import FETCH, OOPS
+from fpstate.world.table import NOBODY, SECOND_KERNEL, SECOND_ONE, TASK, TASK_KERNEL
 from fpstate.world.wide import FETCH_SVE
 
 KERNEL: Final = 0  # where a CPU is: in the kernel, idle or off;
@@ -88,11 +89,13 @@ class Unread:
     """What nobody knows of by the rows that a policy has learned so far.
 
     `bits`: of a CPU's word, by place; `pairs`: pointers to CPUs that are heeded in pairs alone, each once.
-    `first_pairs`: others look at pairs of the first pointers, too: properties of states do.
+    `first_pairs`: others look at pairs of the first pointers, too: properties of states do. `past_faults`: what comes
+    after the kernel's own faults is looked at.
     """
 
     rows: Rows
     first_pairs: bool = False
+    past_faults: bool = False
     bits: tuple[int, int, int] = field(init=False)
     pairs: list[Pair] = field(init=False)
     _seen: int = 0  # rows that were looked at; each decision once, which has one trace wherever it is made
@@ -117,10 +120,14 @@ class Unread:
             yield from (pair for pair in pairs if not (self.first_pairs and self._is_seen_elsewhere(pair)))
 
     def _is_written_at_fork(self, name: str) -> bool:
+        whole = copy.copy(self.rows)
+        whole.interruptible = False
         try:
-            decisions = list(decisions_at(self.rows, Event.FORK))
+            decisions = list(decisions_at(whole, Event.FORK))
         except FpstateError:  # some view that never comes up asks for the impossible
             return False
+        if not self.past_faults:
+            decisions = [d for d in decisions if (OOPS, NOBODY, 0) not in d.ops]
         return bool(decisions) and all(("second", name) in d.writes for d in decisions)
 
     def look(self) -> bool:

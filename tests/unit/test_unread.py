@@ -1,0 +1,154 @@
+"""What is taken for unread is what no handler reads: small policies in which something does, or nothing does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from fpstate.check.run import check, search_for
+from fpstate.paths.properties import bits_of
+from fpstate.paths.scope import Scope
+from fpstate.policies.base import Policy
+from fpstate.policies.catalogue import find_policy
+from fpstate.policies.first_class import FirstClass
+from fpstate.policies.linux_6_14 import Linux614
+from fpstate.policies.trap_per_entry import TrapPerEntry
+from fpstate.rows.learn import Rows
+from fpstate.rows.unread import Unread
+
+SMALL = Scope(2, 1, 1)
+FPSIMD_CPU = ("Task", "fpsimd_cpu", "last_state", False)
+GUEST_FP_TRAP, USER_FP_TRAP = 1, 2
+
+
+def unread(policy: type[Policy], properties: tuple[str, ...] = ("integrity", "memory-safety")) -> Unread:
+    """Return what is unread once a search has ended."""
+    rows = Rows(policy, interruptible=True)
+    search = search_for(rows, SMALL, bits_of(properties), fold=True, cores=1, zeros=True)
+    assert search.run(1_000_000).complete
+    assert search.unread is not None
+    return search.unread
+
+
+def pairs(
+    policy: type[Policy], properties: tuple[str, ...] = ("integrity", "memory-safety")
+) -> list[tuple[object, ...]]:
+    """Return the pairs that a policy heeds alone."""
+    return [(p.of, p.field, p.named_by, p.kernel) for p in unread(policy, properties).pairs]
+
+
+def test_a_trap_that_is_set_at_each_entry_is_unread_outside_of_guests() -> None:
+    kernel, user, guest = unread(TrapPerEntry).bits
+    assert kernel & GUEST_FP_TRAP
+    assert user & GUEST_FP_TRAP
+    assert not guest & GUEST_FP_TRAP
+
+
+def test_what_the_kernel_reads_is_not_unread() -> None:
+    class Reads(TrapPerEntry):
+        name = "reads"
+
+        def kernel_neon_begin(self, cpu: TrapPerEntry.Cpu, task: TrapPerEntry.Task) -> None:
+            if not cpu.guest_fp_trap:
+                super().kernel_neon_begin(cpu, task)
+            else:
+                super().kernel_neon_begin(cpu, task)
+
+    kernel, user, _ = unread(Reads).bits
+    assert not (kernel | user) & GUEST_FP_TRAP
+
+
+def test_what_is_not_written_on_each_way_into_a_guest_is_not_unread() -> None:
+    class Sometimes(TrapPerEntry):
+        name = "sometimes"
+
+        def guest_enter(self, cpu: TrapPerEntry.Cpu, task: TrapPerEntry.Task, vcpu: Policy.Vcpu) -> None:
+            if task.foreign:
+                super().guest_enter(cpu, task, vcpu)
+
+    kernel, _, _ = unread(Sometimes).bits
+    assert not kernel & GUEST_FP_TRAP
+
+
+def test_what_is_read_after_a_point_is_not_unread() -> None:
+    """Others may have written it in between; so what the handler itself wrote before does not count."""
+
+    class Later(TrapPerEntry):
+        name = "later"
+
+        def exec(self, cpu: TrapPerEntry.Cpu, task: TrapPerEntry.Task) -> Iterator[None]:  # type: ignore[override]
+            cpu.guest_fp_trap = False
+            yield
+            if cpu.guest_fp_trap:
+                task.foreign = True
+            super().exec(cpu, task)
+
+    assert not unread(Later).bits[0] & GUEST_FP_TRAP
+
+
+def test_a_pair_alone_is_heeded() -> None:
+    assert pairs(TrapPerEntry) == [FPSIMD_CPU]
+    assert pairs(FirstClass) == [FPSIMD_CPU, ("Vcpu", "fpsimd_cpu", "last_state", False)]
+    assert pairs(Linux614) == [FPSIMD_CPU, ("Task", "kernel_fpsimd_cpu", "last_state", True)]
+
+
+class NotAtFork(TrapPerEntry):
+    name = "not-at-fork"
+
+    def fork(self, cpu: TrapPerEntry.Cpu, task: TrapPerEntry.Task, child: TrapPerEntry.Task) -> None:
+        self.fpsimd_save(cpu, task)
+        child.foreign = True
+
+
+class NoFork(TrapPerEntry):
+    name = "no-fork"
+    fork = None  # type: ignore[assignment]
+
+
+class NamesAlone(TrapPerEntry):
+    name = "names-alone"
+
+    def exec(self, cpu: TrapPerEntry.Cpu, task: TrapPerEntry.Task) -> None:
+        super().exec(cpu, task)
+        cpu.last_state = task
+        cpu.last_state = None
+
+    def ret_to_user(self, cpu: TrapPerEntry.Cpu, task: TrapPerEntry.Task) -> None:
+        if task.foreign:
+            cpu.load(task)
+            cpu.last_state = task
+            task.foreign = False
+
+
+class LooksElsewhere(TrapPerEntry):
+    name = "looks-elsewhere"
+
+    def thread_switch(self, cpu: TrapPerEntry.Cpu, task: TrapPerEntry.Task, following: TrapPerEntry.Task) -> None:
+        super().thread_switch(cpu, task, following)
+        if following.fpsimd_cpu is not None and following.fpsimd_cpu is not cpu:
+            following.fpsimd_cpu = None
+
+
+@pytest.mark.parametrize("policy", [NotAtFork, NoFork, NamesAlone, LooksElsewhere])
+def test_a_pointer_that_matters_alone_is_none(policy: type[Policy]) -> None:
+    """A child has its parent's; a CPU names a context that may name it of old; another CPU's is told from none."""
+    assert pairs(policy) == []
+
+
+def test_what_other_cpus_or_properties_look_at_is_a_pair_of_the_first_pointers() -> None:
+    assert pairs(find_policy("first-class-dirty")) == pairs(FirstClass)
+    assert pairs(find_policy("zephyr"), ("stale-pair", "memory-safety")) == pairs(find_policy("zephyr"))
+
+
+def test_nothing_is_left_out_where_worlds_are_not_folded() -> None:
+    scope = Scope(2, 1, 0)
+    folded, whole = (check(TrapPerEntry, scope, fold=fold) for fold in (True, False))
+    assert (folded.verdict, whole.verdict) == ("holds", "holds")
+    assert folded.states * 2 < whole.states
+
+
+def test_a_stale_record_that_a_child_inherits_is_found() -> None:
+    """What its parent was last loaded on, and the record of a dead task there: the two make a pair that is none."""
+    results = [check(NotAtFork, Scope(2, 2, 0), fold=fold) for fold in (True, False)]
+    assert {(r.verdict, r.property, r.depth) for r in results} == {("violated", results[0].property, results[0].depth)}
