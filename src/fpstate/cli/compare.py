@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fpstate.replay.compare import Comparison
     from fpstate.traces.trace import Trace
 
-SPARE = ("range", "x bound")
+SPARE = ("range", "x bound", "ET")
 """Columns that are left out where room is short."""
 
 
@@ -75,7 +75,8 @@ def show(comparison: Comparison, profile: Profile, vl: int) -> None:
     for sentence in above(comparison, profile):
         say(sentence, "dim" if sentence.startswith("note: ") else "")
     together = alike(comparison.policies)
-    columns = [name if name == "policy" else Column(name, number=True, spare=name in SPARE) for name in HEADS]
+    words = ("policy", "ET")
+    columns = [Column(name, number=name not in words, spare=name in SPARE) for name in HEADS]
     red = {i: "red" for i, same in enumerate(together, BOUNDS) if same[0].broken}
     show_table(columns, rows(comparison, together, profile), styles=red)
     for sentence in corrupts(comparison):

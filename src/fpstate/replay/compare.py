@@ -17,6 +17,7 @@ import numpy as np
 from fpstate.costs import OPERATIONS, Profile
 from fpstate.errors import FpstateError
 from fpstate.policies.base import Policy, with_features
+from fpstate.policies.shown import shown_by
 from fpstate.replay.bound import bound
 from fpstate.replay.engine import Outcome, features_for, replay
 from fpstate.replay.foresight import Either, either_way
@@ -111,6 +112,7 @@ class Compared:
     features: tuple[str, ...] = ()  # beside FPSIMD, that the trace has and the policy knows
     place: tuple[int, int] | None = None  # None if it corrupts
     undecided: tuple[str, ...] = ()
+    shown: dict[str, str] | None = None  # verdicts by property (policies.shown); None where nobody has looked
 
 
 @dataclass(frozen=True)
@@ -361,7 +363,9 @@ def compared(
     at = [figures(o, profile, vl) for o in outcomes]
     wrong = broken(trace, outcomes[1]) or broken(trace, outcomes[0])
     known = tuple(sorted(features_for(policy, trace)))
-    about: dict[str, Any] = {"gives_up": policy.gives_up, "broken": wrong, "features": known}
+    found = shown_by(policy)
+    shown = {name: each["verdict"] for name, each in found.items()} if found else None
+    about: dict[str, Any] = {"gives_up": policy.gives_up, "broken": wrong, "features": known, "shown": shown}
     return Compared(policy.name, at[0], at[1], **ratios_of(at, bounds, profile), **about)
 
 

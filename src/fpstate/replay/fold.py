@@ -11,6 +11,9 @@ from fpstate.replay.compare import Compared, Comparison, deciding
 RELEASE = re.compile(r"linux-\d+\.\d+")
 """Policies of Linux releases, which have an order; those of stable branches, which fork off it, end in .y."""
 
+MARKS = {"transient-exposure": "E", "timing": "T"}
+"""What policies show others, and the letters of it."""
+
 BY_BYTES = (
     "moving SVE images is charged by bytes at the rate of FPSIMD; no figure is published, and orders may depend on it"
 )
@@ -18,16 +21,28 @@ BY_BYTES = (
 
 
 def alike(policies: list[Compared]) -> list[list[Compared]]:
-    """Return the policies from the cheapest, those together that did exactly the same and corrupt nothing."""
+    """Return the policies from the cheapest, those together that did and show exactly the same and corrupt nothing."""
     together: list[list[Compared]] = []
-    for p in sorted(policies, key=lambda p: (p.high.cycles, p.low.cycles, p.name)):
+    for p in sorted(policies, key=lambda p: (p.high.cycles, p.low.cycles, shows(p), p.name)):
         last = together[-1][0] if together else None
         same = last and not p.broken and not last.broken
-        if same and (p.low, p.high, p.features) == (last.low, last.high, last.features):  # type: ignore[union-attr]
+        if same and _done(p) == _done(last):  # type: ignore[arg-type]
             together[-1].append(p)
         else:
             together.append([p])
     return together
+
+
+def _done(p: Compared) -> tuple[object, ...]:
+    return p.low, p.high, p.features, shows(p)
+
+
+def shows(p: Compared) -> str:
+    """Return what a policy shows others, a letter for each of MARKS; "-" if nothing, "?" where that is not known."""
+    if p.shown is None:
+        return "?"
+    letters = {"violated": MARKS, "holds": dict.fromkeys(MARKS, "")}
+    return "".join(letters.get(p.shown[name], {}).get(name, "?") for name in MARKS) or "-"
 
 
 def names_of(same: list[Compared], known: tuple[str, ...] = ()) -> str:

@@ -10,7 +10,7 @@ from fpstate.costs import Profile
 from fpstate.notebook import frame, html_table
 from fpstate.policies.base import Policy
 from fpstate.replay.compare import DEFAULT_VL, Broken, Compared, Comparison, Figures, compare, ratios_of
-from fpstate.replay.fold import BY_BYTES, alike, left_open, names_of
+from fpstate.replay.fold import BY_BYTES, alike, left_open, names_of, shows
 from fpstate.traces.holes import sentences
 from fpstate.traces.trace import Trace
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 WIDEST = 8
 """Characters of the widest figure: the table fits 80 columns."""
-HEADS = ("place", "policy", "saves", "loads", "traps", "kcycles", "range", "x bound")
-"""Columns of the table; all but the policy are figures."""
+HEADS = ("place", "policy", "saves", "loads", "traps", "kcycles", "range", "x bound", "ET")
+"""Columns of the table; all but the policy and what it shows are figures."""
 BOUNDS = 2
 """Rows of the table that come before those of policies."""
 
@@ -127,9 +127,17 @@ def corrupts(c: Comparison) -> list[str]:
     return [f"{p.name} corrupts registers on this trace: {corrupts_where(p.broken)}" for p in c.policies if p.broken]
 
 
+SHOWS = (
+    "ET is what a policy shows: E, another's values behind nothing but a trap; T, by a clock whether another has used FP. "
+    "With FPSIMD alone; 'fpstate policies NAME' says in which scope it was looked for"
+)
+"""What the letters of `fold.MARKS` stand for."""
+
+
 def notes(c: Comparison, profile: Profile) -> list[str]:
-    """Return what the trace does not show, and which of the costs that were charged are weak."""
-    return [*c.trace["unobserved"], *weak_costs(c, profile)]
+    """Return what policies show, what the trace does not, and which of the costs that were charged are weak."""
+    shown = [SHOWS] if any(p.shown for p in c.policies) else []
+    return [*shown, *c.trace["unobserved"], *weak_costs(c, profile)]
 
 
 def weak_costs(c: Comparison, profile: Profile) -> list[str]:
@@ -145,17 +153,17 @@ def rows(c: Comparison, together: list[list[Compared]], profile: Profile) -> lis
     """
     low, high = c.bound_low, c.bound_high
     counted = counts((low.saves, high.saves), (low.loads, high.loads), (0, 0))
-    bound = ["-", "(bound)", *counted, *_kcycles(low, high), "1"]
+    bound = ["-", "(bound)", *counted, *_kcycles(low, high), "1", ""]
     a, b = c.no_foresight(profile)
     worth = ratios_of((a, b), (low, high), profile)["ratio_range"]
     counted = counts((a.saves, b.saves), (a.loads, b.loads), (a.traps, b.traps))
-    least = ["-", "(no foresight)", *counted, *_kcycles(a, b), span(*worth) if worth else "-"]
+    least = ["-", "(no foresight)", *counted, *_kcycles(a, b), span(*worth) if worth else "-", ""]
     return [bound, least, *([_place(same[0]), names_of(same), *_row(same[0])] for same in together)]
 
 
 def _row(p: Compared) -> list[str]:
     counted = counts((p.low.saves, p.high.saves), (p.low.loads, p.high.loads), (p.low.traps, p.high.traps))
-    return [*counted, *_kcycles(p.low, p.high), span(*p.ratio_range) if p.ratio_range else "-"]
+    return [*counted, *_kcycles(p.low, p.high), span(*p.ratio_range) if p.ratio_range else "-", shows(p)]
 
 
 def _place(p: Compared) -> str:
