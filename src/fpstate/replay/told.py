@@ -128,8 +128,8 @@ def corrupts(c: Comparison) -> list[str]:
 
 
 SHOWS = (
-    "ET is what a policy shows: E, another's values behind nothing but a trap; T, by a clock whether another has used FP. "
-    "With FPSIMD alone; 'fpstate policies NAME' says in which scope it was looked for"
+    "ET is what a policy shows: E, another's values behind nothing but a trap; T, by a clock whether another has used "
+    "FP. With FPSIMD alone; 'fpstate policies NAME' says in which scope it was looked for"
 )
 """What the letters of `fold.MARKS` stand for."""
 
