@@ -54,7 +54,7 @@ def test_the_commands_come_in_the_order_of_the_readme() -> None:
     ("command", "option", "default"),
     [
         ("check", "--cpus", "2; with more registers than FPSIMD 1"),
-        ("check", "--vcpus", "2; with more registers 1; 0 for a policy"),
+        ("check", "--vcpus", "2; with more registers, or long counters, 1"),
         ("check", "--events", "all; with SVE all but ptrace"),
         ("check", "--cores", "2; 1<=x<=2"),
         ("run", "--cpus", "2]"),

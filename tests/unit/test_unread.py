@@ -130,7 +130,30 @@ class LooksElsewhere(TrapPerEntry):
             following.fpsimd_cpu = None
 
 
-@pytest.mark.parametrize("policy", [NotAtFork, NoFork, NamesAlone, LooksElsewhere])
+class LooksHere(TrapPerEntry):
+    name = "looks-here"
+
+    def signal(self, cpu: TrapPerEntry.Cpu, task: TrapPerEntry.Task) -> None:
+        if task.fpsimd_cpu is not cpu:
+            task.foreign = True
+        super().signal(cpu, task)
+
+
+class Backwards(TrapPerEntry):
+    """Looks at its own side of the pair first."""
+
+    name = "backwards"
+
+    def thread_switch(self, cpu: TrapPerEntry.Cpu, task: TrapPerEntry.Task, following: TrapPerEntry.Task) -> None:
+        self.fpsimd_save(cpu, task)
+        following.foreign = following.fpsimd_cpu is not cpu or cpu.last_state is not following
+
+
+def test_the_order_in_which_a_pair_is_looked_at_does_not_matter() -> None:
+    assert pairs(Backwards) == [FPSIMD_CPU]
+
+
+@pytest.mark.parametrize("policy", [NotAtFork, NoFork, NamesAlone, LooksElsewhere, LooksHere])
 def test_a_pointer_that_matters_alone_is_none(policy: type[Policy]) -> None:
     """A child has its parent's; a CPU names a context that may name it of old; another CPU's is told from none."""
     assert pairs(policy) == []

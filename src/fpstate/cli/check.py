@@ -43,14 +43,16 @@ class Given:
     tasks: Annotated[
         int | None,
         typer.Option(
-            metavar="N", help="User tasks. [default: 2; 1 if guests use SVE or tasks SME]", show_default=False
+            metavar="N",
+            help="User tasks. [default: 2; 1 if guests use SVE or tasks SME, or with long counters]",
+            show_default=False,
         ),
     ] = None
     vcpus: Annotated[
         int | None,
         typer.Option(
             metavar="N",
-            help="vCPUs. [default: 2; with more registers 1; 0 for a policy without guests]",
+            help="vCPUs. [default: 2; with more registers, or long counters, 1; 0 without guests]",
             show_default=False,
         ),
     ] = None

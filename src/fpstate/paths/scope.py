@@ -11,7 +11,7 @@ from fpstate.errors import FpstateError, unknown_name
 from fpstate.paths import order
 from fpstate.paths.order import Bounds
 from fpstate.policies.base import Policy
-from fpstate.rows.fields import FEATURE_BITS, features_of
+from fpstate.rows.fields import FEATURE_BITS, Fields, features_of
 from fpstate.rows.learn import Rows
 from fpstate.world.events import IF_HANDLED, Event
 from fpstate.world.state import (
@@ -75,6 +75,7 @@ ENDS = {
 
 HANDOFF = (Event.HANDOFF_PREPARE, Event.HANDOFF_FINISH)
 BOOTS = ("unknown", "initial")
+MANY = 16
 LIMITS = {"cpus": (1, 4), "tasks": (0, 6), "kthreads": (0, 3), "vcpus": (0, 4)}
 
 
@@ -248,13 +249,16 @@ def names_of(scope: Scope) -> list[str]:
 def policy_scope(policy: type[Policy]) -> Scope:
     """Return the default scope for a policy, one that finishes in seconds: two CPUs, two tasks, two vCPUs.
 
-    Without a handler for vCPUs there are none. With more registers than FPSIMD there are one CPU, two tasks (one if
-    guests use SVE or tasks SME) and one vCPU, and with SVE no ptrace.
+    Without a handler for vCPUs there are none; where a vCPU has a counter of more than MANY values there is one, and
+    one task. With more registers than FPSIMD there are one CPU, two tasks (one if guests use SVE or tasks SME) and one
+    vCPU, and with SVE no ptrace.
     """
     vcpus = any(hasattr(policy, handler) for handler in ("run_enter", "vcpu_load", "guest_enter"))
     if policy.features & {"sve", "sme", "fpmr", "aarch32"}:
         tasks = 1 if policy.features & {"guest-sve", "sme"} else 2
         return Scope(1, tasks, int(vcpus), 0, default_events(policy.features))
+    if any(f.counts and len(f.values) > MANY for f in Fields(policy).lists["Vcpu"]):
+        return Scope(2, 1, 1)
     return Scope(vcpus=2 if vcpus else 0)
 
 

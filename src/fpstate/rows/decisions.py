@@ -164,7 +164,7 @@ def _paths(rows: Rows, event: Event, *, kernel: bool) -> Iterator[tuple[Path, De
         def choose(role: str, f: Field, path: Path = path) -> int:
             if len(path) == len(taken):
                 taken.append(0)
-            code = _codes(event, f, kernel)[taken[len(path)]]
+            code = codes_of(event, f, kernel=kernel)[taken[len(path)]]
             path.append((role, f, code))
             return code
 
@@ -174,14 +174,14 @@ def _paths(rows: Rows, event: Event, *, kernel: bool) -> Iterator[tuple[Path, De
             if not isinstance(error.__cause__, Undecided):
                 raise
             yield path, None
-        while taken and taken[-1] + 1 == len(_codes(event, path[len(taken) - 1][1], kernel)):
+        while taken and taken[-1] + 1 == len(codes_of(event, path[len(taken) - 1][1], kernel=kernel)):
             taken.pop()
         if not taken:
             return
         taken[-1] += 1
 
 
-def _codes(event: Event, f: Field, kernel: bool) -> list[int]:
+def codes_of(event: Event, f: Field, *, kernel: bool) -> list[int]:
     """Return the codes a field can have at this event: a pointer names only who is in view, or somebody else."""
     if f.pointer == "cpu":
         return [0, 1, 2]

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fpstate.errors import FpstateError
-from fpstate.rows.decisions import decisions_at
+from fpstate.rows.decisions import codes_of, decisions_at
 from fpstate.rows.fields import Field
 from fpstate.rows.learn import Rows
 from fpstate.rows.session import Decision
@@ -202,19 +202,27 @@ class Unread:
         return slots[pair.field] == 0 and (slots[pair.named_by] > 0 or pair.kernel)
 
     def _in_vain(self, pair: Pair, e: int, key: int, role: str) -> bool:
-        """Tell whether a row would be the same if the pointer of `role` named any other CPU in vain, or none."""
+        """Tell whether a row would be the same if the pointer of `role` named any other CPU in vain, or none.
+
+        If it does not hang on whom the CPU names, it is looked at whoever that is.
+        """
         event, _ = self.rows.chain(e, key)
-        codes = self.rows.codes(event, key)
-        is_named = codes["cpu", pair.named_by] == pair.owners_at(event)[role]
+        codes, owner = self.rows.codes(event, key), pair.owners_at(event)[role]
+        read = {f.name: code for of, f, code in self.rows.read_of(e, key) if of == "cpu"}
+        g = self.rows.fields.of("cpu", False)[pair.named_by]
         copied = event == Event.FORK and role == "second"  # it is another's
-        alike = (NONE, ANOTHER) if is_named and not copied else (NONE, THIS, ANOTHER)
-        if codes[role, pair.field] not in alike:
-            return True
-        try:
-            answers = [self.rows.answer_to(e, key, {(role, pair.field): code}) for code in alike]
-        except FpstateError:  # a view that never comes up
-            return False
-        return all(answer == answers[0] for answer in answers)
+        for named in [read[g.name]] if g.name in read else codes_of(event, g, kernel=True):
+            alike = (NONE, ANOTHER) if named == owner and not copied else (NONE, THIS, ANOTHER)
+            if codes[role, pair.field] not in alike:
+                continue
+            views = [{("cpu", g.name): named, (role, pair.field): code} for code in alike]
+            try:
+                answers = [self.rows.answer_to(e, key, view) for view in views]
+            except FpstateError:  # a view that never comes up
+                return False
+            if any(answer != answers[0] for answer in answers):
+                return False
+        return True
 
 
 def _bits(f: Field) -> int:
