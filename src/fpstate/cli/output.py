@@ -117,7 +117,10 @@ class Shape:
 
 
 def fitted(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> Shape | None:
-    """Return the shape of a table, the widest text giving way first; None if the longest words need more room."""
+    """Return the shape of a table, the widest text giving way first; None if the longest words need more room.
+
+    Of those that there are, it is the one with the fewest lines, and the most blanks.
+    """
     from rich.cells import cell_len
 
     least, wanted = [], []
@@ -127,13 +130,14 @@ def fitted(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int)
         words = [cell_len(p.rstrip()) for t in texts for p in _pieces(t, cell=True)]
         least.append(full if column.number else max(*words, min(full, COMFORTABLE)))
         wanted.append(full)
+    shapes = []
     for gap in GAPS:
-        room = width - gap * (len(columns) - 1)
+        room, widths = width - gap * (len(columns) - 1), list(wanted)
         if sum(least) <= room:
-            while sum(wanted) > room:
-                wanted[max(range(len(wanted)), key=lambda i: (wanted[i] > least[i], wanted[i]))] -= 1
-            return Shape(wanted, gap)
-    return None
+            while sum(widths) > room:
+                widths[max(range(len(widths)), key=lambda i: (widths[i] > least[i], widths[i]))] -= 1
+            shapes.append(Shape(widths, gap))
+    return min(shapes, key=lambda shape: sum(1 for row in rows for _ in _lines(columns, row, shape)), default=None)
 
 
 def _paint(

@@ -89,12 +89,12 @@ class Unread:
     """What nobody knows of by the rows that a policy has learned so far.
 
     `bits`: of a CPU's word, by place; `pairs`: pointers to CPUs that are heeded in pairs alone, each once.
-    `first_pairs`: others look at pairs of the first pointers, too: properties of states do. `past_faults`: what comes
-    after the kernel's own faults is looked at.
+    `of_states`: properties of states are looked at, which heed pairs of the first pointers at each point of a handler.
+    `past_faults`: what comes after the kernel's own faults is looked at.
     """
 
     rows: Rows
-    first_pairs: bool = False
+    of_states: bool = False
     past_faults: bool = False
     bits: tuple[int, int, int] = field(init=False)
     pairs: list[Pair] = field(init=False)
@@ -104,6 +104,7 @@ class Unread:
 
     def __post_init__(self) -> None:
         """Take all for unread that no handler can be seen to read."""
+        self._first_pairs = self.of_states  # others look at pairs of the first pointers, too
         self._candidates = {(of, f.name): list(self._possible(of, f)) for of, f in self._pointers()}
         self.look()
 
@@ -117,11 +118,11 @@ class Unread:
             return
         for g in self.rows.fields.lists["Cpu"]:
             pairs = [Pair(of, f.name, g.name, kernel) for kernel in (False, True)] if g.pointer else []
-            yield from (pair for pair in pairs if not (self.first_pairs and self._is_seen_elsewhere(pair)))
+            yield from (pair for pair in pairs if not (self._first_pairs and self._is_seen_elsewhere(pair)))
 
     def _is_written_at_fork(self, name: str) -> bool:
         whole = copy.copy(self.rows)
-        whole.interruptible = False
+        whole.interruptible &= self.of_states  # then it must be written before the first point
         try:
             decisions = list(decisions_at(whole, Event.FORK))
         except FpstateError:  # some view that never comes up asks for the impossible
@@ -158,7 +159,7 @@ class Unread:
         if not more:
             writes = frozenset(name for role, name in decision.writes if role == "cpu")
             handled.written = writes if handled.written is None else handled.written & writes
-        self.first_pairs |= any(op in (FETCH, FETCH_SVE) for op, _, _ in decision.ops)
+        self._first_pairs |= any(op in (FETCH, FETCH_SVE) for op, _, _ in decision.ops)
         for candidates in self._candidates.values():
             candidates[:] = [pair for pair in candidates if self._heeds(pair, e, key, decision)]
 
@@ -187,7 +188,7 @@ class Unread:
 
     def _heeds(self, pair: Pair, e: int, key: int, decision: Decision) -> bool:
         """Tell whether a row heeds the pair alone, and keeps it."""
-        if self.first_pairs and self._is_seen_elsewhere(pair):
+        if self._first_pairs and self._is_seen_elsewhere(pair):
             return False
         event, _ = self.rows.chain(e, key)
         owners, named = pair.owners_at(event), decision.writes.get(("cpu", pair.named_by))
