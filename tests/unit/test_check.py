@@ -198,3 +198,12 @@ def test_a_scope_is_smaller_if_it_lacks_anything() -> None:
     assert not whole.smaller_than(basic)
     assert Scope(2, 1, 1).smaller_than(whole)
     assert not Scope(2, 2, 2).smaller_than(whole)
+
+
+@pytest.mark.parametrize("what", ["lost-update", "stale-pair"])
+@pytest.mark.parametrize("bug", ["A1", "A3", "A8"])
+def test_whichever_is_broken_first_is_found_first(bug: str, what: str) -> None:
+    """A property of states, or one of moves from such a state: the path to the state is the shorter one."""
+    policy, scope = find_policy(bug), Scope(2, 2, 0)
+    both, states, moves = (check(policy, scope, properties=p) for p in ((*DEFAULT, what), (what,), DEFAULT))
+    assert both.depth == min(r.depth for r in (states, moves) if r.verdict == VIOLATED)

@@ -131,9 +131,11 @@ def note(book: Book, setting: Setting, state: State, parent: int) -> None:
 
 @inline
 def violation(book: Book, state: int, move: int, verdict: int, broken: int) -> None:
-    """Note what was broken, and where, unless something as grave was found before."""
+    """Note what was broken, and where, unless something as grave was found before; a state comes before its moves."""
     place = book.place
-    if place[P_BROKEN] == 0 or gravity(broken) < gravity(place[P_BROKEN]):
+    sooner = move < 0 <= place[P_MOVE]
+    later = place[P_MOVE] < 0 <= move
+    if place[P_BROKEN] == 0 or sooner or (not later and gravity(broken) < gravity(place[P_BROKEN])):
         place[P_STATE] = state
         place[P_MOVE] = move
         place[P_VERDICT] = verdict

@@ -132,10 +132,10 @@ class Desk(Struct):
 def forget(w: World, setting: Setting, c: int, reach: int) -> None:
     """Let what nobody will know of CPU `c`, where that is now, and of contexts in `reach` be 0 (see rows.unread)."""
     t = w.cpu[c, CURRENT]
-    mode = w.context[t, MODE]
+    mode, place = w.context[t, MODE], KERNEL_PLACE
     if not w.context[t, POINT]:
         place = USER_PLACE if mode == USER else GUEST_PLACE if mode == GUEST else KERNEL_PLACE
-        w.cpu[c, WORD] &= ~setting.unread[place]
+    w.cpu[c, WORD] &= ~setting.unread[place]
     for x in range(len(w.context) - 1):
         if reach >> len(w.cpu) + x & 1:
             for i in range(2):

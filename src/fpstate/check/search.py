@@ -191,8 +191,8 @@ class Search:
                     return self._found(complete=False)
             violated = [s for s in self.shards if s.book.place[P_BROKEN]]
             if violated:
-                gravest = min(violated, key=lambda s: int(gravity(int(s.book.place[P_BROKEN]))))
-                return self._found(complete=True, violated=gravest)
+                order = [(bool(s.book.place[P_MOVE] >= 0), gravity(int(s.book.place[P_BROKEN]))) for s in violated]
+                return self._found(complete=True, violated=violated[order.index(min(order))])
             for s, end in zip(self.shards, ends, strict=True):
                 s.level = end
             self.depth += 1

@@ -323,13 +323,37 @@ class Rows:
         self._keep_path(e, list(reads), codes, found)
         return found
 
-    def answer_to(self, e: int, key: int, other: dict[tuple[str, str], int]) -> tuple[object, bool]:
-        """Return what a handler decides, and whether it goes on, on the view `key` stands for with some other codes."""
+    def answers(
+        self, e: int, key: int, alike: dict[tuple[str, str], tuple[int, ...]]
+    ) -> tuple[list[tuple[object, bool]], set[tuple[str, str]]]:
+        """Ask a handler on all views that differ from that of `key` in fields that may have any of some codes.
+
+        Return each answer (a decision, and whether the handler goes on), and what is read on any of these views.
+        """
         event, keys = self.chain(e, key)
-        codes = self.codes(event, key) | other
-        before = [self._reader(event, k) for k in keys[:-1]]
-        decision, more = self.run(event, *before, lambda role, f: codes[role, f.name])
-        return decision.key(), more
+        codes, before = self.codes(event, key), [self._reader(event, k) for k in keys[:-1]]
+        found, read = list[tuple[object, bool]](), set[tuple[str, str]]()
+        taken: list[int] = []  # at each read of such a field, which of its codes is tried
+        while True:
+            path: list[tuple[int, ...]] = []
+
+            def choose(role: str, f: Field, path: list[tuple[int, ...]] = path) -> int:
+                read.add((role, f.name))
+                any_of = alike.get((role, f.name))
+                if any_of is None:
+                    return codes[role, f.name]
+                if len(path) == len(taken):
+                    taken.append(0)
+                path.append(any_of)
+                return any_of[taken[len(path) - 1]]
+
+            decision, more = self.run(event, *before, choose)
+            found.append((decision.key(), more))
+            while taken and taken[-1] + 1 == len(path[len(taken) - 1]):
+                taken.pop()
+            if not taken:
+                return found, read
+            taken[-1] += 1
 
     def _keep_path(
         self, e: int, reads: list[tuple[str, str]], codes: dict[tuple[str, str], int], found: tuple[Decision, bool]

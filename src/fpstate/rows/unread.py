@@ -13,13 +13,10 @@ what it reads, so a row is one for all views that differ in what it has not read
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 from fpstate.errors import FpstateError
-from fpstate.rows.decisions import codes_of, decisions_at
 from fpstate.rows.fields import Field
 from fpstate.rows.learn import Rows
 from fpstate.rows.session import Decision
@@ -51,6 +48,8 @@ OF_HARDWARE: Final = ("sm", "za", "dirty")
 NONE, THIS, ANOTHER = range(3)
 """How a pointer to a CPU looks (world.table.cpu_code)."""
 Names = frozenset[str]
+Fields = tuple[tuple[str, str], ...]
+"""Fields by role and name."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +75,12 @@ class Pair:
 class Handled:
     """Fields of the CPU that a handler reads before it may be interrupted, and afterwards; what it writes at last.
 
-    `written`: in each row with which it ends; None while there is no such row.
+    `points`: it may be interrupted. `written`: in each row with which it ends; None while there is no such row.
     """
 
     first: Names = frozenset()
     later: Names = frozenset()
+    points: bool = False
     written: Names | None = None
 
 
@@ -98,60 +98,79 @@ class Unread:
     past_faults: bool = False
     bits: tuple[int, int, int] = field(init=False)
     pairs: list[Pair] = field(init=False)
-    _seen: int = 0  # rows that were looked at; each decision once, which has one trace wherever it is made
-    _decisions: set[int] = field(default_factory=set)
     _handled: dict[Event, Handled] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Take all for unread that no handler can be seen to read."""
         self._first_pairs = self.of_states  # others look at pairs of the first pointers, too
-        self._candidates = {(of, f.name): list(self._possible(of, f)) for of, f in self._pointers()}
+        self._candidates = {(of, f.name): self._possible(of, f) for of in ("Task", "Vcpu") for f in self._pointers(of)}
+        self._begin()
         self.look()
 
-    def _pointers(self) -> Iterator[tuple[str, Field]]:
-        for of in ("Task", "Vcpu"):
-            yield from ((of, f) for f in self.rows.fields.lists[of] if f.pointer)
+    def _begin(self) -> None:
+        """Begin to look at all rows anew, with the pairs that are taken for such now."""
+        self._taken = self._heads()
+        self._seen = 0  # rows that were looked at; each decision once, which has one trace wherever it is made,
+        self._decisions: set[int] = set()
+        self._views: dict[int, dict[Fields, set[tuple[int, ...]]]] = {}  # or each view by all that is read there
 
-    def _possible(self, of: str, f: Field) -> Iterator[Pair]:
-        """Yield the pairs that a pointer may be half of; none for one that a child keeps as it was copied at fork."""
-        if of == "Task" and not self._is_written_at_fork(f.name):
-            return
-        for g in self.rows.fields.lists["Cpu"]:
-            pairs = [Pair(of, f.name, g.name, kernel) for kernel in (False, True)] if g.pointer else []
-            yield from (pair for pair in pairs if not (self._first_pairs and self._is_seen_elsewhere(pair)))
+    def _pointers(self, of: str) -> list[Field]:
+        return [f for f in self.rows.fields.lists[of] if f.pointer]
 
-    def _is_written_at_fork(self, name: str) -> bool:
-        whole = copy.copy(self.rows)
-        whole.interruptible &= self.of_states  # then it must be written before the first point
-        try:
-            decisions = list(decisions_at(whole, Event.FORK))
-        except FpstateError:  # some view that never comes up asks for the impossible
-            return False
-        if not self.past_faults:
-            decisions = [d for d in decisions if (OOPS, NOBODY, 0) not in d.ops]
-        return bool(decisions) and all(("second", name) in d.writes for d in decisions)
+    def _possible(self, of: str, f: Field) -> list[Pair]:
+        """Return the pairs that a pointer may be half of; none where a child keeps what was copied from its parent."""
+        if of == "Task" and self.rows.handler(Event.FORK) is None:
+            return []
+        return [Pair(of, f.name, g.name, kernel) for g in self._pointers("Cpu") for kernel in (False, True)]
 
     def look(self) -> bool:
         """Look at rows learned since; return whether less is unread now than was said."""
-        for r in range(self._seen, len(self.rows.names)):
-            if id(self.rows.traces[r]) not in self._decisions:
-                self._look_at(*self.rows.names[r])
-        self._decisions |= {id(trace) for trace in self.rows.traces[self._seen :]}
-        self._seen = len(self.rows.names)
+        while self._seen < len(self.rows.names) or self._heads() != self._taken:
+            if self._heads() != self._taken:
+                self._begin()
+            for r in range(self._seen, len(self.rows.names)):
+                self._look_at(r)
+            self._seen = len(self.rows.names)
         before = getattr(self, "bits", None), getattr(self, "pairs", None)
         live = self._read_at()
         fields = [f for f in self.rows.fields.lists["Cpu"] if not f.pointer and f.name not in OF_HARDWARE]
         kernel, user, guest = (
             sum(_bits(f) for f in fields if f.name not in live[place]) for place in (KERNEL, USER, GUEST)
         )
-        self.bits, self.pairs = (kernel, user, guest), [c[0] for c in self._candidates.values() if c]
+        self.bits, self.pairs = (kernel, user, guest), self._heads()
         return before != (self.bits, self.pairs)
 
-    def _look_at(self, e: int, key: int) -> None:
+    def _heads(self) -> list[Pair]:
+        return [candidates[0] for candidates in self._candidates.values() if candidates]
+
+    def _look_at(self, r: int) -> None:
+        """Look at a row, unless one like it was looked at before."""
+        e, key = self.rows.names[r]
         event, _ = self.rows.chain(e, key)
+        in_vain = self._in_vain(event, key)
+        if not in_vain and id(self.rows.traces[r]) in self._decisions:
+            return
+        codes = self.rows.codes(event, key)
+        seen = self._views.setdefault(e, {})
+        if in_vain and any(tuple(codes[at] for at in fields) in them for fields, them in seen.items()):
+            return
         decision, more = self.rows.decide(e, key)
+        self._first_pairs |= any(op in (FETCH, FETCH_SVE) for op, _, _ in decision.ops)
+        for candidates in self._candidates.values():
+            candidates[:] = [pair for pair in candidates if self._keeps(pair, e, decision, more=more)]
+        read = {(role, f.name) for role, f, _ in self.rows.read_of(e, key)} | self._ask(e, key, in_vain)
+        self._note(e, frozenset(name for role, name in read if role == "cpu"), decision, more=more)
+        if in_vain:
+            fields = tuple(sorted(read))
+            seen.setdefault(fields, set()).add(tuple(codes[at] for at in fields))
+        else:
+            self._decisions.add(id(self.rows.traces[r]))
+
+    def _note(self, e: int, reads: Names, decision: Decision, *, more: bool) -> None:
+        """Note what a row reads and writes of the CPU."""
+        event = Event(e) if e < N_EVENTS else self.rows.points[e - N_EVENTS - 1][0]
         handled = self._handled.setdefault(event, Handled())
-        reads = frozenset(f.name for role, f, _ in self.rows.read_of(e, key) if role == "cpu")
+        handled.points |= more
         if e < N_EVENTS:
             handled.first |= reads
         else:
@@ -159,23 +178,21 @@ class Unread:
         if not more:
             writes = frozenset(name for role, name in decision.writes if role == "cpu")
             handled.written = writes if handled.written is None else handled.written & writes
-        self._first_pairs |= any(op in (FETCH, FETCH_SVE) for op, _, _ in decision.ops)
-        for candidates in self._candidates.values():
-            candidates[:] = [pair for pair in candidates if self._heeds(pair, e, key, decision)]
 
     def _read_at(self) -> dict[int, Names]:
         """Return for each place the fields that may be read from there on, before they are written."""
         steps = []  # from where to where, what is read, what is written after that
-        for event in {*PARTICIPANTS}:
-            start, end = FROM.get(event, KERNEL), TO.get(event, KERNEL)
+        for event in PARTICIPANTS:
+            start, end, nothing = FROM.get(event, KERNEL), TO.get(event, KERNEL), Names()
             if self.rows.handler(event) is None:
-                steps.append((start, end, Names(), Names()))
+                steps.append((start, end, nothing, nothing))
             elif event in self._handled:
                 h = self._handled[event]
-                steps.append((start, start, h.first, Names()))
-                steps.append((KERNEL, KERNEL, h.later, Names()))
+                steps += [(start, start, h.first, nothing), (KERNEL, KERNEL, h.later, nothing)]
+                if h.points:
+                    steps.append((start, KERNEL, nothing, nothing))
                 if h.written is not None:
-                    steps += [(place, end, Names(), h.written) for place in {start, KERNEL}]
+                    steps += [(place, end, nothing, h.written) for place in {start, KERNEL}]
         live: dict[int, Names] = dict(OF_USES)
         while True:
             before = dict(live)
@@ -186,44 +203,57 @@ class Unread:
 
     # Pairs.
 
-    def _heeds(self, pair: Pair, e: int, key: int, decision: Decision) -> bool:
-        """Tell whether a row heeds the pair alone, and keeps it."""
+    def _keeps(self, pair: Pair, e: int, decision: Decision, *, more: bool) -> bool:
+        """Tell whether a pair is none just because a row names one half without writing the other."""
+        event = Event(e) if e < N_EVENTS else self.rows.points[e - N_EVENTS - 1][0]
         if self._first_pairs and self._is_seen_elsewhere(pair):
             return False
-        event, _ = self.rows.chain(e, key)
-        owners, named = pair.owners_at(event), decision.writes.get(("cpu", pair.named_by))
-        if any(code == named and (role, pair.field) not in decision.writes for role, code in owners.items()):
-            return False
-        read = {(role, f.name) for role, f, _ in self.rows.read_of(e, key)}
-        return all(self._in_vain(pair, e, key, role) for role in owners if (role, pair.field) in read)
+        named = decision.writes.get(("cpu", pair.named_by))
+        to_write = {role for role, code in pair.owners_at(event).items() if code == named}
+        if event == Event.FORK and pair.of == "Task":  # what the child has is its parent's
+            if any(op in (FETCH, FETCH_SVE) and target == SECOND_ONE for op, target, _ in decision.ops):
+                return False
+            faults = not self.past_faults and decision.ops[:1] == [(OOPS, NOBODY, 0)]
+            first = self.of_states and e < N_EVENTS
+            to_write |= {"second"} if (first or not more) and not faults else set()
+        return all((role, pair.field) in decision.writes for role in to_write)
 
     def _is_seen_elsewhere(self, pair: Pair) -> bool:
         """Tell whether others look at a pointer: at a context's first, beside whether the CPU's first names it."""
-        slots = {f.name: f.shift for of in ("Cpu", pair.of) for f in self.rows.fields.lists[of] if f.pointer}
-        return slots[pair.field] == 0 and (slots[pair.named_by] > 0 or pair.kernel)
+        slot = next(f.shift for f in self._pointers(pair.of) if f.name == pair.field)
+        named_by = next(g.shift for g in self._pointers("Cpu") if g.name == pair.named_by)
+        return slot == 0 and (named_by > 0 or pair.kernel)
 
-    def _in_vain(self, pair: Pair, e: int, key: int, role: str) -> bool:
-        """Tell whether a row would be the same if the pointer of `role` named any other CPU in vain, or none.
+    def _in_vain(self, event: Event, key: int) -> dict[tuple[str, str], tuple[int, ...]]:
+        """Return the pointers in view that name no CPU, or one in vain, with what they might be as well."""
+        codes, found = self.rows.codes(event, key), dict[tuple[str, str], tuple[int, ...]]()
+        for pair in self._taken:
+            for role, owner in pair.owners_at(event).items():
+                copied = event == Event.FORK and role == "second"  # it is another's
+                is_named = codes["cpu", pair.named_by] == owner and not copied
+                alike = (NONE, ANOTHER) if is_named else (NONE, THIS, ANOTHER)
+                if codes[role, pair.field] in alike:
+                    found[role, pair.field] = alike
+        return found
 
-        If it does not hang on whom the CPU names, it is looked at whoever that is.
+    def _ask(self, e: int, key: int, in_vain: dict[tuple[str, str], tuple[int, ...]]) -> set[tuple[str, str]]:
+        """Ask for a row on all views that differ in what is in vain; return what is read on any.
+
+        If the answers are not the same, what was read of it is heeded alone. So it is where a handler goes on after a
+        point: what it has read before, it may have kept.
         """
-        event, _ = self.rows.chain(e, key)
-        codes, owner = self.rows.codes(event, key), pair.owners_at(event)[role]
-        read = {f.name: code for of, f, code in self.rows.read_of(e, key) if of == "cpu"}
-        g = self.rows.fields.of("cpu", False)[pair.named_by]
-        copied = event == Event.FORK and role == "second"  # it is another's
-        for named in [read[g.name]] if g.name in read else codes_of(event, g, kernel=True):
-            alike = (NONE, ANOTHER) if named == owner and not copied else (NONE, THIS, ANOTHER)
-            if codes[role, pair.field] not in alike:
-                continue
-            views = [{("cpu", g.name): named, (role, pair.field): code} for code in alike]
-            try:
-                answers = [self.rows.answer_to(e, key, view) for view in views]
-            except FpstateError:  # a view that never comes up
-                return False
-            if any(answer != answers[0] for answer in answers):
-                return False
-        return True
+        try:
+            answers, read = self.rows.answers(e, key, in_vain)
+        except FpstateError:  # a view that never comes up
+            answers, read = [], set(in_vain)
+        varied = read & set(in_vain)
+        if varied and (not answers or answers[0][1] or any(answer != answers[0] for answer in answers)):
+            event, _ = self.rows.chain(e, key)
+            for pair in self._taken:
+                candidates = self._candidates[pair.of, pair.field]
+                if pair in candidates and any((role, pair.field) in varied for role in pair.owners_at(event)):
+                    candidates.remove(pair)
+        return read
 
 
 def _bits(f: Field) -> int:
