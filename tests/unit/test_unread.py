@@ -267,6 +267,53 @@ class NotYet(TrapPerEntry):
             child.fpsimd_cpu = None
 
 
+class SeenBefore(TrapPerEntry):
+    """Whom the CPU names is not read, and what may be in vain hangs on it all the same."""
+
+    name = "seen-before"
+
+    class Task(TrapPerEntry.Task):
+        note: bool = False
+
+    def signal(self, cpu: TrapPerEntry.Cpu, task: Task) -> None:  # type: ignore[override]
+        super().signal(cpu, task)
+        if not task.foreign:
+            task.note = True
+            task.fpsimd_cpu = None
+            task.foreign = True
+
+    def fork(self, cpu: TrapPerEntry.Cpu, task: Task, child: Task) -> None:  # type: ignore[override]
+        super().fork(cpu, task, child)
+        child.note = False
+
+    def kernel_neon_begin(self, cpu: TrapPerEntry.Cpu, task: Task) -> None:  # type: ignore[override]
+        if task.note and cpu.last_state is task and task.fpsimd_cpu is not cpu:
+            task.foreign = True
+        else:
+            super().kernel_neon_begin(cpu, task)
+
+    def kernel_neon_end(self, cpu: TrapPerEntry.Cpu, task: Task) -> None:
+        if task.note and task.fpsimd_cpu is cpu:
+            task.foreign = False
+
+    def softirq_neon_end(self, cpu: TrapPerEntry.Cpu, task: Task) -> None:
+        pass
+
+
+class ChildWaits(TrapPerEntry):
+    """At the point of fork the child has a pointer that is its parent's."""
+
+    name = "child-waits"
+
+    def fork(self, cpu: TrapPerEntry.Cpu, task: TrapPerEntry.Task, child: TrapPerEntry.Task) -> Iterator[None]:  # type: ignore[override]
+        self.fpsimd_save(cpu, task)
+        yield
+        if cpu.last_state is task and not task.foreign:
+            cpu.save(None)
+        child.fpsimd_cpu = None
+        child.foreign = True
+
+
 class OtherNames(Policy):
     """Two pointers of the CPU, of which the second is called as that of a task is."""
 
@@ -300,6 +347,8 @@ SCOPES: dict[type[Policy], Scope] = {
     ReadsMore: Scope(1, 1, 0),
     Remembers: Scope(1, 1, 0),
     Halfway: Scope(1, 1, 0),
+    SeenBefore: Scope(1, 1, 0),
+    ChildWaits: Scope(1, 2, 0, 0, ("lifecycle", "signals", "neon", "base")),
     NotYet: Scope(1, 2, 0, 0, ("lifecycle", "signals", "neon", "base")),
 }
 

@@ -53,6 +53,7 @@ from fpstate.rows.unread import Unread
 from fpstate.structs import Struct
 from fpstate.world.state import (
     CURRENT,
+    FREE,
     IS_VCPU,
     MODE,
     POINT,
@@ -142,7 +143,7 @@ def forget(w: World, setting: Setting, c: int, reach: int) -> None:
                 pair, named = setting.pairs[w.context[x, IS_VCPU], i] - PAIR, w.context[x, POINTER + i]
                 if pair >= 0 and named:
                     owner = kernel_of(x) if pair & PAIR_OF_KERNEL else own(x)
-                    if w.cpu[named - 1, POINTER + (pair & 1)] != owner:
+                    if w.context[x, MODE] == FREE or w.cpu[named - 1, POINTER + (pair & 1)] != owner:
                         w.context[x, POINTER + i] = 0
 
 

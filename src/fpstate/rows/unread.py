@@ -109,7 +109,7 @@ class Unread:
 
     def _begin(self) -> None:
         """Begin to look at all rows anew, with the pairs that are taken for such now."""
-        self._taken = self._heads()
+        self._taken, self._began_with = self._heads(), self._first_pairs
         self._seen = 0  # rows that were looked at; each decision once, which has one trace wherever it is made,
         self._decisions: set[int] = set()
         self._views: dict[int, dict[Fields, set[tuple[int, ...]]]] = {}  # or each view by all that is read there
@@ -125,8 +125,8 @@ class Unread:
 
     def look(self) -> bool:
         """Look at rows learned since; return whether less is unread now than was said."""
-        while self._seen < len(self.rows.names) or self._heads() != self._taken:
-            if self._heads() != self._taken:
+        while self._seen < len(self.rows.names) or self._is_otherwise():
+            if self._is_otherwise():
                 self._begin()
             for r in range(self._seen, len(self.rows.names)):
                 self._look_at(r)
@@ -139,6 +139,10 @@ class Unread:
         )
         self.bits, self.pairs = (kernel, user, guest), self._heads()
         return before != (self.bits, self.pairs)
+
+    def _is_otherwise(self) -> bool:
+        """Tell whether something else is taken for pairs now than when rows were begun to be looked at."""
+        return (self._heads(), self._first_pairs) != (self._taken, self._began_with)
 
     def _heads(self) -> list[Pair]:
         return [candidates[0] for candidates in self._candidates.values() if candidates]
@@ -161,6 +165,9 @@ class Unread:
         read = {(role, f.name) for role, f, _ in self.rows.read_of(e, key)} | self._ask(e, key, in_vain)
         self._note(e, frozenset(name for role, name in read if role == "cpu"), decision, more=more)
         if in_vain:
+            read |= {
+                ("cpu", pair.named_by) for pair in self._taken if read & set(in_vain)
+            }  # what is in vain hangs on it
             fields = tuple(sorted(read))
             seen.setdefault(fields, set()).add(tuple(codes[at] for at in fields))
         else:
@@ -211,10 +218,11 @@ class Unread:
         named = decision.writes.get(("cpu", pair.named_by))
         to_write = {role for role, code in pair.owners_at(event).items() if code == named}
         if event == Event.FORK and pair.of == "Task":  # what the child has is its parent's
-            if any(op in (FETCH, FETCH_SVE) and target == SECOND_ONE for op, target, _ in decision.ops):
+            fetched = any(op in (FETCH, FETCH_SVE) and target == SECOND_ONE for op, target, _ in decision.ops)
+            if fetched or (self.of_states and more):
                 return False
             faults = not self.past_faults and decision.ops[:1] == [(OOPS, NOBODY, 0)]
-            first = self.of_states and e < N_EVENTS
+            first = self._first_pairs and e < N_EVENTS
             to_write |= {"second"} if (first or not more) and not faults else set()
         return all((role, pair.field) in decision.writes for role in to_write)
 
