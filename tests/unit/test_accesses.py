@@ -79,7 +79,7 @@ def test_what_is_written_over_is_what_stood_there_first(listed: list[Access]) ->
     numbers = [tuple(int.from_bytes(m[i:j], "little") for m in (before, bytes(range(64)))) for i, j in stretches]
     assert held(PAST, NOW, stretches, rows) == numbers
     words = np.empty((2, len(stretches)), np.uint64)
-    interpreted(accesses.compare)(PAST, NOW, stretches, rows, words)
+    interpreted(accesses.compare)(PAST, NOW, stretches, places, old, words)
     assert [tuple(pair) for pair in words.T.tolist()] == [(b % 2**64, n % 2**64) for b, n in numbers]
 
 

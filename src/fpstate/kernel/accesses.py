@@ -213,7 +213,7 @@ def keep(rows: Rows, known: NDArray[np.uint8], regions: Rows, seen: NDArray[np.b
 
 def written_over(rows: Rows) -> Bytes:
     """Return the bytes that were written to, with what each held before, those written last first."""
-    most = 8 * len(rows)
+    most = WORD * len(rows)
     places, old = np.empty(most, np.int64), np.empty(most, np.uint8)
     total = spread(rows, places, old)
     return places[:total], old[:total]
@@ -238,7 +238,7 @@ def held(past: NDArray[np.uint8], ram: NDArray[np.uint8], stretches: Rows, rows:
     `past` is as large as RAM; what it holds does not matter.
     """
     numbers = np.empty((2, len(stretches)), np.uint64)
-    compare(past, ram, stretches, rows, numbers)
+    compare(past, ram, stretches, *written_over(rows), numbers)
     found = list(zip(*numbers.tolist(), strict=True))
     for i in np.flatnonzero(stretches[:, 1] - stretches[:, 0] > WORD):
         start, end = stretches[i]
@@ -252,15 +252,22 @@ def _number(data: NDArray[np.uint8]) -> int:
 
 @bare
 def compare(
-    past: NDArray[np.uint8], ram: NDArray[np.uint8], stretches: Rows, rows: Rows, numbers: NDArray[np.uint64]
+    past: NDArray[np.uint8],
+    ram: NDArray[np.uint8],
+    stretches: Rows,
+    places: NDArray[np.int64],
+    old: NDArray[np.uint8],
+    numbers: NDArray[np.uint64],
 ) -> None:
-    """Have `past` hold in these stretches what RAM held before the run, and put words of both into `numbers`."""
+    """Have `past` hold in these stretches what RAM held before the run, and put words of both into `numbers`.
+
+    `places` and `old` are what the run has written over.
+    """
     for s in range(len(stretches)):
         for at in range(stretches[s, 0], stretches[s, 1]):
             past[at] = ram[at]
-    for i in range(len(rows) - 1, -1, -1):
-        for j in range(rows[i, SIZE] if rows[i, IS_WRITE] != 0 else 0):
-            past[rows[i, ADDRESS] - RAM_AT + j] = rows[i, BEFORE] >> 8 * j & 255
+    for i in range(len(places)):
+        past[places[i]] = old[i]
     for s in range(len(stretches)):
         numbers[0, s] = numbers[1, s] = 0
         for at in range(min(stretches[s, 1], stretches[s, 0] + WORD) - 1, stretches[s, 0] - 1, -1):
