@@ -105,7 +105,7 @@ def _lines(rows: tuple[Rows, Rows], found: Comparison) -> list[Line]:
 
 
 def _event(rows: Rows, r: int) -> str:
-    return rows.chain(*rows.names[r])[0].name.lower()
+    return rows.event_of(rows.names[r][0]).name.lower()
 
 
 def _asked(rows: Rows, r: int) -> tuple[list[int], int]:

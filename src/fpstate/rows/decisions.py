@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from fpstate.errors import FpstateError
 from fpstate.policies.base import Policy
 from fpstate.rows.fields import Field
-from fpstate.rows.learn import Rows
+from fpstate.rows.learn import Pick, Rows, in_all_ways
 from fpstate.rows.session import ROLES, Decision, Undecided, op_text
 from fpstate.world.events import PARTICIPANTS, Event
 from fpstate.world.table import (
@@ -67,7 +67,7 @@ def in_rows(rules: Iterable[Rule]) -> list[list[str]]:
 def rule_of_row(rows: Rows, r: int) -> Rule:
     """Return a row that was learned as a line of the table; only what its handler has read makes conditions."""
     e, key = rows.names[r]
-    event, _ = rows.chain(e, key)
+    event = rows.event_of(e)
     return _rule(rows, Case(event, rows.read_of(e, key), rows.decide(e, key)[0]))
 
 
@@ -134,13 +134,8 @@ def _all_else(case: Case, role: str, counter: Field, steps: bool) -> object:
 def all_decisions(rows: Rows) -> Iterator[Decision]:
     """Yield every decision a policy can make, on any view, possible or not."""
     for event in PARTICIPANTS:
-        yield from decisions_at(rows, event)
-
-
-def decisions_at(rows: Rows, event: Event) -> Iterator[Decision]:
-    """Yield every decision a policy can make at one event; none if it does not handle it."""
-    if rows.handler(event) is not None:
-        yield from (decision for _, decision in _paths(rows, event, kernel=True) if decision)
+        if rows.handler(event) is not None:
+            yield from (decision for _, decision in _paths(rows, event, kernel=True) if decision)
 
 
 def _names_kernel_state(rows: Rows, decision: Decision | None) -> bool:
@@ -157,31 +152,25 @@ def _paths(rows: Rows, event: Event, *, kernel: bool) -> Iterator[tuple[Path, De
 
     A decision is None where the view does not decide.
     """
-    taken: list[int] = []  # at each read on the path, which of the possible codes is tried
-    while True:
+
+    def ask(pick: Pick) -> tuple[Path, Decision | None]:
         path: Path = []
 
-        def choose(role: str, f: Field, path: Path = path) -> int:
-            if len(path) == len(taken):
-                taken.append(0)
-            code = codes_of(event, f, kernel=kernel)[taken[len(path)]]
-            path.append((role, f, code))
-            return code
+        def choose(role: str, f: Field) -> int:
+            path.append((role, f, pick(_codes(event, f, kernel))))
+            return path[-1][2]
 
         try:
-            yield path, rows.run(event, choose)[0]
+            return path, rows.run(event, choose)[0]
         except FpstateError as error:
             if not isinstance(error.__cause__, Undecided):
                 raise
-            yield path, None
-        while taken and taken[-1] + 1 == len(codes_of(event, path[len(taken) - 1][1], kernel=kernel)):
-            taken.pop()
-        if not taken:
-            return
-        taken[-1] += 1
+            return path, None
+
+    return in_all_ways(ask)
 
 
-def codes_of(event: Event, f: Field, *, kernel: bool) -> list[int]:
+def _codes(event: Event, f: Field, kernel: bool) -> list[int]:
     """Return the codes a field can have at this event: a pointer names only who is in view, or somebody else."""
     if f.pointer == "cpu":
         return [0, 1, 2]

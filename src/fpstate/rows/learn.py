@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,28 @@ DIRECT_BITS = 20  # wider views are looked up by pages, made as they come up
 MAX_POINTS = 500
 ASKED_AGAIN = 4  # how often a handler is asked again, to see that it does not depend on chance
 Choose = Callable[[str, Field], int]
+Pick = Callable[[Sequence[int]], int]
+T = TypeVar("T")
+
+
+def in_all_ways(ask: Callable[[Pick], T]) -> Iterator[T]:
+    """Yield what is answered in each way to pick among codes: `ask` is called once for each, with what picks one."""
+    taken: list[int] = []  # at each pick, which of the codes is tried
+    while True:
+        counts: list[int] = []
+
+        def pick(codes: Sequence[int], counts: list[int] = counts) -> int:
+            if len(counts) == len(taken):
+                taken.append(0)
+            counts.append(len(codes))
+            return codes[taken[len(counts) - 1]]
+
+        yield ask(pick)
+        while taken and taken[-1] + 1 == counts[len(taken) - 1]:
+            taken.pop()
+        if not taken:
+            return
+        taken[-1] += 1
 
 
 @dataclass(frozen=True)
@@ -226,7 +249,7 @@ class Rows:
 
         `e` is an event, or N_EVENTS plus the number of a point.
         """
-        event, _ = self.chain(e, key)
+        event = self.event_of(e)
         codes, vcpu = self.codes(event, key), "vcpu" in PARTICIPANTS[event]
         node, read = self._paths.get(e), []
         while isinstance(node, Read):
@@ -332,28 +355,17 @@ class Rows:
         """
         event, keys = self.chain(e, key)
         codes, before = self.codes(event, key), [self._reader(event, k) for k in keys[:-1]]
-        found, read = list[tuple[object, bool]](), set[tuple[str, str]]()
-        taken: list[int] = []  # at each read of such a field, which of its codes is tried
-        while True:
-            path: list[tuple[int, ...]] = []
+        read = set[tuple[str, str]]()
 
-            def choose(role: str, f: Field, path: list[tuple[int, ...]] = path) -> int:
+        def ask(pick: Pick) -> tuple[object, bool]:
+            def choose(role: str, f: Field) -> int:
                 read.add((role, f.name))
-                any_of = alike.get((role, f.name))
-                if any_of is None:
-                    return codes[role, f.name]
-                if len(path) == len(taken):
-                    taken.append(0)
-                path.append(any_of)
-                return any_of[taken[len(path) - 1]]
+                return pick(alike.get((role, f.name), (codes[role, f.name],)))
 
             decision, more = self.run(event, *before, choose)
-            found.append((decision.key(), more))
-            while taken and taken[-1] + 1 == len(path[len(taken) - 1]):
-                taken.pop()
-            if not taken:
-                return found, read
-            taken[-1] += 1
+            return decision.key(), more
+
+        return list(in_all_ways(ask)), read
 
     def _keep_path(
         self, e: int, reads: list[tuple[str, str]], codes: dict[tuple[str, str], int], found: tuple[Decision, bool]
@@ -371,10 +383,12 @@ class Rows:
 
     def chain(self, e: int, key: int) -> tuple[Event, tuple[int, ...]]:
         """Return the event a number stands for, and the keys of its segments up to this one."""
-        if e < N_EVENTS:
-            return Event(e), (key,)
-        event, before = self.points[e - N_EVENTS - 1]
-        return event, (*before, key)
+        before = () if e < N_EVENTS else self.points[e - N_EVENTS - 1][1]
+        return self.event_of(e), (*before, key)
+
+    def event_of(self, e: int) -> Event:
+        """Return the event that a number stands for: its own, or that of a point."""
+        return Event(e) if e < N_EVENTS else self.points[e - N_EVENTS - 1][0]
 
     def _reader(self, event: Event, key: int) -> Choose:
         codes = self.codes(event, key)
@@ -388,7 +402,7 @@ class Rows:
         found = self._row_of_another(e, key)
         if found is None:
             decision, more = self.decide(e, key)
-            row = self._encode(self.chain(e, key)[0], key, decision)
+            row = self._encode(self.event_of(e), key, decision)
             if more:
                 row[R_NEXT] = self._point(e, key)
             elif self._learned is not None and e < N_EVENTS:
@@ -401,7 +415,7 @@ class Rows:
             self.table = self.table.but(rows=rows)
         self.table.rows[r] = row
         self.traces.append(decision.trace)
-        self.where.append(decision.where or self._defined(self.chain(e, key)[0]))
+        self.where.append(decision.where or self._defined(self.event_of(e)))
         self.names.append((e, key))
         entry = self._entry(e, key)
         self.table.index[entry] = r + 1
