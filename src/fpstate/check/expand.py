@@ -50,7 +50,7 @@ from fpstate.check.parts import (
 from fpstate.check.store import Words, hash_of, pack, unpack
 from fpstate.jit import bare, inline
 from fpstate.paths.order import SWITCH, TAKE_OVER, WORKER, Bounds, enabled_on, kind_of, other_of
-from fpstate.paths.properties import OF_STATES, broken_in, gravity
+from fpstate.paths.properties import GRAVEST_FIRST, OF_STATES, broken_in, gravity
 from fpstate.structs import Struct
 from fpstate.world.state import CURRENT, FREE, MODE, OFF, POINTER, RUNS, SECOND, Ints, World, context_of
 
@@ -130,12 +130,16 @@ def note(book: Book, setting: Setting, state: State, parent: int) -> None:
 
 
 @inline
+def rank(move: int, broken: int) -> int:
+    """Return the place of a violation among those of a depth: states (move -1) come before moves, then graver ones."""
+    return gravity(broken) + (len(GRAVEST_FIRST) + 1) * (move >= 0)
+
+
+@inline
 def violation(book: Book, state: int, move: int, verdict: int, broken: int) -> None:
-    """Note what was broken, and where, unless something as grave was found before; a state comes before its moves."""
+    """Note what was broken, and where, unless what was found before is to be told first."""
     place = book.place
-    sooner = move < 0 <= place[P_MOVE]
-    later = place[P_MOVE] < 0 <= move
-    if place[P_BROKEN] == 0 or sooner or (not later and gravity(broken) < gravity(place[P_BROKEN])):
+    if place[P_BROKEN] == 0 or rank(move, broken) < rank(place[P_MOVE], place[P_BROKEN]):
         place[P_STATE] = state
         place[P_MOVE] = move
         place[P_VERDICT] = verdict

@@ -30,6 +30,7 @@ from fpstate.check.expand import (
     UNSOUND,
     new_book,
     new_run,
+    rank,
     work,
 )
 from fpstate.check.moves import MAX_AGES, Desk, Setting, forget, with_bits, without
@@ -45,7 +46,7 @@ from fpstate.check.parts import (
 )
 from fpstate.check.store import Store, Words, hash_of, pack
 from fpstate.paths.order import MOVES
-from fpstate.paths.properties import MEMORY_SAFETY, OF_STATES, gravity
+from fpstate.paths.properties import MEMORY_SAFETY, OF_STATES
 from fpstate.rows.learn import Rows
 from fpstate.rows.unread import Unread
 from fpstate.world.operations import N_COUNTS
@@ -191,8 +192,8 @@ class Search:
                     return self._found(complete=False)
             violated = [s for s in self.shards if s.book.place[P_BROKEN]]
             if violated:
-                order = [(bool(s.book.place[P_MOVE] >= 0), gravity(int(s.book.place[P_BROKEN]))) for s in violated]
-                return self._found(complete=True, violated=violated[order.index(min(order))])
+                told = min(violated, key=lambda s: rank(int(s.book.place[P_MOVE]), int(s.book.place[P_BROKEN])))
+                return self._found(complete=True, violated=told)
             for s, end in zip(self.shards, ends, strict=True):
                 s.level = end
             self.depth += 1
