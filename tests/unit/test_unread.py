@@ -38,7 +38,7 @@ def pairs(
     policy: type[Policy], properties: tuple[str, ...] = ("integrity", "memory-safety"), scope: Scope = SMALL
 ) -> list[tuple[object, ...]]:
     """Return the pairs that a policy heeds alone."""
-    return [(p.of, p.field, p.named_by, p.kernel) for p in unread(policy, properties, scope).pairs]
+    return [(p.of, p.pointer.name, p.named_by.name, p.kernel) for p in unread(policy, properties, scope).pairs]
 
 
 def test_a_trap_that_is_set_at_each_entry_is_unread_outside_of_guests() -> None:

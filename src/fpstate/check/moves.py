@@ -46,10 +46,7 @@ from fpstate.paths.order import (
     runner_of,
 )
 from fpstate.paths.properties import broken_by, reader_on, seen_on
-from fpstate.rows.unread import GUEST as GUEST_PLACE
-from fpstate.rows.unread import KERNEL as KERNEL_PLACE
-from fpstate.rows.unread import USER as USER_PLACE
-from fpstate.rows.unread import Unread
+from fpstate.rows.unread import IN_GUEST, IN_KERNEL, IN_USER, Unread
 from fpstate.structs import Struct
 from fpstate.world.state import (
     CURRENT,
@@ -109,11 +106,9 @@ PAIR_OF_KERNEL: Final = 2  # so much more: it must name the thread's kernel-mode
 
 def without(setting: Setting, known: Unread) -> Setting:
     """Return the setting in which nobody knows of what is unread."""
-    pairs, lists = np.zeros((2, 2), np.int64), known.rows.fields.lists
+    pairs = np.zeros((2, 2), np.int64)
     for pair in known.pairs:
-        slot = next(f.shift for f in lists[pair.of] if f.name == pair.field)
-        by = next(f.shift for f in lists["Cpu"] if f.name == pair.named_by)
-        pairs[int(pair.of == "Vcpu"), slot] = PAIR + by + PAIR_OF_KERNEL * pair.kernel
+        pairs[int(pair.of == "Vcpu"), pair.pointer.shift] = PAIR + pair.named_by.shift + PAIR_OF_KERNEL * pair.kernel
     return setting.but(unread=np.array(known.bits, np.int64), pairs=pairs)
 
 
@@ -130,21 +125,27 @@ class Desk(Struct):
 
 
 @inline
+def names_in_vain(w: World, setting: Setting, x: int, i: int) -> bool:
+    """Tell whether a pointer of context `x` names a CPU and is none half of a pair; who does not exist has no pairs."""
+    pair, named = setting.pairs[w.context[x, IS_VCPU], i] - PAIR, w.context[x, POINTER + i]
+    if pair < 0 or named == 0:
+        return False
+    owner = kernel_of(x) if pair & PAIR_OF_KERNEL else own(x)
+    return bool(w.context[x, MODE] == FREE or w.cpu[named - 1, POINTER + (pair & 1)] != owner)
+
+
+@inline
 def forget(w: World, setting: Setting, c: int, reach: int) -> None:
     """Let what nobody will know of CPU `c`, where that is now, and of contexts in `reach` be 0 (see rows.unread)."""
     t = w.cpu[c, CURRENT]
-    mode, place = w.context[t, MODE], KERNEL_PLACE
+    mode, place = w.context[t, MODE], IN_KERNEL
     if not w.context[t, POINT]:
-        place = USER_PLACE if mode == USER else GUEST_PLACE if mode == GUEST else KERNEL_PLACE
+        place = IN_USER if mode == USER else IN_GUEST if mode == GUEST else IN_KERNEL
     w.cpu[c, WORD] &= ~setting.unread[place]
     for x in range(len(w.context) - 1):
-        if reach >> len(w.cpu) + x & 1:
-            for i in range(2):
-                pair, named = setting.pairs[w.context[x, IS_VCPU], i] - PAIR, w.context[x, POINTER + i]
-                if pair >= 0 and named:
-                    owner = kernel_of(x) if pair & PAIR_OF_KERNEL else own(x)
-                    if w.context[x, MODE] == FREE or w.cpu[named - 1, POINTER + (pair & 1)] != owner:
-                        w.context[x, POINTER + i] = 0
+        for i in range(2):
+            if reach >> len(w.cpu) + x & 1 and names_in_vain(w, setting, x, i):
+                w.context[x, POINTER + i] = 0
 
 
 @inline

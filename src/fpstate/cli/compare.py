@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 SPARE = ("range", "x bound", "ET")
 """Columns that are left out where room is short."""
+WORDS = ("policy", "ET")
+"""Columns that are no figures."""
 
 
 def command(
@@ -75,8 +77,7 @@ def show(comparison: Comparison, profile: Profile, vl: int) -> None:
     for sentence in above(comparison, profile):
         say(sentence, "dim" if sentence.startswith("note: ") else "")
     together = alike(comparison.policies)
-    words = ("policy", "ET")
-    columns = [Column(name, number=name not in words, spare=name in SPARE) for name in HEADS]
+    columns = [Column(name, number=name not in WORDS, spare=name in SPARE) for name in HEADS]
     red = {i: "red" for i, same in enumerate(together, BOUNDS) if same[0].broken}
     show_table(columns, rows(comparison, together, profile), styles=red)
     for sentence in corrupts(comparison):

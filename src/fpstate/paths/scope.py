@@ -76,6 +76,7 @@ ENDS = {
 HANDOFF = (Event.HANDOFF_PREPARE, Event.HANDOFF_FINISH)
 BOOTS = ("unknown", "initial")
 MANY = 16
+"""Values of a counter beyond which a default scope has one task and one vCPU."""
 LIMITS = {"cpus": (1, 4), "tasks": (0, 6), "kthreads": (0, 3), "vcpus": (0, 4)}
 
 

@@ -25,22 +25,23 @@ from fpstate.world.operations import FETCH, OOPS
 from fpstate.world.table import NOBODY, SECOND_KERNEL, SECOND_ONE, TASK, TASK_KERNEL
 from fpstate.world.wide import FETCH_SVE
 
-KERNEL: Final = 0  # where a CPU is: in the kernel, idle or off;
-USER: Final = 1  # in user mode;
-GUEST: Final = 2  # in a guest
+IN_KERNEL: Final = 0  # where a CPU is: there, idle or off;
+IN_USER: Final = 1  # in user mode;
+IN_GUEST: Final = 2
+PLACES: Final = (IN_KERNEL, IN_USER, IN_GUEST)
 FROM: Final = {
-    **dict.fromkeys((Event.USER_FP_TRAP, Event.SVE_TRAP, Event.SME_TRAP, Event.SYSCALL, Event.INTERRUPT), USER),
-    **dict.fromkeys((Event.GUEST_FP_TRAP, Event.GUEST_SVE_TRAP, Event.GUEST_EXIT), GUEST),
+    **dict.fromkeys((Event.USER_FP_TRAP, Event.SVE_TRAP, Event.SME_TRAP, Event.SYSCALL, Event.INTERRUPT), IN_USER),
+    **dict.fromkeys((Event.GUEST_FP_TRAP, Event.GUEST_SVE_TRAP, Event.GUEST_EXIT), IN_GUEST),
 }
 TO: Final = {
-    Event.RET_TO_USER: USER,
-    **dict.fromkeys((Event.GUEST_ENTER, Event.GUEST_FP_TRAP, Event.GUEST_SVE_TRAP), GUEST),
+    Event.RET_TO_USER: IN_USER,
+    **dict.fromkeys((Event.GUEST_ENTER, Event.GUEST_FP_TRAP, Event.GUEST_SVE_TRAP), IN_GUEST),
 }
 """Where the CPU is before an event, and after it, if that is not in the kernel."""
 OF_USES: Final = {
-    KERNEL: frozenset[str](),
-    USER: frozenset(("user_fp_trap", "user_sve_trap", "user_sme_trap")),
-    GUEST: frozenset(("guest_fp_trap", "guest_sve_trap")),
+    IN_KERNEL: frozenset[str](),
+    IN_USER: frozenset(("user_fp_trap", "user_sve_trap", "user_sme_trap")),
+    IN_GUEST: frozenset(("guest_fp_trap", "guest_sve_trap")),
 }
 """What the hardware looks at when registers are used."""
 OF_HARDWARE: Final = ("sm", "za", "dirty")
@@ -60,9 +61,14 @@ class Pair:
     """
 
     of: str  # "Task", "Vcpu"
-    field: str
-    named_by: str
+    pointer: Field
+    named_by: Field
     kernel: bool
+
+    @property
+    def is_seen_elsewhere(self) -> bool:
+        """Whether others look at the pointer: at a context's first, beside whether the CPU's first names it."""
+        return self.pointer.shift == 0 and (self.named_by.shift > 0 or self.kernel)
 
     def owners_at(self, event: Event) -> dict[str, int]:
         """Return how the CPU's pointer looks when it names who has a role at an event, for roles of its kind."""
@@ -96,8 +102,8 @@ class Unread:
     rows: Rows
     of_states: bool = False
     past_faults: bool = False
-    bits: tuple[int, int, int] = field(init=False)
-    pairs: list[Pair] = field(init=False)
+    bits: tuple[int, ...] = ()
+    pairs: list[Pair] = field(default_factory=list)
     _handled: dict[Event, Handled] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -121,7 +127,7 @@ class Unread:
         """Return the pairs that a pointer may be half of; none where a child keeps what was copied from its parent."""
         if of == "Task" and self.rows.handler(Event.FORK) is None:
             return []
-        return [Pair(of, f.name, g.name, kernel) for g in self._pointers("Cpu") for kernel in (False, True)]
+        return [Pair(of, f, g, kernel) for g in self._pointers("Cpu") for kernel in (False, True)]
 
     def look(self) -> bool:
         """Look at rows learned since; return whether less is unread now than was said."""
@@ -131,13 +137,10 @@ class Unread:
             for r in range(self._seen, len(self.rows.names)):
                 self._look_at(r)
             self._seen = len(self.rows.names)
-        before = getattr(self, "bits", None), getattr(self, "pairs", None)
-        live = self._read_at()
+        before, live = (self.bits, self.pairs), self._read_at()
         fields = [f for f in self.rows.fields.lists["Cpu"] if not f.pointer and f.name not in OF_HARDWARE]
-        kernel, user, guest = (
-            sum(_bits(f) for f in fields if f.name not in live[place]) for place in (KERNEL, USER, GUEST)
-        )
-        self.bits, self.pairs = (kernel, user, guest), self._heads()
+        self.bits = tuple(sum(_bits(f) for f in fields if f.name not in live[place]) for place in PLACES)
+        self.pairs = self._taken
         return before != (self.bits, self.pairs)
 
     def _is_otherwise(self) -> bool:
@@ -150,24 +153,24 @@ class Unread:
     def _look_at(self, r: int) -> None:
         """Look at a row, unless one like it was looked at before."""
         e, key = self.rows.names[r]
-        event, _ = self.rows.chain(e, key)
-        in_vain = self._in_vain(event, key)
+        event = self.rows.event_of(e)
+        codes = self.rows.codes(event, key)
+        in_vain, seen = self._in_vain(event, codes), self._views.setdefault(e, {})
         if not in_vain and id(self.rows.traces[r]) in self._decisions:
             return
-        codes = self.rows.codes(event, key)
-        seen = self._views.setdefault(e, {})
         if in_vain and any(tuple(codes[at] for at in fields) in them for fields, them in seen.items()):
             return
         decision, more = self.rows.decide(e, key)
         self._first_pairs |= any(op in (FETCH, FETCH_SVE) for op, _, _ in decision.ops)
         for candidates in self._candidates.values():
             candidates[:] = [pair for pair in candidates if self._keeps(pair, e, decision, more=more)]
-        read = {(role, f.name) for role, f, _ in self.rows.read_of(e, key)} | self._ask(e, key, in_vain)
+        read = {(role, f.name) for role, f, _ in self.rows.read_of(e, key)}
+        if in_vain:
+            read |= self._ask(e, key, in_vain)
         self._note(e, frozenset(name for role, name in read if role == "cpu"), decision, more=more)
         if in_vain:
-            read |= {
-                ("cpu", pair.named_by) for pair in self._taken if read & set(in_vain)
-            }  # what is in vain hangs on it
+            if read & set(in_vain):  # what is in vain hangs on whom the CPU names
+                read |= {("cpu", pair.named_by.name) for pair in self._taken}
             fields = tuple(sorted(read))
             seen.setdefault(fields, set()).add(tuple(codes[at] for at in fields))
         else:
@@ -175,8 +178,7 @@ class Unread:
 
     def _note(self, e: int, reads: Names, decision: Decision, *, more: bool) -> None:
         """Note what a row reads and writes of the CPU."""
-        event = Event(e) if e < N_EVENTS else self.rows.points[e - N_EVENTS - 1][0]
-        handled = self._handled.setdefault(event, Handled())
+        handled = self._handled.setdefault(self.rows.event_of(e), Handled())
         handled.points |= more
         if e < N_EVENTS:
             handled.first |= reads
@@ -190,16 +192,16 @@ class Unread:
         """Return for each place the fields that may be read from there on, before they are written."""
         steps = []  # from where to where, what is read, what is written after that
         for event in PARTICIPANTS:
-            start, end, nothing = FROM.get(event, KERNEL), TO.get(event, KERNEL), Names()
+            start, end, nothing = FROM.get(event, IN_KERNEL), TO.get(event, IN_KERNEL), Names()
             if self.rows.handler(event) is None:
                 steps.append((start, end, nothing, nothing))
             elif event in self._handled:
                 h = self._handled[event]
-                steps += [(start, start, h.first, nothing), (KERNEL, KERNEL, h.later, nothing)]
+                steps += [(start, start, h.first, nothing), (IN_KERNEL, IN_KERNEL, h.later, nothing)]
                 if h.points:
-                    steps.append((start, KERNEL, nothing, nothing))
+                    steps.append((start, IN_KERNEL, nothing, nothing))
                 if h.written is not None:
-                    steps += [(place, end, nothing, h.written) for place in {start, KERNEL}]
+                    steps += [(place, end, nothing, h.written) for place in {start, IN_KERNEL}]
         live: dict[int, Names] = dict(OF_USES)
         while True:
             before = dict(live)
@@ -212,10 +214,10 @@ class Unread:
 
     def _keeps(self, pair: Pair, e: int, decision: Decision, *, more: bool) -> bool:
         """Tell whether a pair is none just because a row names one half without writing the other."""
-        event = Event(e) if e < N_EVENTS else self.rows.points[e - N_EVENTS - 1][0]
-        if self._first_pairs and self._is_seen_elsewhere(pair):
+        event = self.rows.event_of(e)
+        if self._first_pairs and pair.is_seen_elsewhere:
             return False
-        named = decision.writes.get(("cpu", pair.named_by))
+        named = decision.writes.get(("cpu", pair.named_by.name))
         to_write = {role for role, code in pair.owners_at(event).items() if code == named}
         if event == Event.FORK and pair.of == "Task":  # what the child has is its parent's
             fetched = any(op in (FETCH, FETCH_SVE) and target == SECOND_ONE for op, target, _ in decision.ops)
@@ -224,24 +226,18 @@ class Unread:
             faults = not self.past_faults and decision.ops[:1] == [(OOPS, NOBODY, 0)]
             first = self._first_pairs and e < N_EVENTS
             to_write |= {"second"} if (first or not more) and not faults else set()
-        return all((role, pair.field) in decision.writes for role in to_write)
+        return all((role, pair.pointer.name) in decision.writes for role in to_write)
 
-    def _is_seen_elsewhere(self, pair: Pair) -> bool:
-        """Tell whether others look at a pointer: at a context's first, beside whether the CPU's first names it."""
-        slot = next(f.shift for f in self._pointers(pair.of) if f.name == pair.field)
-        named_by = next(g.shift for g in self._pointers("Cpu") if g.name == pair.named_by)
-        return slot == 0 and (named_by > 0 or pair.kernel)
-
-    def _in_vain(self, event: Event, key: int) -> dict[tuple[str, str], tuple[int, ...]]:
+    def _in_vain(self, event: Event, codes: dict[tuple[str, str], int]) -> dict[tuple[str, str], tuple[int, ...]]:
         """Return the pointers in view that name no CPU, or one in vain, with what they might be as well."""
-        codes, found = self.rows.codes(event, key), dict[tuple[str, str], tuple[int, ...]]()
+        found = dict[tuple[str, str], tuple[int, ...]]()
         for pair in self._taken:
             for role, owner in pair.owners_at(event).items():
                 copied = event == Event.FORK and role == "second"  # it is another's
-                is_named = codes["cpu", pair.named_by] == owner and not copied
+                is_named = codes["cpu", pair.named_by.name] == owner and not copied
                 alike = (NONE, ANOTHER) if is_named else (NONE, THIS, ANOTHER)
-                if codes[role, pair.field] in alike:
-                    found[role, pair.field] = alike
+                if codes[role, pair.pointer.name] in alike:
+                    found[role, pair.pointer.name] = alike
         return found
 
     def _ask(self, e: int, key: int, in_vain: dict[tuple[str, str], tuple[int, ...]]) -> set[tuple[str, str]]:
@@ -256,10 +252,9 @@ class Unread:
             answers, read = [], set(in_vain)
         varied = read & set(in_vain)
         if varied and (not answers or answers[0][1] or any(answer != answers[0] for answer in answers)):
-            event, _ = self.rows.chain(e, key)
             for pair in self._taken:
-                candidates = self._candidates[pair.of, pair.field]
-                if pair in candidates and any((role, pair.field) in varied for role in pair.owners_at(event)):
+                candidates, roles = self._candidates[pair.of, pair.pointer.name], pair.owners_at(self.rows.event_of(e))
+                if pair in candidates and any((role, pair.pointer.name) in varied for role in roles):
                     candidates.remove(pair)
         return read
 
