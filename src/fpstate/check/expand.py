@@ -34,6 +34,7 @@ from fpstate.check.moves import (
     keep_effect,
     leave_open,
     load,
+    same_effect,
 )
 from fpstate.check.parts import (
     N_AGES,
@@ -49,8 +50,9 @@ from fpstate.check.parts import (
 )
 from fpstate.check.store import Words, hash_of, pack, unpack
 from fpstate.jit import bare, inline
-from fpstate.paths.order import SWITCH, TAKE_OVER, WORKER, Bounds, enabled_on, kind_of, other_of
+from fpstate.paths.order import SWITCH, TAKE_OVER, WORKER, Bounds, enabled_on, kind_of, other_of, with_coin
 from fpstate.paths.properties import GRAVEST_FIRST, OF_STATES, broken_in, gravity
+from fpstate.rows.fields import MOST_FALLS
 from fpstate.structs import Struct
 from fpstate.world.state import CURRENT, FREE, MODE, OFF, POINTER, RUNS, SECOND, Ints, World, context_of
 
@@ -292,12 +294,18 @@ def find_effects(parts: Parts, setting: Setting, desk: Desk, run: Run, c: int, x
     first = run.own[1]
     for m in range(enabled_on(desk.before, setting.bounds, run.moves, 0, c)):
         if concerns(run.moves[m], x):
-            if kind_of(run.moves[m]) == TAKE_OVER:  # reaches everything, so no situation tells its effect
-                leave_open(run.effects, run.own[1], run.moves[m])
-            else:
-                answer = ask_world(desk, parts, setting, run.moves[m], False)
-                keep_effect(run.effects, run.own[1], desk.scratch, run.moves[m], answer)
-            run.own[1] += 1
+            bare_move = run.own[1]
+            for coin in range(setting.bounds.falls):
+                move, e = with_coin(run.moves[m], coin), run.own[1]
+                if kind_of(move) == TAKE_OVER:  # reaches everything, so no situation tells its effect
+                    leave_open(run.effects, e, move)
+                else:
+                    answer = ask_world(desk, parts, setting, move, False)
+                    keep_effect(run.effects, e, desk.scratch, move, answer)
+                known = False
+                for other in range(bare_move, e):
+                    known = known or same_effect(run.effects, other, e)
+                run.own[1] += not known
     return int(first)
 
 
@@ -320,7 +328,7 @@ def in_run(run: Run) -> bool:
     different = 0
     for i in range(SITUATION):
         different |= run.now[i] ^ run.same[i]
-    return different == 0 and run.own[1] + MAX_MOVES <= EFFECTS
+    return different == 0 and run.own[1] + MOST_FALLS * MAX_MOVES <= EFFECTS
 
 
 @inline

@@ -116,7 +116,14 @@ def compare_policies(a: Rows, b: Rows, scope: Scope, *, max_pairs: int = 20_000_
     state = np.zeros(S_COLUMNS, np.int64)
     state[S_HARDWARE] = HARDWARE if a.policy.features else HARDWARE_OF_V
     own, other = build(scope, b)
-    bounds_b = bounds.but(task_word=own.task_word, vcpu_word=own.vcpu_word, timer=own.timer)
+    bounds_b = bounds.but(
+        task_word=own.task_word,
+        vcpu_word=own.vcpu_word,
+        timer=own.timer,
+        coin=own.coin,
+        coin_shift=own.coin_shift,
+        falls=own.falls,
+    )
     side_a, side_b = _side_of(a, bounds, first), _side_of(b, bounds_b, other)
     pair = Pair(side_a, side_b, layout, *parts, waiting, seen, *room, state, *counts, _room_for(a, b))
     begin(pair)

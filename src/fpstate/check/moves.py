@@ -320,6 +320,15 @@ def leave_open(effects: PartNumbers, e: int, move: int) -> None:
 
 
 @inline
+def same_effect(effects: PartNumbers, a: int, b: int) -> bool:
+    """Tell whether two moves, both made, have the same effect."""
+    different = effects[a, E_ANSWER] != MADE or effects[b, E_ANSWER] != MADE
+    for i in range(E_ANSWER, E_COUNT + 1 + 2 * effects[a, E_COUNT]):
+        different = different or effects[a, i] != effects[b, i]
+    return not different
+
+
+@inline
 def apply(effects: PartNumbers, e: int, parts: Parts, scratch: Scratch) -> bool:
     """Write what the state `scratch.state` becomes by effect `e` into `scratch.after`; return whether all is known."""
     state, after = scratch.state, scratch.after

@@ -34,6 +34,7 @@ from fpstate.world.state import (
     F_GUEST_SVE,
     F_SME,
     F_SVE,
+    FOLLOWED_CLASS,
     FPEXC,
     FPMR,
     IMAGE,
@@ -66,6 +67,7 @@ from fpstate.world.state import (
     classes_end,
     context_of,
     copy_record,
+    is_followed,
     kernel_of,
     own,
     owner_of,
@@ -118,6 +120,7 @@ class Layout(Struct):
 
     cpus: int
     wide: int  # the worlds have more registers than V
+    followed: int  # as in World: what is not right is all the same, if it is not 0
     meaning: Ints  # [0 CPU or 1 context, column]
     matters: Ints  # [entity, column] -1; 0: worlds that differ in it only are the same
     new_name: Ints  # [renaming, entity]
@@ -141,33 +144,35 @@ class Parts(Struct):
 # Making them.
 
 
-def _classes(features: int) -> dict[str, list[int]]:
+def classes_of(features: int) -> dict[str, list[int]]:
     """Return the register classes in which worlds with these features can differ: of CPUs, of tasks and of vCPUs."""
     every = ((F_SVE, Z), (F_SVE, ZCR), (F_SME, ZA), (F_FPMR, FPMR), (F_AARCH32, FPEXC))
     used = [V, *(k for feature, k in every if features & feature)]
     of_some_guests = {Z: F_GUEST_SVE, ZCR: F_GUEST_SVE, ZA: F_GUEST_SME}
     of_guests = [k for k in used if k not in of_some_guests or features & of_some_guests[k]]
-    return {"cpu": used, "task": [k for k in used if k in (V, Z, ZA, FPMR)], "vcpu": of_guests}
+    return {"cpu": used, "task": [k for k in used if k != FPEXC], "vcpu": of_guests}
 
 
-def _renamings(counts: tuple[int, ...], fold: bool) -> list[list[tuple[int, ...]]]:
+def _renamings(counts: tuple[int, ...], fold: bool, keeps: int) -> list[list[tuple[int, ...]]]:
     """Return for each group of entities its possible orders, identity first.
 
     Idle threads go with their CPUs, so their group has one here. Groups that would make more than MAX_RENAMINGS keep
-    their names.
+    their names, and so does entity `keeps`.
     """
     orders, start, total = [], 0, 1
     for g, count in enumerate(counts):
         names = range(start, start + count)
         every = list(itertools.permutations(names)) if fold and g != IDLE and count <= 6 else []
+        if keeps in names:
+            every = [order for order in every if order[keeps - start] == keeps]
         total *= max(len(every), 1)
         orders.append(every if every and total <= MAX_RENAMINGS else [tuple(names)])
         start += count
     return orders
 
 
-def make_layout(scope: Scope, *, features: int, zeros: bool, fold: bool) -> Layout:
-    """Return the layout for a scope. `zeros`: as in `new_world`; `fold`: names mean nothing."""
+def make_layout(scope: Scope, *, features: int, zeros: bool, fold: bool, followed: int = 0) -> Layout:
+    """Return the layout for a scope. `zeros`, `followed`: as in World; `fold`: names mean nothing."""
     counts = (scope.cpus, scope.cpus, scope.tasks, scope.kthreads, scope.vcpus)
     group = np.repeat(np.arange(len(counts)), counts).astype(np.int64)
     columns = WIDE_COLUMNS if features else COLUMNS
@@ -180,7 +185,7 @@ def make_layout(scope: Scope, *, features: int, zeros: bool, fold: bool) -> Layo
     meaning[1, [RUNS, SECOND]] = CONTEXT_1
     meaning[1, [KERNEL_IMAGE, KERNEL_LATEST, *([SVE_IMAGE] if features else [])]] = LABEL + V
     meaning[:, -1] = THIS
-    in_use = _classes(features)
+    in_use = classes_of(features)
     for k in classes:
         meaning[0, [REGISTERS + k, STASH + k]] = LABEL + k
         meaning[1, [IMAGE + k, LATEST + k, INITIAL + k, BIRTH + k]] = LABEL + k
@@ -189,7 +194,8 @@ def make_layout(scope: Scope, *, features: int, zeros: bool, fold: bool) -> Layo
             if g == CPUS:
                 matters[y, [REGISTERS + k, STASH + k]] = -has
             else:
-                matters[y, [IMAGE + k, INITIAL + k]] = -(has and (k == V or g in (TASKS, VCPUS)))
+                in_image = k == V or g == VCPUS or (g == TASKS and k != ZCR)
+                matters[y, [IMAGE + k, INITIAL + k]] = -(has and in_image)
     if not zeros and not features & F_SME:
         matters[group != CPUS, INITIAL] = 0
     if features:
@@ -197,12 +203,16 @@ def make_layout(scope: Scope, *, features: int, zeros: bool, fold: bool) -> Layo
         for g, feature in ((TASKS, F_SVE), (VCPUS, F_GUEST_SVE)):
             if not features & feature:
                 matters[np.ix_(group == g, [STORAGE, DISCARDABLE, SVE_FRAME, SVE_IMAGE])] = 0
-    orders = _renamings(counts, fold)
+    who = followed // FOLLOWED_CLASS - 1
+    keeps = who if who < scope.cpus else scope.cpus + who  # with its idle thread, a CPU
+    orders = _renamings(counts, fold, keeps)
     idle = [tuple(scope.cpus + c for c in cpus) for cpus in orders[CPUS]]  # in the order of their CPUs
     pairs = [cpus + threads for cpus, threads in zip(orders[CPUS], idle, strict=True)]
     chosen = itertools.product(pairs, *orders[IDLE + 1 :])
     old_name = np.array([list(itertools.chain(*names)) for names in chosen], np.int64)
-    return Layout(scope.cpus, int(features != 0), meaning, matters, np.argsort(old_name, axis=1), old_name, group)
+    return Layout(
+        scope.cpus, int(features != 0), followed, meaning, matters, np.argsort(old_name, axis=1), old_name, group
+    )
 
 
 def new_parts(layout: Layout, room: int = 1 << 12) -> Parts:
@@ -255,6 +265,12 @@ def in_section(w: World, t: int) -> bool:
 
 
 @inline
+def strangers(followed: int) -> int:
+    """Return what a stranger's value is in a part; where one thing is followed, all that is not right is the same."""
+    return NOBODYS if followed else SOFTIRQS
+
+
+@inline
 def known_as(w: World, k: int, label: int) -> int:
     """Return what a label of class `k` is in a part: latest version 1, older version 0.
 
@@ -262,18 +278,22 @@ def known_as(w: World, k: int, label: int) -> int:
     more registers than V, an old value of its own is to its owner what a lost one is, and zeros are nobody's.
     """
     owner = owner_of(label)
+    x = context_of(owner)
+    if not is_followed(w, k, x):
+        return label if label == ZEROS and w.followed % FOLLOWED_CLASS == k else NOBODYS
     if owner <= SOFTIRQS:
         return label
-    x = context_of(owner)
     if owner & 1:
         if k == ZCR:
             return owner  # the length a vCPU's image is laid out for
-        return owner + VERSION if in_section(w, x) and label == w.context[x, KERNEL_LATEST] else SOFTIRQS
+        if in_section(w, x) and label == w.context[x, KERNEL_LATEST]:
+            return owner + VERSION
+        return strangers(w.followed)
     if label == w.context[x, LATEST + k]:
         return ZEROS if k == Z and w.context[x, INITIAL + Z] == label else owner + VERSION
     if label < w.context[x, BIRTH + k]:
-        return SOFTIRQS
-    return NOBODYS if w.features else owner
+        return strangers(w.followed)
+    return NOBODYS if w.features or w.followed else owner
 
 
 @inline
@@ -298,6 +318,22 @@ def context_part(w: World, x: int, row: Ints) -> None:
         row[0, LATEST + k] = own(x) + VERSION
         row[0, INITIAL + k] = own(x) + (VERSION if w.context[x, INITIAL + k] == w.context[x, LATEST + k] else 0)
         row[0, BIRTH + k] = own(x)
+    if w.followed:
+        leave_out(w, x, row)
+
+
+@inline
+def leave_out(w: World, x: int, row: Ints) -> None:
+    """Leave out of `row` what is known of those values of context `x` that are not looked at."""
+    for k in range(V, classes_end(w), PER_CLASS):
+        if not is_followed(w, k, x):
+            row[0, INITIAL + k] = own(x)
+            if row[0, IMAGE + k] == ZEROS:
+                row[0, IMAGE + k] = NOBODYS
+    if w.features and not is_followed(w, Z, x):
+        row[0, DISCARDABLE] = 0
+    if w.features and not is_followed(w, V, x) and row[0, SVE_IMAGE] == ZEROS:
+        row[0, SVE_IMAGE] = NOBODYS
 
 
 @inline
@@ -574,9 +610,12 @@ def fate_of_all(w: World, after: World, x: int) -> int:
     """
     all_bits = 0
     for k in range(V, classes_end(w), PER_CLASS):
-        all_bits |= fate(w, after, k, x) << FATE_BITS * (k // PER_CLASS)
-    dies = in_section(w, x) and not (
-        in_section(after, x) and w.context[x, KERNEL_LATEST] == after.context[x, KERNEL_LATEST]
+        if is_followed(w, k, x):
+            all_bits |= fate(w, after, k, x) << FATE_BITS * (k // PER_CLASS)
+    dies = (
+        is_followed(w, V, x)
+        and in_section(w, x)
+        and not (in_section(after, x) and w.context[x, KERNEL_LATEST] == after.context[x, KERNEL_LATEST])
     )
     if dies:
         all_bits |= KERNEL_DIES
@@ -602,16 +641,16 @@ def aged_label(layout: Layout, k: int, fate: int, label: int) -> int:
     """Return what a label of class `k` is after an age."""
     x, owner = fate & (1 << CONTEXT_BITS) - 1, owner_of(label)
     if owner == kernel_of(x) and k != ZCR:
-        return SOFTIRQS if fate >> CONTEXT_BITS & KERNEL_DIES else label
+        return strangers(layout.followed) if fate >> CONTEXT_BITS & KERNEL_DIES else label
     if owner != own(x):
         return label
     bits = fate >> CONTEXT_BITS + FATE_BITS * (k // PER_CLASS)
     if label == owner:  # an older version
-        return SOFTIRQS if bits & OLDER_STRANGE else label
+        return strangers(layout.followed) if bits & OLDER_STRANGE else label
     if bits & LATEST_STRANGE:
-        return SOFTIRQS
+        return strangers(layout.followed)
     if bits & LATEST_STALE:
-        return NOBODYS if layout.wide else owner
+        return NOBODYS if layout.wide or layout.followed else owner
     return label
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 import numpy as np
 
+from fpstate.check import following
 from fpstate.check.moves import Setting, with_bits
 from fpstate.check.parts import make_layout
 from fpstate.check.search import Found, Progress, Search
@@ -17,6 +18,7 @@ from fpstate.errors import FpstateError
 from fpstate.notebook import frame, html_table
 from fpstate.paths import order
 from fpstate.paths.blame import ending
+from fpstate.paths.order import Bounds
 from fpstate.paths.properties import DEFAULT, FALSE_NATIVE, USER_SVE_TRAP_WRONG, bits_of, first_name
 from fpstate.paths.scope import KIND_NAMES, Scope, build, named_kinds
 from fpstate.paths.tell import Path, Step, table, tell
@@ -35,12 +37,15 @@ if TYPE_CHECKING:
 HOLDS, VIOLATED, NOT_REACHED, INCOMPLETE = "holds", "violated", "not reached", "incomplete"
 OF_GUESTS = (order.GUEST_FP, order.GUEST_SVE, order.GUEST_SVCR)
 MAX_STATES = 100_000_000
+FEW = 4_000_000
+"""States beyond which the values of contexts are followed one by one."""
 
 
 @dataclass(frozen=True)
 class Result:
     """The verdict of a check. `path` is there when it was violated; `missing` names events that never happened.
 
+    `followed`: what values were followed one by one, each in a search of its own, if not all at once.
     `default` is the scope the policy would have been looked at in if nothing had been said, where that is known.
     """
 
@@ -55,15 +60,16 @@ class Result:
     path: Path | None = None
     missing: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
+    followed: tuple[str, ...] = ()
     default: Scope | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as in docs/json.md."""
-        known = {k: v for k, v in vars(self).items() if k not in ("path", "missing", "scope", "features", "default")}
+        known = {k: v for k, v in vars(self).items() if not isinstance(v, (tuple, Scope, Path, type(None)))}
         path = self.path
         steps = [asdict(s) for s in path.steps] if path else []
         wrong = {"blame": path.blame, "code": path.code} if path else {"blame": "", "code": ""}
-        known["features"] = list(self.features)
+        known |= {"features": list(self.features), "followed": list(self.followed)}
         return known | {"scope": asdict(self.scope), "missing": list(self.missing), "path": steps} | wrong
 
     def title(self) -> str:
@@ -83,6 +89,8 @@ class Result:
         said = []
         if self.verdict == HOLDS and self.default and self.scope.smaller_than(self.default):
             said.append(f"smaller than the default scope: {self.default.counted()}; what holds here may fail there")
+        if self.followed:
+            said.append(f"followed one by one, in a search each: {', '.join(self.followed)}")
         if self.missing:
             said.append(f"never happened: {', '.join(self.missing)}; a search without them shows nothing")
         if self.verdict == INCOMPLETE:
@@ -119,25 +127,75 @@ def check(
     """Search every order of events of `scope` for one that breaks one of `properties` under `policy`.
 
     `fold`: treat worlds as one that differ only in the names of CPUs, tasks and vCPUs, or in what the policy will never
-    know of (rows.unread).
+    know of (rows.unread). Where there are more than FEW states, values are followed one by one then (check.following).
     """
-    rows, wanted, seconds = Rows(policy, interruptible=True), bits_of(properties), 0.0
-    for search in searches(rows, scope, wanted, fold=fold, cores=cores):
-        _refuse_without_flags(search.setting, policy)
-        search.compile()
-        began = time.perf_counter()
-        found = search.run(max_states, progress)
-        path = rebuild(search, found, scope, wanted) if found.violation else None
-        seconds += time.perf_counter() - began
-        if path or not found.violation:
-            break  # else it went wrong only since each context had zeros of its own
-    missing = () if path else _never_happened(found, scope, search.setting.bounds.events)
-    verdict = VIOLATED if path else INCOMPLETE if not found.complete else NOT_REACHED if missing else HOLDS
-    name = first_name(path.broken) if path else ""
-    had = tuple(sorted(policy.features))
-    return Result(
-        policy.name, verdict, name, scope, found.states, found.moves, found.depth, seconds, path, missing, had
-    )
+    rows, wanted = Rows(policy, interruptible=True), bits_of(properties)
+    bounds = build(scope, rows)[0]
+    _refuse_without_flags(bounds, wanted, policy)
+    asked = _Asked(rows, scope, wanted, fold, cores, progress)
+    few = min(max_states, FEW) if fold and following.is_possible(bounds, wanted) else max_states
+    followed: tuple[str, ...] = ()
+    end = asked.search(few)
+    if few < max_states and not end.complete:
+        end, followed = asked.one_by_one(max_states)
+    missing = () if end.path else _never_happened(end.kinds, scope, bounds.events)
+    verdict = VIOLATED if end.path else INCOMPLETE if not end.complete else NOT_REACHED if missing else HOLDS
+    name = first_name(end.path.broken) if end.path else ""
+    had, numbers = tuple(sorted(policy.features)), (end.states, end.moves, end.depth, end.seconds)
+    return Result(policy.name, verdict, name, scope, *numbers, end.path, missing, had, followed)
+
+
+@dataclass(frozen=True)
+class _End:
+    """How searches have ended. `sure`: what they found, if anything, was found again with all values known."""
+
+    complete: bool
+    states: int
+    moves: int
+    depth: int
+    seconds: float
+    kinds: dict[int, int]
+    path: Path | None
+    sure: bool = True
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is searched for, and how."""
+
+    rows: Rows
+    scope: Scope
+    wanted: int
+    fold: bool
+    cores: int
+    progress: Progress
+
+    def search(self, max_states: int, followed: int = 0) -> _End:
+        """Search, knowing all values or those that are followed."""
+        seconds = 0.0
+        for search in searches(self.rows, self.scope, self.wanted, fold=self.fold, cores=self.cores, followed=followed):
+            search.compile()
+            began = time.perf_counter()
+            found = search.run(max_states, self.progress)
+            path = rebuild(search, found, self.scope, self.wanted) if found.violation else None
+            seconds += time.perf_counter() - began
+            if path or not found.violation:
+                break  # else it went wrong only since each context had zeros of its own
+        sure = path is not None or not found.violation
+        return _End(found.complete, found.states, found.moves, found.depth, seconds, found.kinds, path, sure)
+
+    def one_by_one(self, max_states: int) -> tuple[_End, tuple[str, ...]]:
+        """Search following one thing after the other; return also what they were: nothing if all had to be known."""
+        each = following.each(self.scope, features_of(self.rows.policy))
+        ends = []
+        for followed in each.values():
+            ends.append(self.search(max_states, followed))
+            if not ends[-1].sure:
+                return self.search(max_states), ()
+        path = min((end.path for end in ends if end.path), key=lambda path: len(path.steps), default=None)
+        states, moves, seconds = (sum(getattr(end, what) for end in ends) for what in ("states", "moves", "seconds"))
+        complete, depth = all(end.complete for end in ends), max(end.depth for end in ends)
+        return _End(complete, states, moves, depth, seconds, ends[0].kinds, path), tuple(each)
 
 
 def replay_path(policy: type[Policy], scope: Scope, code: str, *, properties: Iterable[str] = DEFAULT) -> Result:
@@ -158,38 +216,44 @@ def replay_path(policy: type[Policy], scope: Scope, code: str, *, properties: It
 def rebuild(search: Search, found: Found, scope: Scope, wanted: int) -> Path | None:
     """Return the path to the violation a search has found, in the names of the first world.
 
-    None if nothing goes wrong at its end where zeros are nobody's: then the search took another's zeros for wrong.
+    None if nothing goes wrong on it with all values known, and zeros nobody's: then the search took for wrong what is
+    not.
     """
     assert found.violation is not None
     _, verdict, broken = found.violation
     walker = Walker(search.rows, scope, zeros=bool(search.first.zeros))
-    choices = [_towards(walker, lambda after, *_: search.packed(after) == goal) for goal in found.chain()[1:]]  # noqa: B023
+    walker.worlds = [search.known_of(search.first)]
+    choices = [_towards(walker, search, lambda after, *_: search.packed(after) == goal) for goal in found.chain()[1:]]  # noqa: B023
     if found.move >= 0:
-        choices.append(_towards(walker, lambda _, v, b: v == verdict and bool(b & broken)))
-    if not search.first.zeros:
+        choices.append(_towards(walker, search, lambda _, v, b: v == verdict and bool(b & broken)))
+    if search.first.followed or not search.first.zeros:
         walker = Walker(search.rows, scope)
         broken, verdict = follow(walker, "/".join(map(str, choices)), wanted)
         if not broken:
             return None
-    return tell(walker, choices, broken, verdict)
+    return tell(walker, choices[: len(walker.moves)], broken, verdict)
 
 
-def _towards(walker: Walker, wanted: Callable[[World, int, int], bool]) -> int:
+def _towards(walker: Walker, search: Search, wanted: Callable[[World, int, int], bool]) -> int:
     """Make the first move whose world, verdict and broken properties are as wanted; return which it was."""
     for choice, move in enumerate(walker.enabled()):
         after, verdict, broken = walker.attempt(move)
         if wanted(after, verdict, broken):
-            walker.go(move, after)
+            walker.go(move, search.known_of(after))
             return choice
     raise AssertionError("a path cannot be walked again; this is a bug of ours")
 
 
-def searches(rows: Rows, scope: Scope, wanted: int, *, fold: bool, cores: int, forget: bool = True) -> Iterator[Search]:
+def searches(
+    rows: Rows, scope: Scope, wanted: int, *, fold: bool, cores: int, forget: bool = True, followed: int = 0
+) -> Iterator[Search]:
     """Yield the searches that decide about a policy, not begun: with zeros that are somebody's, then with nobody's."""
     for zeros in (False, True):
         if not zeros and (CLEAR in operations_of(rows.policy) or scope.boot == "initial"):  # type: ignore[arg-type]
             continue  # there are zeros from the start, or made by the policy: whose they are is likely to matter
-        yield search_for(rows, scope, wanted, fold=fold, cores=cores, zeros=zeros, forget=forget)
+        setting = setting_for(scope, rows, wanted, fold=fold, zeros=zeros, followed=followed)
+        first = build(scope, rows, zeros=zeros)[1].but(followed=followed)
+        yield Search(rows, setting, first, cores=cores, forget=fold and forget)
 
 
 def search_for(
@@ -212,26 +276,26 @@ def operations_of(policy: type[Policy]) -> frozenset[int]:
         return frozenset((CLEAR, FETCH))
 
 
-def setting_for(scope: Scope, rows: Rows, wanted: int, *, fold: bool, zeros: bool) -> Setting:
+def setting_for(scope: Scope, rows: Rows, wanted: int, *, fold: bool, zeros: bool, followed: int = 0) -> Setting:
     """Return what a search of a policy in a scope is to look at."""
-    layout = make_layout(scope, features=features_of(rows.policy), zeros=zeros, fold=fold)
+    layout = make_layout(scope, features=features_of(rows.policy), zeros=zeros, fold=fold, followed=followed)
     crosses = int(bool(operations_of(rows.policy) & {FETCH, wide.FETCH_SVE}))  # type: ignore[arg-type]
     nothing = np.zeros(3, np.int64), np.zeros((2, 2), np.int64)
     return with_bits(Setting(layout, build(scope, rows)[0], wanted, crosses, *nothing, 0, 0, 0), 16)
 
 
-def _refuse_without_flags(setting: Setting, policy: type[Policy]) -> None:
+def _refuse_without_flags(bounds: Bounds, wanted: int, policy: type[Policy]) -> None:
     """Raise FpstateError if a property asks about a flag that the policy has not."""
-    if setting.wanted & FALSE_NATIVE and not setting.bounds.foreign:
+    if wanted & FALSE_NATIVE and not bounds.foreign:
         given = f"'false-native' asks about a task's flag 'foreign', and policy '{policy.name}' has none"
         raise FpstateError(given, expected="another property; --property list shows them")
-    if setting.wanted & USER_SVE_TRAP_WRONG and not setting.bounds.tif_sve:
+    if wanted & USER_SVE_TRAP_WRONG and not bounds.tif_sve:
         given = f"'user-sve-trap' asks about a task's flag 'tif_sve', and policy '{policy.name}' has none in this world"
         raise FpstateError(given, expected="--features sve with a policy that supports it")
 
 
-def _never_happened(found: Found, scope: Scope, events: int) -> tuple[str, ...]:
+def _never_happened(kinds: dict[int, int], scope: Scope, events: int) -> tuple[str, ...]:
     """Return the uses that never came about, and the events asked for by name: a search without them shows nothing."""
     asked_for = set(named_kinds(scope.events))
     asked_for |= {k for k in order.MOVES if wide.USES >> k & events >> k & 1 and (scope.vcpus or k not in OF_GUESTS)}
-    return tuple(KIND_NAMES[k] for k in order.MOVES if k in asked_for and not found.kinds[k])
+    return tuple(KIND_NAMES[k] for k in order.MOVES if k in asked_for and not kinds[k])

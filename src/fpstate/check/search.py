@@ -42,6 +42,7 @@ from fpstate.check.parts import (
     learn_names,
     new_parts,
     new_scratch,
+    to_world,
     with_room,
 )
 from fpstate.check.store import Store, Words, hash_of, pack
@@ -176,6 +177,16 @@ class Search:
         words = np.zeros(self.setting.width, np.uint64)
         pack(scratch.best, self.setting.bits, self.setting.each, words, 0)
         return tuple(words.tolist())
+
+    def known_of(self, world: World) -> World:
+        """Return what a search knows of a world: the same, where all values are known."""
+        self._make_room()
+        scratch, known = self.shards[0].desk.scratch, copy_of(world)
+        if world.followed:
+            with np.errstate(over="ignore"):
+                from_world(world, self.setting.layout, self.parts, scratch.row, scratch.after)
+            to_world(self.parts, scratch.after, known)
+        return known
 
     def _levels(self, pool: ThreadPoolExecutor | None, max_states: int, progress: Progress) -> Found:
         first = np.array([*self.packed(self.first), np.uint64(2**64 - 1)], np.uint64)

@@ -51,6 +51,7 @@ from fpstate.paths.order import (
     USER_FP,
     USER_TRAPS,
     arrive,
+    coin_of,
     cpu_of,
     kind_of,
     never_ends,
@@ -161,6 +162,12 @@ class Follower:
     def move(self, move: int) -> int:
         """Make one move on the machine; return the verdict."""
         self.number += 1
+        self.twin.world.cpu[cpu_of(move), WORD] |= coin_of(move) << self.bounds.coin_shift
+        verdict = self._move(move)
+        self.twin.world.cpu[cpu_of(move), WORD] &= ~self.bounds.coin
+        return verdict
+
+    def _move(self, move: int) -> int:
         twin, w = self.twin, self.twin.world
         kind, c = kind_of(move), cpu_of(move)
         t = int(w.cpu[c, CURRENT])

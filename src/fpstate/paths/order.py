@@ -1,7 +1,7 @@
 """Which event may follow which: threads, the scheduler, the KVM run loop, hotplug, life and death of contexts.
 
-A move is an event with its CPU and second participant, as one number. `enabled` lists the moves of a world in a fixed
-order; `make_move` carries one out. Facts of Linux that are in here: kvm_sched_out runs vcpu_put before the thread
+A move is an event with its CPU, second participant and coin, as one number. `enabled` lists the moves of a world in a
+fixed order; `make_move` carries one out. Facts of Linux that are in here: kvm_sched_out runs vcpu_put before the thread
 switch, in one go with it (interrupts are off); kvm_sched_in runs vcpu_load after it, and softirqs may come between;
 softirqs and kernel NEON may come between guest runs; a thread in KVM_RUN can be preempted there; signals, exec, fork
 and exit need the thread outside KVM_RUN; hotplug and PM find the CPU idle.
@@ -198,6 +198,9 @@ class Bounds(Struct):
     foreign: int  # the bit of TIF_FOREIGN_FPSTATE in a task's word, 0 if the policy has no such flag
     tif_sve: int  # the bit of TIF_SVE in a task's word, 0 if the policy has no such flag
     timer: int  # the bit that the clock sets in a task's word, 0 if the policy has none
+    coin: int  # the bits of a CPU's word that are as the coin falls during a move, 0 if the policy has none
+    coin_shift: int  # where they begin
+    falls: int  # in how many ways it falls
 
 
 # A move as a number.
@@ -206,13 +209,25 @@ class Bounds(Struct):
 @inline
 def kind_of(move: int) -> int:
     """Return the kind of a move, one of MOVES."""
-    return move >> 12
+    return move >> 12 & 255
 
 
 @inline
 def cpu_of(move: int) -> int:
     """Return the CPU on which a move happens."""
     return move >> 8 & 15
+
+
+@inline
+def coin_of(move: int) -> int:
+    """Return how the coin falls during a move."""
+    return move >> 20
+
+
+@inline
+def with_coin(move: int, coin: int) -> int:
+    """Return a move during which the coin falls so; before, it has fallen on 0."""
+    return move | coin << 20
 
 
 @inline
@@ -418,11 +433,14 @@ def enabled_on(w: World, bounds: Bounds, moves: Ints, k: int, c: int) -> int:
 
 @inline
 def enabled(w: World, bounds: Bounds, moves: Ints) -> int:
-    """List the moves of a world into `moves`; return how many."""
+    """List the moves of a world into `moves`; return how many. With a coin each is there for each way it falls."""
     k = 0
     for c in range(len(w.cpu)):
         k = enabled_on(w, bounds, moves, k, c)
-    return k
+    for coin in range(1, bounds.falls):
+        for i in range(k):
+            moves[coin * k + i] = with_coin(moves[i], coin)
+    return k * bounds.falls
 
 
 # Making it happen.
@@ -692,8 +710,7 @@ def set_out(w: World, kind: int, c: int, t: int, s: int) -> None:
 
 
 @inline
-def make_move(w: World, table: Table, report: Report, bounds: Bounds, move: int) -> int:
-    """Carry out one enabled move; return what went wrong. On NO_ROW the world is of no use any more: learn, redo."""
+def _make_move(w: World, table: Table, report: Report, bounds: Bounds, move: int) -> int:
     kind, c = kind_of(move), cpu_of(move)
     report.asked[A_USED] = report.asked[A_TRAPPED] = 0
     t = w.cpu[c, CURRENT]
@@ -719,6 +736,15 @@ def make_move(w: World, table: Table, report: Report, bounds: Bounds, move: int)
         verdict = max(verdict, happen(w, table, report, end, c, t, s))
     if w.context[t, POINT] == 0:
         arrive(w, table, bounds, kind, t, s)
+    return verdict
+
+
+@inline
+def make_move(w: World, table: Table, report: Report, bounds: Bounds, move: int) -> int:
+    """Carry out one enabled move; return what went wrong. On NO_ROW the world is of no use any more: learn, redo."""
+    w.cpu[cpu_of(move), WORD] |= coin_of(move) << bounds.coin_shift
+    verdict = _make_move(w, table, report, bounds, move)
+    w.cpu[cpu_of(move), WORD] &= ~bounds.coin
     return verdict
 
 

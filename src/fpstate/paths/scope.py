@@ -205,6 +205,7 @@ def build(scope: Scope, rows: Rows, *, zeros: bool = True) -> tuple[Bounds, Worl
     on_top = () if rows.policy.softirqs else (order.SOFTIRQ, order.EFI)
     flags = {f.name: 1 << f.shift for f in rows.fields.lists["Task"] if not f.pointer}
     _, task_word, vcpu_word = rows.fields.words
+    coin = rows.fields.coin
     bounds = Bounds(
         scope.cpus,
         scope.tasks,
@@ -218,6 +219,9 @@ def build(scope: Scope, rows: Rows, *, zeros: bool = True) -> tuple[Bounds, Worl
         foreign=flags.get("foreign", 0),
         tif_sve=flags.get("tif_sve", 0),
         timer=rows.fields.timer,
+        coin=coin.mask if coin else 0,
+        coin_shift=coin.shift if coin else 0,
+        falls=len(coin.values) if coin else 1,
     )
     first_task = scope.cpus
     first_kthread = first_task + scope.tasks

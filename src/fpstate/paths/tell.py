@@ -14,6 +14,7 @@ from fpstate.paths.order import (
     GUEST_SVE,
     PTRACE_READ,
     USER_FP,
+    coin_of,
     cpu_of,
     kind_of,
 )
@@ -113,7 +114,7 @@ def step(walk: Walk, i: int, choice: int) -> Step:
         [op for r in used for op in operations(walk, r, who, other)],
         ["down" if off else registers(walk, seen, c) for c, off in enumerate(down)],
         ["" if off else " ".join(fields(walk, after, "Cpu", c)) for c, off in enumerate(down)],
-        changes(walk, before, after),
+        tossed(walk, walk.moves[i]) + changes(walk, before, after),
         [walk.rows.where[r] for r in used],
     )
 
@@ -167,6 +168,12 @@ def _named(walk: Walk, owner: int) -> str:
 
 def _cpu_named(pointer: int) -> str:
     return f"CPU{pointer - 1}" if pointer else "-"
+
+
+def tossed(walk: Walk, move: int) -> list[str]:
+    """Return how the coin fell at a move, as `coin=value`; nothing if on its first value, or there is none."""
+    coin, code = walk.rows.fields.coin, int(coin_of(move))
+    return [f"{coin.name}={getattr(coin.values[code], 'name', coin.values[code])}"] if coin and code else []
 
 
 def changes(walk: Walk, before: World, after: World) -> list[str]:

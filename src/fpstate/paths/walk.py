@@ -54,7 +54,7 @@ class Walker(Walk):
 
     def enabled(self) -> list[int]:
         """Return the moves that may be made now."""
-        moves = np.zeros(256, np.int64)
+        moves = np.zeros(256 * self.bounds.falls, np.int64)
         return moves[: int(enabled(self.world, self.bounds, moves))].tolist()  # type: ignore[no-any-return]
 
     def attempt(self, move: int) -> tuple[World, int, int]:

@@ -38,19 +38,44 @@ class Adaptive(FirstClass):
     class Vcpu(FirstClass.Vcpu):
         load_fp: int = bounded(IDLE, MOST)
 
+    # What is learned.
+
+    def task_uses_fp(self, cpu: FirstClass.Cpu, task: Task) -> bool:
+        return task.load_fp
+
+    def task_uses_sve(self, cpu: FirstClass.Cpu, task: Task) -> bool:
+        return task.load_sve
+
+    def note_use(self, task: Task) -> None:
+        task.load_fp = True
+
+    def vcpu_uses_fp(self, cpu: FirstClass.Cpu, vcpu: Vcpu) -> bool:
+        if vcpu.load_fp >= PROBE:
+            vcpu.load_fp -= 1
+        return vcpu.load_fp >= PROBE
+
+    def note_guest_use(self, vcpu: Vcpu) -> None:
+        vcpu.load_fp = self.most if vcpu.load_fp == PROBED else self.first
+
+    def run_behind_trap(self, cpu: FirstClass.Cpu, task: FormatHost.Task, x: FormatHost.Task | Vcpu) -> None:
+        """Do what is to be done before `x` runs with another's registers."""
+
     # The host.
 
     def ret_to_user(self, cpu: FirstClass.Cpu, task: Task) -> None:
-        cpu.user_fp_trap = task.foreign and not task.load_fp
+        cpu.user_fp_trap = task.foreign and not self.task_uses_fp(cpu, task)
         if not cpu.user_fp_trap:
             super().ret_to_user(cpu, task)
-        elif self.sve:
+            return
+        self.run_behind_trap(cpu, task, task)
+        if self.sve:
+            cpu.user_sve_trap = True  # in the same register
             task.in_syscall = False
 
     def user_fp_trap(self, cpu: FirstClass.Cpu, task: Task) -> None:
         cpu.user_fp_trap = False
         cpu.isb()
-        task.load_fp = True
+        self.note_use(task)
         super().ret_to_user(cpu, task)
 
     def syscall(self, cpu: FirstClass.Cpu, task: Task) -> None:
@@ -62,7 +87,7 @@ class Adaptive(FirstClass):
     @kernel_function
     def task_fpsimd_load(self, cpu: FirstClass.Cpu, task: Task) -> None:
         super().task_fpsimd_load(cpu, task)
-        if task.load_sve and not task.tif_sve:  # as its SVE trap would do
+        if self.task_uses_sve(cpu, task) and not task.tif_sve:  # as its SVE trap would do
             cpu.set_vl(task)
             cpu.zero_sve()
             task.tif_sve = cpu.unsaved = True
@@ -86,14 +111,15 @@ class Adaptive(FirstClass):
     # The hypervisor.
 
     def guest_enter(self, cpu: FirstClass.Cpu, task: FormatHost.Task, vcpu: Vcpu) -> None:
-        if not self.resident(cpu, vcpu) and vcpu.load_fp >= PROBE:
-            vcpu.load_fp -= 1
-            if vcpu.load_fp >= PROBE:
+        if not self.resident(cpu, vcpu):
+            if self.vcpu_uses_fp(cpu, vcpu):
                 super().guest_fp_trap(cpu, task, vcpu)
+            else:
+                self.run_behind_trap(cpu, task, vcpu)
         super().guest_enter(cpu, task, vcpu)
 
     def guest_fp_trap(self, cpu: FirstClass.Cpu, task: FormatHost.Task, vcpu: Vcpu) -> None:
-        vcpu.load_fp = self.most if vcpu.load_fp == PROBED else self.first
+        self.note_guest_use(vcpu)
         super().guest_fp_trap(cpu, task, vcpu)
 
     def vcpu_put(self, cpu: FirstClass.Cpu, task: FormatHost.Task, vcpu: Vcpu) -> None:
@@ -112,7 +138,7 @@ class AdaptiveWiped(Adaptive):
     class Cpu(FirstClass.Cpu):
         wiped: bool = False  # the registers hold zeros
 
-    def wipe(self, cpu: Cpu, task: FormatHost.Task, x: Adaptive.Task | Adaptive.Vcpu) -> None:
+    def run_behind_trap(self, cpu: Cpu, task: FormatHost.Task, x: FormatHost.Task | Adaptive.Vcpu) -> None:
         if not cpu.wiped:
             self.fpsimd_save_and_flush_cpu_state(cpu, task)
             cpu.clear(x)
@@ -134,13 +160,3 @@ class AdaptiveWiped(Adaptive):
     def cpu_down(self, cpu: Cpu) -> None:
         super().cpu_down(cpu)
         cpu.wiped = False
-
-    def ret_to_user(self, cpu: Cpu, task: Adaptive.Task) -> None:
-        super().ret_to_user(cpu, task)
-        if cpu.user_fp_trap:
-            self.wipe(cpu, task, task)
-
-    def guest_enter(self, cpu: Cpu, task: FormatHost.Task, vcpu: Adaptive.Vcpu) -> None:
-        if not self.resident(cpu, vcpu) and vcpu.load_fp <= PROBE:
-            self.wipe(cpu, task, vcpu)
-        super().guest_enter(cpu, task, vcpu)

@@ -36,14 +36,17 @@ class AdaptiveDirty(Adaptive, FirstClassDirty):  # type: ignore[misc]  # both na
     def elsewhere(self, cpu: Cpu, x: Task | Vcpu) -> bool:
         return x.fpsimd_cpu is not None and x.fpsimd_cpu is not cpu
 
-    def arrive(self, cpu: Cpu, task: Task, x: Task | Vcpu) -> None:
+    def note_arrival(self, cpu: Cpu, x: Task | Vcpu) -> None:
         if self.elsewhere(cpu, x):
             cpu.stays = 0
         elif cpu.stays < self.settled and self.resident(cpu, x):
             cpu.stays += 1
 
+    def leaves_dirty(self, cpu: Cpu) -> bool:
+        return cpu.stays == self.settled
+
     def leave(self, cpu: Cpu, task: Task, x: Task | Vcpu) -> None:
-        x.dirty = cpu.stays == self.settled
+        x.dirty = self.leaves_dirty(cpu)
         if not x.dirty:
             self.give_up(cpu, task)
 
@@ -57,13 +60,13 @@ class AdaptiveDirty(Adaptive, FirstClassDirty):  # type: ignore[misc]  # both na
     # Events.
 
     def thread_switch(self, cpu: Cpu, task: Task, next: Task) -> None:
-        self.arrive(cpu, next, next)
+        self.note_arrival(cpu, next)
         if not task.foreign:
             self.leave(cpu, task, task)
         super().thread_switch(cpu, task, next)
 
     def vcpu_load(self, cpu: Cpu, task: Task, vcpu: Vcpu) -> None:
-        self.arrive(cpu, task, vcpu)
+        self.note_arrival(cpu, vcpu)
 
     def vcpu_put(self, cpu: Cpu, task: Task, vcpu: Vcpu) -> None:
         if self.resident(cpu, vcpu):

@@ -72,7 +72,7 @@ class FirstClassDirty(FirstClass):
     def thread_switch(self, cpu: Cpu, task: Task, next: Task) -> None:
         if not task.foreign and (cpu.sm or cpu.za):
             self.fpsimd_save_and_flush_cpu_state(cpu, task)
-        elif not task.foreign:
+        elif not task.foreign and cpu.unsaved:  # else the image is right as it is
             task.fp_type = Form.SVE if task.tif_sve and not task.in_syscall else Form.FPSIMD
             task.svcr_sm = task.svcr_za = False
             if self.sve:

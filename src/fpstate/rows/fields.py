@@ -21,6 +21,9 @@ RESERVED = {
 
 TIMED = "expired"
 """The field of a task that the clock sets, `Policy.timeout` after a handler has cleared it."""
+MOST_FALLS = 8
+TOSSED = "coin"
+"""The field of a CPU that has any of its values at each event, where all orders of events are looked at."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,11 @@ class Field:
     pointer: str = ""  # "", "context" or "cpu"
     start: int = 0
     timed: bool = False  # the clock sets it
+
+    @property
+    def mask(self) -> int:
+        """Its bits in the word."""
+        return (1 << self.bits) - 1 << self.shift
 
     @property
     def counts(self) -> bool:
@@ -77,6 +85,9 @@ def declared(owner: type, kind: str, features: frozenset[str]) -> tuple[list[Fie
             timed = name == TIMED and kind == "Task"
             if timed and values != (False, True):
                 raise _refused(cls, name, "is set by the clock", f"{name}: bool = True")
+            if name == TOSSED and kind == "Cpu" and (values.index(start) or len(values) > MOST_FALLS):
+                expected = f"its first value to start with, of at most {MOST_FALLS}"
+                raise _refused(cls, name, "is a coin, and cannot be that", expected)
             fields[name] = Field(name, values, at, bits, start=values.index(start), timed=timed)
             shift += bits if reserved is None else 0
     return list(fields.values()), absent
@@ -164,6 +175,11 @@ class Fields:
     def timer(self) -> int:
         """The bit of a task's word that the clock sets, 0 if there is none."""
         return sum(1 << f.shift for f in self.lists["Task"] if f.timed)
+
+    @property
+    def coin(self) -> Field | None:
+        """The field of a CPU that falls in any way, if there is one."""
+        return self._by_name["Cpu"].get(TOSSED)
 
     def of(self, role: str, second_is_vcpu: bool) -> dict[str, Field]:
         """Return the fields of whoever has `role` ("cpu", "task", "second"), by name."""

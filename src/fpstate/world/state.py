@@ -33,6 +33,7 @@ class World(Struct):
     features: int  # what the world has beside V, as F_*
     dirty: int  # 1: hardware notes that registers were written (DIRTY)
     zeros: int  # 1: zeros are nobody's, so right for whoever is to have them; 0: each context has zeros of its own
+    followed: int  # 0, or what values alone are looked at, all others being taken for right (`following`)
 
 
 # What is known of a CPU. Labels are those of class V; those of class k stand k columns further.
@@ -80,6 +81,7 @@ ZA: Final = 12
 FPMR: Final = 16
 FPEXC: Final = 20
 CLASSES_END: Final = 24
+FOLLOWED_CLASS: Final = 32  # in `World.followed`: the class is what is left by this
 
 # Bits of a CPU's WORD that are hardware. A use of registers behind an armed trap enters the kernel or hypervisor first.
 GUEST_FP_TRAP: Final = 1  # the guest's next FP use traps to the hypervisor (CPTR_EL2.TFP; on VHE CPACR_EL1.FPEN clear)
@@ -160,11 +162,25 @@ def is_anothers(w: World, k: int, x: int, label: int) -> bool:
 
 
 @inline
+def following(k: int, x: int) -> int:
+    """Return what `World.followed` is where the values of class `k` of context `x` alone are looked at."""
+    return (x + 1) * FOLLOWED_CLASS + k
+
+
+@inline
+def is_followed(w: World, k: int, x: int) -> bool:
+    """Tell whether the values of class `k` of context `x` are looked at."""
+    return bool(w.followed == 0 or w.followed == following(k, x))
+
+
+@inline
 def was_latest(w: World, k: int, x: int, label: int, behind: int) -> bool:
     """Tell whether `label` is the value context `x` had `behind` versions of class `k` ago, by zeros too if it was.
 
     Where a system call has made Z discardable, zeros are right for it as well.
     """
+    if not is_followed(w, k, x):
+        return True
     version = w.context[x, LATEST + k] - behind * VERSION
     zeros = w.context[x, INITIAL + k] == version or (k == Z and w.context[x, DISCARDABLE] == 1)
     return bool(label == version or (label == ZEROS and zeros))
@@ -208,7 +224,7 @@ def new_world(
     n = len(is_vcpu)
     columns = WIDE_COLUMNS if features else COLUMNS
     w = World(
-        np.zeros((cpus, columns), np.int64), np.zeros((n + 1, columns), np.int64), features, int(dirty), int(zeros)
+        np.zeros((cpus, columns), np.int64), np.zeros((n + 1, columns), np.int64), features, int(dirty), int(zeros), 0
     )
     w.cpu[:, WORD] = words[0]
     x = w.context[:n]  # a view
@@ -232,7 +248,7 @@ def new_world(
 
 def copy_of(w: World) -> World:
     """Return a copy that shares nothing with `w`."""
-    return World(w.cpu.copy(), w.context.copy(), w.features, w.dirty, w.zeros)
+    return World(w.cpu.copy(), w.context.copy(), w.features, w.dirty, w.zeros, w.followed)
 
 
 @inline

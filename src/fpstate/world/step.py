@@ -36,6 +36,7 @@ from fpstate.world.state import (
     V,
     World,
     is_anothers,
+    is_followed,
     is_latest,
     is_own,
     latest_label,
@@ -48,6 +49,7 @@ from fpstate.world.verdicts import (
     LEAKING_FRAME,
     LEAKING_READ,
     NO_ROW,
+    NOT_FOLLOWED,
     OK,
     STALE_FRAME,
     STALE_READ,
@@ -98,8 +100,11 @@ def copy_of_parent(w: World, t: int, s: int) -> None:
 
 
 @inline
-def copy_image_to_child(w: World, t: int, s: int) -> None:
-    """Give child `s` the parent's image: right if it was the parent's latest value, else as wrong as that."""
+def copy_image_to_child(w: World, t: int, s: int) -> int:
+    """Give child `s` the parent's image: right if it was the parent's latest value, else as wrong as that.
+
+    Return what is wrong where the parent alone is followed, since what becomes of its child's values is not looked at.
+    """
     label, initial = w.context[t, IMAGE], w.context[t, INITIAL] == w.context[t, LATEST]
     right = is_latest(w, V, t, label)
     w.context[s, BIRTH] = w.context[s, LATEST]
@@ -111,6 +116,7 @@ def copy_image_to_child(w: World, t: int, s: int) -> None:
         w.context[s, IMAGE] = label
     else:
         w.context[s, IMAGE] = w.context[s, BIRTH]
+    return OK if right or w.followed == 0 else NOT_FOLLOWED
 
 
 @inline
@@ -157,7 +163,7 @@ def before_row(w: World, e: int, c: int, t: int, s: int) -> int:
             w.context[s, INITIAL] = w.context[s, LATEST]
     elif e == _HANDOFF_FINISH:
         take_over(w, t, s)
-    elif e == _NEON_END and w.cpu[c, REGISTERS] != w.context[t, KERNEL_LATEST]:
+    elif e == _NEON_END and is_followed(w, V, t) and w.cpu[c, REGISTERS] != w.context[t, KERNEL_LATEST]:
         return KERNEL_VALUE_LOST
     return OK
 
@@ -192,7 +198,7 @@ def after_row(w: World, e: int, c: int, t: int, s: int) -> int:
     elif e == _SOFTIRQ_BEGIN or e == _EFI_BEGIN:
         w.cpu[c, REGISTERS] = SOFTIRQS
     elif e == _FORK:
-        copy_image_to_child(w, t, s)
+        return copy_image_to_child(w, t, s)
     elif e == _PM_ENTER or e == _CPU_DOWN:
         w.cpu[c, REGISTERS] = NOBODYS
     elif e == _PTRACE_READ or e == _VCPU_GETREG:

@@ -26,6 +26,7 @@ CLASS_WRONG: Final = 16  # + class: a value of that class that is not its reader
 CLASS_LEAKS: Final = 40  # + class: another's
 LEAKING_READ: Final = 65  # a debugger or the like read another's values
 MODE_AT_DOWN: Final = 66  # a CPU goes down in streaming mode, or with ZA enabled
+NOT_FOLLOWED: Final = 67  # something old goes where it is not looked at; only where one class of one context is
 NO_ROW: Final = 100  # nothing has happened: the policy has not been asked this yet
 
 IN_WORDS: dict[int, str] = {

@@ -87,6 +87,7 @@ from fpstate.world.state import (
     context_of,
     guest_storage,
     is_anothers,
+    is_followed,
     is_latest,
     kernel_of,
     latest_label,
@@ -101,6 +102,7 @@ from fpstate.world.verdicts import (
     MODE_AT_DOWN,
     NO_ROW,
     NO_STORAGE,
+    NOT_FOLLOWED,
     OK,
     TRAP_NOT_SERVED,
     USE_AFTER_FREE,
@@ -237,7 +239,7 @@ def transfer(w: World, op: int, x: int, c: int) -> int:
     if not w.context[x, STORAGE] & SVE_STORE:
         return NO_STORAGE
     streaming = w.cpu[c, WORD] & SM  # that mode has a length of its own, which is not modelled
-    if not streaming and w.cpu[c, REGISTERS + ZCR] != length_of(w, x):
+    if not streaming and is_followed(w, ZCR, x) and w.cpu[c, REGISTERS + ZCR] != length_of(w, x):
         return WRONG_LENGTH
     if op == SAVE_SVE:
         w.context[x, SVE_IMAGE] = w.cpu[c, REGISTERS]
@@ -319,6 +321,8 @@ def in_memory(w: World, op: int, keep: int, x: int) -> int:
     ):
         w.context[x, SVE_IMAGE] = latest_label(w, V, x)
         w.context[x, IMAGE + Z] = latest_label(w, Z, x)
+    elif w.followed:
+        return NOT_FOLLOWED  # both classes are old from now on
     return OK
 
 
@@ -351,7 +355,8 @@ def frame_lacks(w: World, t: int) -> int:
         w.context[t, SVE_FRAME] = 0
         right = is_latest(w, V, t, w.context[t, SVE_IMAGE]) and is_latest(w, Z, t, w.context[t, IMAGE + Z])
         return OK if right else CLASS_WRONG + Z
-    return OK if w.context[t, DISCARDABLE] or w.context[t, INITIAL + Z] == w.context[t, LATEST + Z] else CLASS_WRONG + Z
+    zeros = w.context[t, DISCARDABLE] or w.context[t, INITIAL + Z] == w.context[t, LATEST + Z]
+    return OK if zeros or not is_followed(w, Z, t) else CLASS_WRONG + Z
 
 
 @inline
@@ -520,8 +525,8 @@ def wide_before(w: World, e: int, t: int, s: int) -> None:
 
 
 @inline
-def fork_classes(w: World, t: int, s: int) -> None:
-    """Let child `s` of `t` begin with nothing but V, and FPMR, of its parent's."""
+def fork_classes(w: World, t: int, s: int) -> int:
+    """Let child `s` of `t` begin with nothing but V, and FPMR, of its parent's; return as `copy_image_to_child`."""
     newborn(w, s)
     blank(w, s)
     w.context[s, STORAGE] = 0
@@ -533,6 +538,8 @@ def fork_classes(w: World, t: int, s: int) -> None:
         renew(w, FPMR, s, w.zeros == 1 and w.context[t, INITIAL + FPMR] == w.context[t, LATEST + FPMR])
         right = is_latest(w, FPMR, t, w.context[t, IMAGE + FPMR])
         w.context[s, IMAGE + FPMR] = latest_label(w, FPMR, s) if right else w.context[s, LATEST + FPMR] - VERSION
+        return OK if right or w.followed == 0 else NOT_FOLLOWED
+    return OK
 
 
 @inline
@@ -590,7 +597,7 @@ def wide_after(w: World, e: int, c: int, t: int, s: int) -> int:
         right = is_latest(w, Z, s, w.context[s, IMAGE + Z])
         return OK if right else CLASS_WRONG + Z
     elif e == _FORK:
-        fork_classes(w, t, s)
+        return fork_classes(w, t, s)
     elif e == _SIGNAL and w.features & F_SVE:
         verdict = frame_lacks(w, t)
         if w.features & F_SME:
@@ -703,7 +710,7 @@ def wide_use(w: World, e: int, x: int, c: int) -> int:
         return touch_class(w, ZA, x, c) if mode & 2 else OK
     verdict = touch_class(w, V, x, c)
     if e == _USER_SVE or e == _GUEST_SVE:
-        if w.cpu[c, REGISTERS + ZCR] != w.context[x, LATEST + ZCR] and not mode & 1:
+        if w.cpu[c, REGISTERS + ZCR] != w.context[x, LATEST + ZCR] and not mode & 1 and is_followed(w, ZCR, x):
             verdict = max(verdict, WRONG_LENGTH)
         verdict = max(verdict, touch_class(w, Z, x, c))
         w.context[x, DISCARDABLE] = 0

@@ -46,6 +46,9 @@ _BOUNDS = order.Bounds(
     foreign=0,
     tif_sve=0,
     timer=0,
+    coin=0,
+    coin_shift=0,
+    falls=1,
 )
 _FILLERS = (
     Event.INTERRUPT, Event.RET_TO_USER, Event.SYSCALL, Event.KERNEL_NEON_END, Event.GUEST_EXIT, Event.VCPU_PUT,
