@@ -2,10 +2,10 @@
 
 fpstate check examples/any_learning.py:AnyLearningDirty
 
-`coin` falls in any way at each event, and `check` goes through all: whoever comes is loaded in advance, or runs behind a
-trap; whoever leaves is saved, or left dirty. So each run of a policy that learns is one of these runs, however it learns
-(tests/property/test_any_learning.py looks at each handler on each view; one coin is enough for an event, since no event
-asks about two contexts).
+`coin` falls in any way at each event, and `check` goes through all: whoever comes is loaded in advance, or runs behind
+a trap; whoever leaves is saved, or left dirty. So each run of a policy that learns is one of these runs, however it
+learns (tests/property/test_any_learning.py looks at each handler on each view; one coin is enough for an event, since
+no event asks about two contexts).
 """
 
 from __future__ import annotations

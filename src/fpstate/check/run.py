@@ -132,12 +132,12 @@ def check(
     rows, wanted = Rows(policy, interruptible=True), bits_of(properties)
     bounds = build(scope, rows)[0]
     _refuse_without_flags(bounds, wanted, policy)
-    asked = _Asked(rows, scope, wanted, fold, cores, progress)
+    question = Question(rows, scope, wanted, fold, cores, progress)
     few = min(max_states, FEW) if fold and following.is_possible(bounds, wanted) else max_states
     followed: tuple[str, ...] = ()
-    end = asked.search(few)
+    end = question.search(few)
     if few < max_states and not end.complete:
-        end, followed = asked.one_by_one(max_states)
+        end, followed = question.one_by_one(max_states)
     missing = () if end.path else _never_happened(end.kinds, scope, bounds.events)
     verdict = VIOLATED if end.path else INCOMPLETE if not end.complete else NOT_REACHED if missing else HOLDS
     name = first_name(end.path.broken) if end.path else ""
@@ -146,7 +146,7 @@ def check(
 
 
 @dataclass(frozen=True)
-class _End:
+class Ending:
     """How searches have ended. `sure`: what they found, if anything, was found again with all values known."""
 
     complete: bool
@@ -160,17 +160,17 @@ class _End:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class Question:
     """What is searched for, and how."""
 
     rows: Rows
     scope: Scope
     wanted: int
     fold: bool
-    cores: int
-    progress: Progress
+    cores: int = 2
+    progress: Progress = lambda *_: None
 
-    def search(self, max_states: int, followed: int = 0) -> _End:
+    def search(self, max_states: int, followed: int = 0) -> Ending:
         """Search, knowing all values or those that are followed."""
         seconds = 0.0
         for search in searches(self.rows, self.scope, self.wanted, fold=self.fold, cores=self.cores, followed=followed):
@@ -182,9 +182,9 @@ class _Asked:
             if path or not found.violation:
                 break  # else it went wrong only since each context had zeros of its own
         sure = path is not None or not found.violation
-        return _End(found.complete, found.states, found.moves, found.depth, seconds, found.kinds, path, sure)
+        return Ending(found.complete, found.states, found.moves, found.depth, seconds, found.kinds, path, sure)
 
-    def one_by_one(self, max_states: int) -> tuple[_End, tuple[str, ...]]:
+    def one_by_one(self, max_states: int) -> tuple[Ending, tuple[str, ...]]:
         """Search following one thing after the other; return also what they were: nothing if all had to be known."""
         each = following.each(self.scope, features_of(self.rows.policy))
         ends = []
@@ -195,7 +195,7 @@ class _Asked:
         path = min((end.path for end in ends if end.path), key=lambda path: len(path.steps), default=None)
         states, moves, seconds = (sum(getattr(end, what) for end in ends) for what in ("states", "moves", "seconds"))
         complete, depth = all(end.complete for end in ends), max(end.depth for end in ends)
-        return _End(complete, states, moves, depth, seconds, ends[0].kinds, path), tuple(each)
+        return Ending(complete, states, moves, depth, seconds, ends[0].kinds, path), tuple(each)
 
 
 def replay_path(policy: type[Policy], scope: Scope, code: str, *, properties: Iterable[str] = DEFAULT) -> Result:
