@@ -11,6 +11,7 @@ from fpstate.errors import FpstateError
 from fpstate.paths.scope import Scope
 from fpstate.policies.base import Policy, bounded
 from fpstate.policies.first_class import FirstClass
+from fpstate.policies.host_format import FormatHost
 from fpstate.replay.engine import replay
 from fpstate.rows.fields import Fields
 from fpstate.rows.learn import Rows
@@ -35,7 +36,7 @@ class Careless(FirstClass):
     class Cpu(FirstClass.Cpu):
         coin: Coin = Coin.SAVE
 
-    def thread_switch(self, cpu: Cpu, task: FirstClass.Task, next: FirstClass.Task) -> None:  # noqa: A002
+    def thread_switch(self, cpu: Cpu, task: FormatHost.Task, next: FormatHost.Task) -> None:  # type: ignore[override]  # noqa: A002
         if cpu.coin is Coin.DROP:
             cpu.unsaved = False
         super().thread_switch(cpu, task, next)
@@ -46,7 +47,7 @@ class Indifferent(Careless):
 
     name = "indifferent"
 
-    def thread_switch(self, cpu: Careless.Cpu, task: FirstClass.Task, next: FirstClass.Task) -> None:  # noqa: A002
+    def thread_switch(self, cpu: Careless.Cpu, task: FormatHost.Task, next: FormatHost.Task) -> None:  # type: ignore[override]  # noqa: A002
         if cpu.coin is not Coin.DROP:
             cpu.isb()
         FirstClass.thread_switch(self, cpu, task, next)

@@ -20,9 +20,12 @@ from fpstate.world.state import FPEXC, FPMR, ZA, ZCR, V, Z, following
 NAMES = {V: "V", Z: "Z", ZCR: "the vector length", ZA: "ZA", FPMR: "FPMR", FPEXC: "FPEXC"}
 
 
-def is_possible(bounds: Bounds, wanted: int) -> bool:
-    """Tell whether properties are about one reader each; and no value may change its owner."""
-    return not wanted & OF_STATES and not bounds.events >> TAKE_OVER & 1
+def is_worth_it(features: int, bounds: Bounds, wanted: int) -> bool:
+    """Tell whether that makes fewer states, properties are about one reader each, and no value may change its owner.
+
+    With V alone the values of contexts follow from what policies keep books of, mostly, and symmetry is lost.
+    """
+    return bool(features) and not wanted & OF_STATES and not bounds.events >> TAKE_OVER & 1
 
 
 def each(scope: Scope, features: int) -> dict[str, int]:

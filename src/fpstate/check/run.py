@@ -133,7 +133,7 @@ def check(
     bounds = build(scope, rows)[0]
     _refuse_without_flags(bounds, wanted, policy)
     question = Question(rows, scope, wanted, fold, cores, progress)
-    few = min(max_states, FEW) if fold and following.is_possible(bounds, wanted) else max_states
+    few = min(max_states, FEW) if fold and following.is_worth_it(features_of(policy), bounds, wanted) else max_states
     followed: tuple[str, ...] = ()
     end = question.search(few)
     if few < max_states and not end.complete:

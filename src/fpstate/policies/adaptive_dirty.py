@@ -28,13 +28,18 @@ class AdaptiveDirty(Adaptive, FirstClassDirty):  # type: ignore[misc]  # both na
         stays: int = bounded(0, MOST)  # returns to untouched registers, while nobody has come from another CPU
 
     class Task(Adaptive.Task):
-        dirty: bool = False  # left unsaved, and not fetched since
+        dirty: bool = False  # left unsaved, and neither back nor fetched since
 
     class Vcpu(Adaptive.Vcpu):
         dirty: bool = False
 
     def elsewhere(self, cpu: Cpu, x: Task | Vcpu) -> bool:
         return x.fpsimd_cpu is not None and x.fpsimd_cpu is not cpu
+
+    def arrive(self, cpu: Cpu, x: Task | Vcpu) -> None:
+        self.note_arrival(cpu, x)
+        if self.resident(cpu, x):
+            x.dirty = False
 
     def note_arrival(self, cpu: Cpu, x: Task | Vcpu) -> None:
         if self.elsewhere(cpu, x):
@@ -51,22 +56,21 @@ class AdaptiveDirty(Adaptive, FirstClassDirty):  # type: ignore[misc]  # both na
             self.give_up(cpu, task)
 
     def fetch(self, cpu: Cpu, x: Task | Vcpu, wide: bool) -> None:
-        if x.dirty and self.elsewhere(cpu, x):
+        if x.dirty:
             super().fetch(cpu, x, wide)
-        if self.elsewhere(cpu, x):
-            x.fpsimd_cpu = None
-            x.dirty = False
+        x.fpsimd_cpu = None
+        x.dirty = False
 
     # Events.
 
     def thread_switch(self, cpu: Cpu, task: Task, next: Task) -> None:
-        self.note_arrival(cpu, next)
+        self.arrive(cpu, next)
         if not task.foreign:
             self.leave(cpu, task, task)
         super().thread_switch(cpu, task, next)
 
     def vcpu_load(self, cpu: Cpu, task: Task, vcpu: Vcpu) -> None:
-        self.note_arrival(cpu, vcpu)
+        self.arrive(cpu, vcpu)
 
     def vcpu_put(self, cpu: Cpu, task: Task, vcpu: Vcpu) -> None:
         if self.resident(cpu, vcpu):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from fpstate.policies.base import Policy, kernel_function
-from fpstate.policies.host_format import FormatHost
+from fpstate.policies.host_format import FormatHost, Saves
 
 
 class FirstClass(FormatHost):
@@ -31,12 +31,17 @@ class FirstClass(FormatHost):
     def fpsimd_save(self, cpu: Cpu, task: FormatHost.Task) -> None:
         if cpu.unsaved and not task.foreign:
             self.save_last_state(cpu, task)
+        self.note_saved(cpu)
+
+    def note_saved(self, cpu: Cpu) -> None:
         cpu.unsaved = False
+        if self.sve:
+            cpu.to_save = Saves.CURRENT
 
     @kernel_function
     def task_fpsimd_load(self, cpu: Cpu, task: FormatHost.Task) -> None:
         super().task_fpsimd_load(cpu, task)
-        cpu.unsaved = False
+        self.note_saved(cpu)
 
     def resident(self, cpu: Cpu, x: FormatHost.Task | Vcpu) -> bool:
         return cpu.last_state is x and x.fpsimd_cpu is cpu
@@ -58,7 +63,7 @@ class FirstClass(FormatHost):
 
     def cpu_down(self, cpu: Cpu) -> None:
         super().cpu_down(cpu)
-        cpu.unsaved = False
+        self.note_saved(cpu)
 
     # The hypervisor.
 
@@ -66,6 +71,8 @@ class FirstClass(FormatHost):
         live = self.resident(cpu, vcpu)
         self.arm_guest_traps(cpu, vcpu, live)
         if live:
+            if self.sve:
+                cpu.to_save = Saves.SVE if vcpu.has_sve else Saves.FPSIMD
             cpu.unsaved = True
 
     def guest_fp_trap(self, cpu: Cpu, task: FormatHost.Task, vcpu: Vcpu) -> None:

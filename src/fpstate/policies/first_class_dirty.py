@@ -42,13 +42,13 @@ class FirstClassDirty(FirstClass):
         """Save whoever is live here."""
         if cpu.unsaved and cpu.last_state is not None:  # an interrupt from another CPU may have taken what was here
             self.save_last_state(cpu, task)
-        cpu.unsaved = False
+        self.note_saved(cpu)
 
     def disown(self, cpu: Cpu, x: Task | Vcpu) -> None:
         """Let no CPU hold `x`, whose state is about to be replaced."""
         if self.resident(cpu, x):
             cpu.last_state = None
-            cpu.unsaved = False
+            self.note_saved(cpu)
         else:
             self.fetch(cpu, x, wide=False)
 
