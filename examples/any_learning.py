@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from enum import Enum
 
-from fpstate.policies.adaptive import Adaptive, AdaptiveWiped
+from fpstate.policies.adaptive import IDLE, PROBED, Adaptive, AdaptiveWiped
 from fpstate.policies.adaptive_dirty import AdaptiveDirty
+from fpstate.policies.base import bounded
 from fpstate.policies.first_class import FirstClass
 
 
@@ -32,6 +33,9 @@ class AnyLearning(Adaptive):
 
     class Cpu(FirstClass.Cpu):
         coin: Coin = Coin.NO
+
+    class Vcpu(Adaptive.Vcpu):
+        load_fp: int = bounded(IDLE, PROBED)  # IDLE for ever: nothing is counted
 
     def task_uses_fp(self, cpu: Cpu, task: Adaptive.Task) -> bool:
         return cpu.coin is not Coin.NO
@@ -76,6 +80,9 @@ class AnyLearningDirty(AnyLearning, AdaptiveDirty):
     name = "any-learning-dirty"
 
     class Cpu(AnyLearning.Cpu, AdaptiveDirty.Cpu):
+        pass
+
+    class Vcpu(AnyLearning.Vcpu, AdaptiveDirty.Vcpu):
         pass
 
     def note_arrival(self, cpu: Cpu, x: AdaptiveDirty.Task | AdaptiveDirty.Vcpu) -> None:

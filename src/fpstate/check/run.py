@@ -192,9 +192,10 @@ class Question:
             ends.append(self.search(max_states, followed))
             if not ends[-1].sure:
                 return self.search(max_states), ()
-        path = min((end.path for end in ends if end.path), key=lambda path: len(path.steps), default=None)
+        told = min((end for end in ends if end.path), key=lambda end: end.depth, default=None)
+        complete, depth = all(end.complete for end in ends), told.depth if told else max(end.depth for end in ends)
         states, moves, seconds = (sum(getattr(end, what) for end in ends) for what in ("states", "moves", "seconds"))
-        complete, depth = all(end.complete for end in ends), max(end.depth for end in ends)
+        path = told.path if told else None
         return Ending(complete, states, moves, depth, seconds, ends[0].kinds, path), tuple(each)
 
 
