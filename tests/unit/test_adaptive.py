@@ -9,7 +9,10 @@ from fpstate.check.run import HOLDS, VIOLATED, check
 from fpstate.paths.scope import Scope
 from fpstate.policies.adaptive import MOST, Adaptive
 from fpstate.policies.adaptive_dirty import AdaptiveDirty
+from fpstate.policies.base import with_features
 from fpstate.policies.catalogue import find_policy
+from fpstate.policies.first_class import FirstClass
+from fpstate.policies.host_format import Form, FormatHost
 from fpstate.replay.engine import Outcome, replay
 from fpstate.rows.decisions import decision_table
 from fpstate.rows.learn import Rows
@@ -119,3 +122,22 @@ def test_the_table_joins_values_of_a_counter_that_lead_to_the_same() -> None:
     assert at["vcpu.load_fp = 2"] == ("vcpu.load_fp := 1", "cpu.guest_fp_trap := True")
     ahead = next(r for r in rules if r.when[:2] == ("cpu.last_state = none", f"vcpu.load_fp = 3 to {MOST}"))
     assert ahead.then[:2] == ("load vcpu", "vcpu.load_fp := 1 less")
+
+
+def test_an_image_that_is_right_in_sve_form_stays_so() -> None:
+    """A task that ran behind a trap elsewhere is back, in a system call, and leaves again: nothing is to be saved."""
+    base = find_policy("examples/any_learning.py:AnyLearningDirty")
+
+    class Faulty(base):  # type: ignore[misc,valid-type]
+        """It notes how it is to be saved, and so how it was saved, whether it is or not."""
+
+        name = "notes-too-much"
+
+        def thread_switch(self, cpu: FirstClass.Cpu, task: FormatHost.Task, next: FormatHost.Task) -> None:  # noqa: A002
+            super().thread_switch(cpu, task, next)
+            if task.fpsimd_cpu is cpu and cpu.last_state is task and not cpu.sm and not cpu.za:
+                task.fp_type = Form.SVE if task.tif_sve and not task.in_syscall else Form.FPSIMD
+
+    scope = Scope(2, 1, 0, 0, ("base", "signals", "user_sve"))
+    verdicts = [check(with_features(policy, ["sve"]), scope).verdict for policy in (base, Faulty)]
+    assert verdicts == [HOLDS, VIOLATED]
