@@ -33,12 +33,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _cache_folder() -> Path:
-    """Return the folder for compiled code of exactly these source files: all that import this one, and structs."""
-    digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.rglob("*.py")):
-        text = file.read_bytes()
-        if b"from fpstate.jit import" in text or b"from numba" in text:
-            digest.update(text)
+    """Return the folder for compiled code of exactly these source files: all of which a function or constant is in it.
+
+    Those are all but commands, and what policies and pictures are made of.
+    """
+    digest, package = hashlib.sha256(), Path(__file__).parent
+    for file in sorted(package.rglob("*.py")):
+        if file.relative_to(package).parts[0] not in ("cli", "fleet", "lab", "pictures", "policies", "search"):
+            digest.update(file.read_bytes())
     root = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     return Path(root) / "fpstate" / digest.hexdigest()[:16]
 

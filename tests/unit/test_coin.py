@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import Any
 
 import pytest
 
+from fpstate.check.lockstep import compare_policies
 from fpstate.check.run import HOLDS, VIOLATED, check, replay_path
 from fpstate.errors import FpstateError
 from fpstate.paths.scope import Scope
 from fpstate.policies.base import Policy, bounded
 from fpstate.policies.first_class import FirstClass
-from fpstate.policies.host_format import FormatHost
 from fpstate.replay.engine import replay
 from fpstate.rows.fields import Fields
 from fpstate.rows.learn import Rows
@@ -36,7 +37,7 @@ class Careless(FirstClass):
     class Cpu(FirstClass.Cpu):
         coin: Coin = Coin.SAVE
 
-    def thread_switch(self, cpu: Cpu, task: FormatHost.Task, next: FormatHost.Task) -> None:  # type: ignore[override]  # noqa: A002
+    def thread_switch(self, cpu: Any, task: Any, next: Any) -> None:  # noqa: A002
         if cpu.coin is Coin.DROP:
             cpu.unsaved = False
         super().thread_switch(cpu, task, next)
@@ -47,7 +48,7 @@ class Indifferent(Careless):
 
     name = "indifferent"
 
-    def thread_switch(self, cpu: Careless.Cpu, task: FormatHost.Task, next: FormatHost.Task) -> None:  # type: ignore[override]  # noqa: A002
+    def thread_switch(self, cpu: Any, task: Any, next: Any) -> None:  # noqa: A002
         if cpu.coin is not Coin.DROP:
             cpu.isb()
         FirstClass.thread_switch(self, cpu, task, next)
@@ -82,3 +83,61 @@ def test_a_coin_starts_with_its_first_value_of_few(start: object) -> None:
     cpu = type("Cpu", (Policy.Cpu,), {"coin": start, "__annotations__": annotations, "__module__": __name__})
     with pytest.raises(FpstateError, match="coin"):
         Fields(type("Wrong", (Policy,), {"name": "wrong", "Cpu": cpu}))
+
+
+class Switched(FirstClass):
+    """Wrong if the coin falls one way when a vCPU is put, and another at the switch that this is part of."""
+
+    name = "switched"
+
+    class Cpu(FirstClass.Cpu):
+        coin: bool = False
+        mark: bool = False
+
+    def vcpu_put(self, cpu: Any, task: Any, vcpu: Any) -> None:
+        cpu.mark = cpu.coin
+        super().vcpu_put(cpu, task, vcpu)
+
+    def thread_switch(self, cpu: Any, task: Any, next: Any) -> None:  # noqa: A002
+        if cpu.mark and not cpu.coin:
+            cpu.save(None)
+        cpu.mark = False
+        super().thread_switch(cpu, task, next)
+
+
+class Softirq(FirstClass):
+    """The same with the two halves of a softirq."""
+
+    name = "softirq"
+
+    class Cpu(FirstClass.Cpu):
+        coin: bool = False
+        mark: bool = False
+
+    def softirq_neon_begin(self, cpu: Any, task: Any) -> None:
+        cpu.mark = cpu.coin
+        super().kernel_neon_begin(cpu, task)
+
+    def softirq_neon_end(self, cpu: Any, task: Any) -> None:
+        if cpu.mark and not cpu.coin:
+            cpu.load(None)
+        cpu.mark = False
+
+
+@pytest.mark.parametrize(("policy", "steps"), [(Switched, 4), (Softirq, 1)])
+def test_it_falls_anew_before_each_of_two_events_of_one_move(policy: type[Policy], steps: int) -> None:
+    result = check(policy, Scope(1, 1, 1))
+    assert result.verdict == VIOLATED
+    assert result.path is not None
+    assert len(result.path.steps) == steps
+    assert "coin=True" in result.path.steps[-1].changed  # and then on its first value
+
+
+def test_a_coin_is_no_pointer() -> None:
+    cpu = type("Cpu", (Policy.Cpu,), {"coin": None, "__annotations__": {"coin": "Policy.Task | None"}})
+    with pytest.raises(FpstateError, match="is a coin"):
+        Fields(type("Wrong", (Policy,), {"name": "wrong", "Cpu": cpu}))
+
+
+def test_policies_with_and_without_a_coin_can_be_compared() -> None:
+    assert not compare_policies(Rows(Indifferent), Rows(FirstClass), SMALL).apart

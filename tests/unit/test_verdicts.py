@@ -11,18 +11,20 @@ from fpstate.check.run import HOLDS, NOT_REACHED, VIOLATED, Result, check
 from fpstate.errors import FpstateError
 from fpstate.machine.follow import follow_path
 from fpstate.paths.scope import Scope
-from fpstate.policies.base import Context, Policy, with_features
+from fpstate.policies.base import Context, Policy, when, with_features
 from fpstate.policies.bugs.arm64 import offline_in_streaming_mode, vl_change_clears_debuggers_flag
 from fpstate.policies.bugs.small_kernels import reset_taken_for_a_wipe, upper_halves_not_switched
 from fpstate.policies.bugs.x86.owner_pointer_over_preemption import X86Host
 from fpstate.policies.bugs.x86.reloaded_by_notifier_only import Fixed as NotifierFixed
 from fpstate.policies.catalogue import find_policy
 from fpstate.policies.eager import Eager
+from fpstate.policies.first_class import FirstClass
 from fpstate.policies.host_deferred import DeferredHost
 from fpstate.policies.host_format import Form, FormatHost, FormHost
 from fpstate.policies.host_lazy import LazyHost
 from fpstate.policies.host_preemptible import PreemptibleHost
 from fpstate.policies.linux_6_14 import Linux614
+from fpstate.policies.mark_foreign import MarkForeign
 from fpstate.replay.compare import broken
 from fpstate.replay.engine import replay
 from fpstate.rows.decisions import decision_table
@@ -896,3 +898,105 @@ def test_vcpus_may_lack_features_that_others_have() -> None:
     assert verdict(policy, Scope(1, 1, 2, 0, ("kvm",), "unknown", 1), "guest-sve").verdict == HOLDS
     with pytest.raises(FpstateError, match="3 of 2 vCPUs"):
         Scope(1, 1, 2, plain_vcpus=3)
+
+
+class Masked(FirstClass):
+    """It saves to nobody before a CPU goes down with ZA on, which is less."""
+
+    name = "masked"
+
+    def cpu_down(self, cpu: Any) -> None:
+        if cpu.za:
+            cpu.save(None)
+        cpu.last_state = None
+        self.note_saved(cpu)
+
+
+def test_what_is_graver_is_not_hidden_by_a_cpu_going_down_in_a_mode() -> None:
+    result = check(with_features(Masked, ["sme"]), Scope(2, 1, 0, 0, ("base", "sme", "hotplug")), cores=1)
+    assert (result.verdict, result.property) == (VIOLATED, "memory-safety")
+
+
+class Pending(Policy):
+    """What a debugger writes waits for the way to user mode; exec leaves another's value where it was to go."""
+
+    name = "pending"
+    supports = frozenset({"fpmr"})
+
+    class Task(Policy.Task):
+        pending: bool = False
+
+    def get(self, cpu: Any, task: Any) -> None:
+        cpu.load(task)
+        if self.fpmr:
+            cpu.load_part("fpmr", task)
+
+    def new(self, cpu: Any, task: Any) -> None:
+        cpu.overwrite(task)
+        if self.fpmr:
+            cpu.overwrite_part("fpmr", task)
+
+    def thread_switch(self, cpu: Any, task: Any, next: Any) -> None:
+        if not task.pending:
+            cpu.save(task)
+            if self.fpmr:
+                cpu.save_part("fpmr", task)
+        self.get(cpu, next)
+
+    def ptrace_write(self, cpu: Any, task: Any, tracee: Any) -> None:
+        tracee.pending = True
+
+    def ret_to_user(self, cpu: Any, task: Any) -> None:
+        if task.pending:
+            self.new(cpu, task)
+            task.pending = False
+            self.get(cpu, task)
+
+    def exec(self, cpu: Any, task: Any) -> None:
+        if not task.pending:
+            self.new(cpu, task)
+        elif self.fpmr:
+            cpu.overwrite_part("fpmr", task)
+        task.pending = False
+        self.get(cpu, task)
+
+
+@pytest.mark.parametrize("features", [(), ("fpmr",)])
+def test_a_predecessors_value_leaks_whatever_it_was_to_him(features: tuple[str, ...]) -> None:
+    """Asked about leaks alone, an old value is told from a lost one: it leaks once there is another program."""
+    scope = Scope(1, 2, 0, 0, ("base", "ptrace_write", "exec"))
+    result = check(with_features(Pending, features), scope, properties=["confidentiality"], cores=1)
+    assert result.verdict == VIOLATED
+    assert result.path is not None
+    assert len(result.path.steps) == 10
+
+
+class Unchanged(MarkForeign):
+    """exec leaves the image as it is if the vector length was changed since the last use of SVE."""
+
+    name = "unchanged"
+
+    class Task(MarkForeign.Task):
+        changed: bool = when("sve", False)
+
+    def vl_change(self, cpu: Any, task: Any) -> None:
+        super().vl_change(cpu, task)
+        task.changed = True
+
+    def syscall(self, cpu: Any, task: Any) -> None:
+        super().syscall(cpu, task)
+        task.changed = False
+
+    def exec(self, cpu: Any, task: Any) -> None:
+        if not task.changed:
+            super().exec(cpu, task)
+            return
+        task.tif_sve = False
+        task.fp_type = Form.FPSIMD
+        self.fpsimd_flush_task_state(task)
+        cpu.free_sve(task)
+
+
+def test_an_old_value_that_becomes_a_predecessors_is_found_again_by_name() -> None:
+    result = check(with_features(Unchanged, ["sve"]), Scope(1, 1, 0), cores=1)
+    assert result.verdict == VIOLATED

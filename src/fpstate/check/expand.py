@@ -50,7 +50,7 @@ from fpstate.check.parts import (
 )
 from fpstate.check.store import Words, hash_of, pack, unpack
 from fpstate.jit import bare, inline
-from fpstate.paths.order import SWITCH, TAKE_OVER, WORKER, Bounds, enabled_on, kind_of, other_of, with_coin
+from fpstate.paths.order import SWITCH, TAKE_OVER, WORKER, Bounds, enabled_on, kind_of, other_of, ways, with_coin
 from fpstate.paths.properties import GRAVEST_FIRST, OF_STATES, broken_in, gravity
 from fpstate.rows.fields import MOST_FALLS
 from fpstate.structs import Struct
@@ -58,8 +58,9 @@ from fpstate.world.state import CURRENT, FREE, MODE, OFF, POINTER, RUNS, SECOND,
 
 SHARDS: Final = 2
 CHUNK: Final = 1 << 15  # states of a shard expanded between two insertions
-MAX_MOVES: Final = 64  # of one state
-ROOM: Final = CHUNK * MAX_MOVES  # successors a shard can hold back for each shard
+MAX_MOVES: Final = 128  # of one CPU
+MANY_MOVES: Final = 64  # of one state, on average
+ROOM: Final = CHUNK * MANY_MOVES  # successors a shard can hold back for each shard
 BUCKETS: Final = 1 << 12
 
 # What `work` answers.
@@ -115,6 +116,12 @@ def new_book(shard: int, states: Words, width: int) -> Book:
         order=np.zeros(CHUNK, np.int64),
         sorted=np.zeros(CHUNK * width, np.uint64),
     )
+
+
+def at_most(bounds: Bounds) -> int:
+    """Return by what a chunk must be smaller for all its successors to find room."""
+    contexts = bounds.tasks + bounds.kthreads + bounds.vcpus
+    return bounds.falls * bounds.falls * (1 + bounds.cpus * contexts // 16)
 
 
 @inline
@@ -295,7 +302,7 @@ def find_effects(parts: Parts, setting: Setting, desk: Desk, run: Run, c: int, x
     for m in range(enabled_on(desk.before, setting.bounds, run.moves, 0, c)):
         if concerns(run.moves[m], x):
             bare_move = run.own[1]
-            for coin in range(setting.bounds.falls):
+            for coin in range(ways(setting.bounds, run.moves[m])):
                 move, e = with_coin(run.moves[m], coin), run.own[1]
                 if kind_of(move) == TAKE_OVER:  # reaches everything, so no situation tells its effect
                     leave_open(run.effects, e, move)
@@ -328,7 +335,7 @@ def in_run(run: Run) -> bool:
     different = 0
     for i in range(SITUATION):
         different |= run.now[i] ^ run.same[i]
-    return different == 0 and run.own[1] + MOST_FALLS * MAX_MOVES <= EFFECTS
+    return different == 0 and run.own[1] + MOST_FALLS * MOST_FALLS * MAX_MOVES <= EFFECTS
 
 
 @inline

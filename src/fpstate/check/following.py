@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from fpstate.check.parts import classes_of
 from fpstate.paths.order import TAKE_OVER, Bounds
-from fpstate.paths.properties import CONFIDENTIALITY, INTEGRITY, OF_STATES
+from fpstate.paths.properties import DEFAULT, OF_STATES, bits_of
 from fpstate.paths.scope import Scope, names_of
 from fpstate.world.state import FPEXC, FPMR, ZA, ZCR, V, Z, following
 
@@ -23,11 +23,11 @@ NAMES = {V: "V", Z: "Z", ZCR: "the vector length", ZA: "ZA", FPMR: "FPMR", FPEXC
 def is_worth_it(features: int, bounds: Bounds, wanted: int) -> bool:
     """Tell whether that makes fewer states, properties are about one reader each, and no value may change its owner.
 
-    With V alone the values of contexts follow from what policies keep books of, mostly, and symmetry is lost. Whose a
-    wrong value is is not known, so a leak is found as a break of integrity, which must be looked for.
+    With V alone the values of contexts follow from what policies keep books of, mostly, and symmetry is lost. All that
+    may be wrong with a value must be looked for: what is would not be known else, and how a row goes on after it.
     """
-    leaks_are_found = wanted & INTEGRITY or not wanted & CONFIDENTIALITY
-    return bool(features and leaks_are_found and not wanted & OF_STATES and not bounds.events >> TAKE_OVER & 1)
+    all_wanted = not bits_of(DEFAULT) & ~wanted and not wanted & OF_STATES
+    return bool(features and all_wanted and not bounds.events >> TAKE_OVER & 1)
 
 
 def each(scope: Scope, features: int) -> dict[str, int]:

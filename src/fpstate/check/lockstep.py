@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fpstate.check.parts import Layout, make_layout, part_of
+from fpstate.errors import FpstateError
 from fpstate.jit import bare, inline
-from fpstate.paths.order import Bounds, enabled, make_move
+from fpstate.paths.order import MOVES_AT_MOST, Bounds, enabled, make_move
 from fpstate.paths.scope import Scope, build
 from fpstate.rows.learn import Rows
 from fpstate.structs import Struct
@@ -47,7 +48,6 @@ S_COLUMNS: Final = 5
 
 HARDWARE: Final = 2 * DIRTY - 1  # those bits in worlds with more registers than V,
 HARDWARE_OF_V: Final = 3  # and in those with V alone (rows.fields)
-MOVES_AT_MOST: Final = 256
 
 
 @dataclass(frozen=True)
@@ -112,20 +112,23 @@ def compare_policies(a: Rows, b: Rows, scope: Scope, *, max_pairs: int = 20_000_
     parts = np.zeros((1, columns), np.int64), np.zeros((1, columns), np.int64)
     waiting, seen = np.zeros((1 << 12, width), np.int64), np.zeros((1 << 16, 2), np.uint64)
     counts = np.zeros(N_COUNTS, np.int64), np.zeros(N_COUNTS, np.int64)
-    room = np.zeros(MOVES_AT_MOST, np.int64), np.zeros(MOVES_AT_MOST, np.int64)
     state = np.zeros(S_COLUMNS, np.int64)
     state[S_HARDWARE] = HARDWARE if a.policy.features else HARDWARE_OF_V
     own, other = build(scope, b)
+    falls = max(bounds.falls, own.falls)
+    if {bounds.falls, own.falls} - {1, falls}:
+        raise FpstateError("coins of policies to compare fall in different ways", expected="as many values in both")
+    moves, others = (np.zeros(MOVES_AT_MOST * falls**2, np.int64) for _ in range(2))
+    bounds = bounds.but(falls=falls)
     bounds_b = bounds.but(
         task_word=own.task_word,
         vcpu_word=own.vcpu_word,
         timer=own.timer,
         coin=own.coin,
         coin_shift=own.coin_shift,
-        falls=own.falls,
     )
     side_a, side_b = _side_of(a, bounds, first), _side_of(b, bounds_b, other)
-    pair = Pair(side_a, side_b, layout, *parts, waiting, seen, *room, state, *counts, _room_for(a, b))
+    pair = Pair(side_a, side_b, layout, *parts, waiting, seen, moves, others, state, *counts, _room_for(a, b))
     begin(pair)
     answer = NEED_ROOM
     while answer not in (DONE, APART) and pair.state[S_SEEN] <= max_pairs:
@@ -310,7 +313,7 @@ def make_both(pair: Pair, move: int) -> int:
 def advance(pair: Pair) -> int:
     """Make all moves out of the pairs that wait, until something is needed or nothing waits any more."""
     while pair.state[S_WAITING]:
-        if pair.state[S_WAITING] + MOVES_AT_MOST > len(pair.waiting) or 2 * pair.state[S_SEEN] > len(pair.seen):
+        if pair.state[S_WAITING] + len(pair.moves) > len(pair.waiting) or 2 * pair.state[S_SEEN] > len(pair.seen):
             return NEED_ROOM
         pair.state[S_WAITING] -= 1
         r = pair.state[S_WAITING]

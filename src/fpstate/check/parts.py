@@ -121,6 +121,7 @@ class Layout(Struct):
     cpus: int
     wide: int  # the worlds have more registers than V
     followed: int  # as in World: what is not right is all the same, if it is not 0
+    old: int  # 1: an old value of its owner's own is told apart from a lost one
     meaning: Ints  # [0 CPU or 1 context, column]
     matters: Ints  # [entity, column] -1; 0: worlds that differ in it only are the same
     new_name: Ints  # [renaming, entity]
@@ -171,8 +172,13 @@ def _renamings(counts: tuple[int, ...], fold: bool, keeps: int) -> list[list[tup
     return orders
 
 
-def make_layout(scope: Scope, *, features: int, zeros: bool, fold: bool, followed: int = 0) -> Layout:
-    """Return the layout for a scope. `zeros`, `followed`: as in World; `fold`: names mean nothing."""
+def make_layout(
+    scope: Scope, *, features: int, zeros: bool, fold: bool, followed: int = 0, old: bool = False
+) -> Layout:
+    """Return the layout for a scope. `zeros`, `followed`: as in World; `fold`: names mean nothing.
+
+    `old`: old values are told from lost ones, as they always are in worlds with V alone.
+    """
     counts = (scope.cpus, scope.cpus, scope.tasks, scope.kthreads, scope.vcpus)
     group = np.repeat(np.arange(len(counts)), counts).astype(np.int64)
     columns = WIDE_COLUMNS if features else COLUMNS
@@ -210,9 +216,8 @@ def make_layout(scope: Scope, *, features: int, zeros: bool, fold: bool, followe
     pairs = [cpus + threads for cpus, threads in zip(orders[CPUS], idle, strict=True)]
     chosen = itertools.product(pairs, *orders[IDLE + 1 :])
     old_name = np.array([list(itertools.chain(*names)) for names in chosen], np.int64)
-    return Layout(
-        scope.cpus, int(features != 0), followed, meaning, matters, np.argsort(old_name, axis=1), old_name, group
-    )
+    facts = scope.cpus, int(features != 0), followed, int(not followed and (old or not features))
+    return Layout(*facts, meaning, matters, np.argsort(old_name, axis=1), old_name, group)
 
 
 def new_parts(layout: Layout, room: int = 1 << 12) -> Parts:
@@ -271,11 +276,12 @@ def strangers(followed: int) -> int:
 
 
 @inline
-def known_as(w: World, k: int, label: int) -> int:
+def known_as(w: World, layout: Layout, k: int, label: int) -> int:
     """Return what a label of class `k` is in a part: latest version 1, older version 0.
 
     Values of predecessors, and kernel-mode values that nobody will miss, are a stranger's: a softirq's. In worlds with
-    more registers than V, an old value of its own is to its owner what a lost one is, and zeros are nobody's.
+    more registers than V, an old value of its own is to its owner what a lost one is, where that may not become a
+    predecessor's before it is missed, and zeros are nobody's.
     """
     owner = owner_of(label)
     x = context_of(owner)
@@ -293,28 +299,28 @@ def known_as(w: World, k: int, label: int) -> int:
         return ZEROS if k == Z and w.context[x, INITIAL + Z] == label else owner + VERSION
     if label < w.context[x, BIRTH + k]:
         return strangers(w.followed)
-    return NOBODYS if w.features or w.followed else owner
+    return owner if layout.old else NOBODYS
 
 
 @inline
-def cpu_part(w: World, c: int, row: Ints) -> None:
+def cpu_part(w: World, layout: Layout, c: int, row: Ints) -> None:
     """Write what is known of CPU `c` into `row`."""
     copy_record(w.cpu, c, row, 0)
     for k in range(V, classes_end(w), PER_CLASS):
-        row[0, STASH + k] = known_as(w, k, w.cpu[c, STASH + k])
-        row[0, REGISTERS + k] = known_as(w, k, w.cpu[c, REGISTERS + k])
+        row[0, STASH + k] = known_as(w, layout, k, w.cpu[c, STASH + k])
+        row[0, REGISTERS + k] = known_as(w, layout, k, w.cpu[c, REGISTERS + k])
 
 
 @inline
-def context_part(w: World, x: int, row: Ints) -> None:
+def context_part(w: World, layout: Layout, x: int, row: Ints) -> None:
     """Write what is known of context `x` into `row`: its latest version is 1, older ones are 0."""
     copy_record(w.context, x, row, 0)
-    row[0, KERNEL_IMAGE] = known_as(w, V, w.context[x, KERNEL_IMAGE])
+    row[0, KERNEL_IMAGE] = known_as(w, layout, V, w.context[x, KERNEL_IMAGE])
     row[0, KERNEL_LATEST] = kernel_of(x) + VERSION
     if w.features:
-        row[0, SVE_IMAGE] = known_as(w, V, w.context[x, SVE_IMAGE])
+        row[0, SVE_IMAGE] = known_as(w, layout, V, w.context[x, SVE_IMAGE])
     for k in range(V, classes_end(w), PER_CLASS):
-        row[0, IMAGE + k] = known_as(w, k, w.context[x, IMAGE + k])
+        row[0, IMAGE + k] = known_as(w, layout, k, w.context[x, IMAGE + k])
         row[0, LATEST + k] = own(x) + VERSION
         row[0, INITIAL + k] = own(x) + (VERSION if w.context[x, INITIAL + k] == w.context[x, LATEST + k] else 0)
         row[0, BIRTH + k] = own(x)
@@ -340,9 +346,9 @@ def leave_out(w: World, x: int, row: Ints) -> None:
 def part_of(w: World, entity: int, layout: Layout, row: Ints) -> None:
     """Write what is known of an entity into `row`."""
     if entity < layout.cpus:
-        cpu_part(w, entity, row)
+        cpu_part(w, layout, entity, row)
     else:
-        context_part(w, entity - layout.cpus, row)
+        context_part(w, layout, entity - layout.cpus, row)
     for i in range(COLUMNS):
         row[0, i] &= layout.matters[entity, i]
     if layout.wide:
@@ -650,7 +656,7 @@ def aged_label(layout: Layout, k: int, fate: int, label: int) -> int:
     if bits & LATEST_STRANGE:
         return strangers(layout.followed)
     if bits & LATEST_STALE:
-        return NOBODYS if layout.wide or layout.followed else owner
+        return owner if layout.old else NOBODYS
     return label
 
 

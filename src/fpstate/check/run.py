@@ -19,7 +19,15 @@ from fpstate.notebook import frame, html_table
 from fpstate.paths import order
 from fpstate.paths.blame import ending
 from fpstate.paths.order import Bounds
-from fpstate.paths.properties import DEFAULT, FALSE_NATIVE, USER_SVE_TRAP_WRONG, bits_of, first_name
+from fpstate.paths.properties import (
+    CONFIDENTIALITY,
+    DEFAULT,
+    FALSE_NATIVE,
+    INTEGRITY,
+    USER_SVE_TRAP_WRONG,
+    bits_of,
+    first_name,
+)
 from fpstate.paths.scope import KIND_NAMES, Scope, build, named_kinds
 from fpstate.paths.tell import Path, Step, table, tell
 from fpstate.paths.walk import Walker, follow
@@ -189,10 +197,15 @@ class Question:
         each = following.each(self.scope, features_of(self.rows.policy))
         ends = []
         for followed in each.values():
-            ends.append(self.search(max_states, followed))
-            if not ends[-1].sure:
+            try:
+                ends.append(self.search(max_states, followed))
+            except FpstateError:  # of a handler, perhaps beyond where a search that knows more would have ended
                 return self.search(max_states), ()
         told = min((end for end in ends if end.path), key=lambda end: end.depth, default=None)
+        if not all(end.sure for end in ends):
+            whole = self.search(max_states)
+            if whole.complete or not told:
+                return whole, ()
         complete, depth = all(end.complete for end in ends), told.depth if told else max(end.depth for end in ends)
         states, moves, seconds = (sum(getattr(end, what) for end in ends) for what in ("states", "moves", "seconds"))
         path = told.path if told else None
@@ -227,11 +240,12 @@ def rebuild(search: Search, found: Found, scope: Scope, wanted: int) -> Path | N
     choices = [_towards(walker, search, lambda after, *_: search.packed(after) == goal) for goal in found.chain()[1:]]  # noqa: B023
     if found.move >= 0:
         choices.append(_towards(walker, search, lambda _, v, b: v == verdict and bool(b & broken)))
-    if search.first.followed or not search.first.zeros:
-        walker = Walker(search.rows, scope)
-        broken, verdict = follow(walker, "/".join(map(str, choices)), wanted)
-        if not broken:
-            return None
+    walker = Walker(search.rows, scope)
+    broken, verdict = follow(walker, "/".join(map(str, choices)), wanted)
+    if not broken:
+        if search.first.zeros and not search.first.followed:
+            raise AssertionError("what was found is not wrong; this is a bug of ours")
+        return None
     return tell(walker, choices[: len(walker.moves)], broken, verdict)
 
 
@@ -279,7 +293,8 @@ def operations_of(policy: type[Policy]) -> frozenset[int]:
 
 def setting_for(scope: Scope, rows: Rows, wanted: int, *, fold: bool, zeros: bool, followed: int = 0) -> Setting:
     """Return what a search of a policy in a scope is to look at."""
-    layout = make_layout(scope, features=features_of(rows.policy), zeros=zeros, fold=fold, followed=followed)
+    old = bool(wanted & CONFIDENTIALITY and not wanted & INTEGRITY)  # else what is old breaks integrity first
+    layout = make_layout(scope, features=features_of(rows.policy), zeros=zeros, fold=fold, followed=followed, old=old)
     crosses = int(bool(operations_of(rows.policy) & {FETCH, wide.FETCH_SVE}))  # type: ignore[arg-type]
     nothing = np.zeros(3, np.int64), np.zeros((2, 2), np.int64)
     return with_bits(Setting(layout, build(scope, rows)[0], wanted, crosses, *nothing, 0, 0, 0), 16)

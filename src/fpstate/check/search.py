@@ -28,6 +28,7 @@ from fpstate.check.expand import (
     SHARDS,
     STUCK,
     UNSOUND,
+    at_most,
     new_book,
     new_run,
     rank,
@@ -179,13 +180,12 @@ class Search:
         return tuple(words.tolist())
 
     def known_of(self, world: World) -> World:
-        """Return what a search knows of a world: the same, where all values are known."""
+        """Return what a search knows of a world: versions but for the latest are lost, and what is not followed."""
         self._make_room()
         scratch, known = self.shards[0].desk.scratch, copy_of(world)
-        if world.followed:
-            with np.errstate(over="ignore"):
-                from_world(world, self.setting.layout, self.parts, scratch.row, scratch.after)
-            to_world(self.parts, scratch.after, known)
+        with np.errstate(over="ignore"):
+            from_world(world, self.setting.layout, self.parts, scratch.row, scratch.after)
+        to_world(self.parts, scratch.after, known)
         return known
 
     def _levels(self, pool: ThreadPoolExecutor | None, max_states: int, progress: Progress) -> Found:
@@ -213,7 +213,8 @@ class Search:
 
     def _chunk(self, pool: ThreadPoolExecutor | None, ends: list[int]) -> None:
         """Expand some states of each shard and take in what was found."""
-        goals = [min(end, int(s.book.place[P_NEXT]) + CHUNK) for s, end in zip(self.shards, ends, strict=True)]
+        count = CHUNK // at_most(self.setting.bounds)
+        goals = [min(end, int(s.book.place[P_NEXT]) + count) for s, end in zip(self.shards, ends, strict=True)]
         each = pool.map if pool else map
         for answer in list(each(lambda s: s.expand(self.parts, goals[s.number]), self.shards)):
             if answer == STUCK:

@@ -51,7 +51,6 @@ from fpstate.paths.order import (
     USER_FP,
     USER_TRAPS,
     arrive,
-    coin_of,
     cpu_of,
     kind_of,
     never_ends,
@@ -60,6 +59,7 @@ from fpstate.paths.order import (
     recycle,
     set_out,
     stop_at,
+    toss,
 )
 from fpstate.paths.properties import DEFAULT, bits_of, first_name
 from fpstate.paths.scope import Scope
@@ -162,7 +162,7 @@ class Follower:
     def move(self, move: int) -> int:
         """Make one move on the machine; return the verdict."""
         self.number += 1
-        self.twin.world.cpu[cpu_of(move), WORD] |= coin_of(move) << self.bounds.coin_shift
+        toss(self.twin.world, self.bounds, move, second=False)
         verdict = self._move(move)
         self.twin.world.cpu[cpu_of(move), WORD] &= ~self.bounds.coin
         return verdict
@@ -173,7 +173,7 @@ class Follower:
         t = int(w.cpu[c, CURRENT])
         s = int(other_participant(w, kind, t, other_of(move)))
         if kind == SWITCH:
-            return self._switch(c, t, s)
+            return self._switch(move, t, s)
         if kind in (USER_FP, GUEST_FP):
             return self._use(kind, c, t, s)
         if kind == RESUME:
@@ -186,6 +186,7 @@ class Follower:
             return self._happen(kind, c, twin.n, twin.n)
         verdict = self._happen(kind, c, t, s)
         if kind in (SOFTIRQ, PM_ENTER):
+            toss(w, self.bounds, move, second=True)
             verdict = max(verdict, self._happen(SOFTIRQ_END if kind == SOFTIRQ else PM_EXIT, c, t, s, straight=True))
         if w.context[t, POINT] == 0:
             arrive(w, twin.rows.table, self.bounds, kind, t, s)
@@ -260,13 +261,14 @@ class Follower:
             values[LOW], values[HIGH] = int.from_bytes(v0[:8], "little"), int.from_bytes(v0[8:], "little")
         return verdict
 
-    def _switch(self, c: int, t: int, s: int) -> int:
-        w = self.twin.world
+    def _switch(self, move: int, t: int, s: int) -> int:
+        w, c = self.twin.world, cpu_of(move)
         mode = int(w.context[t, MODE])
         verdict = OK
         if mode in (RUN, RUN_NEON):
             verdict = self._happen(PUT, c, t, int(w.context[t, RUNS]) - 1, straight=True)
             w.context[t, MODE] = RUN_OUT if mode == RUN else RUN_OUT_NEON
+            toss(w, self.bounds, move, second=True)
         verdict = max(verdict, self._happen(SWITCH, c, t, s, straight=True))
         w.cpu[c, CURRENT] = s
         if mode == DYING:

@@ -179,6 +179,10 @@ OF_RUN: Final = sum(
 )
 """Moves whose second participant is the vCPU that the thread has in KVM_RUN."""
 
+IN_ONE_GO: Final = 1 << SWITCH | 1 << SOFTIRQ | 1 << PM_ENTER | 1 << EFI
+"""Moves that may be two events."""
+
+MOVES_AT_MOST: Final = 512  # of a world, but for how the coin falls
 MOST_TRAPS: Final = 8  # of one use, one right after the other; there are three kinds of them
 
 
@@ -198,7 +202,7 @@ class Bounds(Struct):
     foreign: int  # the bit of TIF_FOREIGN_FPSTATE in a task's word, 0 if the policy has no such flag
     tif_sve: int  # the bit of TIF_SVE in a task's word, 0 if the policy has no such flag
     timer: int  # the bit that the clock sets in a task's word, 0 if the policy has none
-    coin: int  # the bits of a CPU's word that are as the coin falls during a move, 0 if the policy has none
+    coin: int  # the bits of a CPU's word that are as the coin falls before an event, 0 if the policy has none
     coin_shift: int  # where they begin
     falls: int  # in how many ways it falls
 
@@ -220,7 +224,7 @@ def cpu_of(move: int) -> int:
 
 @inline
 def coin_of(move: int) -> int:
-    """Return how the coin falls during a move."""
+    """Return how the coin falls during a move: in the first event, plus `falls` times how it does in the second."""
     return move >> 20
 
 
@@ -246,6 +250,20 @@ def add(moves: Ints, k: int, bounds: Bounds, kind: int, c: int, second: int) -> 
         moves[k] = kind << 12 | c << 8 | second
         k += 1
     return k
+
+
+@inline
+def ways(bounds: Bounds, move: int) -> int:
+    """Return in how many ways the coin falls during a move."""
+    return bounds.falls * bounds.falls if IN_ONE_GO >> kind_of(move) & 1 else bounds.falls
+
+
+@inline
+def toss(w: World, bounds: Bounds, move: int, second: bool) -> None:
+    """Let the coin fall before the first event of a move, or before the `second`."""
+    coin = coin_of(move) // bounds.falls if second else coin_of(move) % bounds.falls
+    c = cpu_of(move)
+    w.cpu[c, WORD] = w.cpu[c, WORD] & ~bounds.coin | coin << bounds.coin_shift & bounds.coin
 
 
 @inline
@@ -437,10 +455,13 @@ def enabled(w: World, bounds: Bounds, moves: Ints) -> int:
     k = 0
     for c in range(len(w.cpu)):
         k = enabled_on(w, bounds, moves, k, c)
-    for coin in range(1, bounds.falls):
+    total = k
+    for coin in range(1, bounds.falls * bounds.falls):
         for i in range(k):
-            moves[coin * k + i] = with_coin(moves[i], coin)
-    return k * bounds.falls
+            if coin < ways(bounds, moves[i]):
+                moves[total] = with_coin(moves[i], coin)
+                total += 1
+    return total
 
 
 # Making it happen.
@@ -542,14 +563,16 @@ def recycle(w: World, bounds: Bounds, x: int) -> None:
 
 
 @inline
-def switch(w: World, table: Table, report: Report, bounds: Bounds, c: int, s: int) -> int:
-    """Switch CPU `c` to thread `s`, running kvm_sched_out first when the thread there has its vCPU loaded."""
+def switch(w: World, table: Table, report: Report, bounds: Bounds, move: int) -> int:
+    """Switch a CPU to another thread, running kvm_sched_out first when the thread there has its vCPU loaded."""
+    c, s = cpu_of(move), other_of(move)
     t = w.cpu[c, CURRENT]
     verdict = OK
     if w.context[t, MODE] == RUN or w.context[t, MODE] == RUN_NEON:
         verdict = sched_out(w, table, report, c, t)
         if verdict == NO_ROW:
             return verdict
+        toss(w, bounds, move, True)
     verdict = max(verdict, happen(w, table, report, SWITCH, c, t, s))
     w.cpu[c, CURRENT] = s
     if w.context[t, MODE] == DYING:
@@ -715,7 +738,7 @@ def _make_move(w: World, table: Table, report: Report, bounds: Bounds, move: int
     report.asked[A_USED] = report.asked[A_TRAPPED] = 0
     t = w.cpu[c, CURRENT]
     if kind == SWITCH:
-        return switch(w, table, report, bounds, c, other_of(move))
+        return switch(w, table, report, bounds, move)
     s = other_participant(w, kind, t, other_of(move))
     if kind == EXPIRE:
         w.context[s, WORD] |= bounds.timer
@@ -732,6 +755,7 @@ def _make_move(w: World, table: Table, report: Report, bounds: Bounds, move: int
     if verdict == NO_ROW:
         return verdict
     if kind == SOFTIRQ or kind == PM_ENTER or kind == EFI:
+        toss(w, bounds, move, True)
         end = SOFTIRQ_END if kind == SOFTIRQ else PM_EXIT if kind == PM_ENTER else EFI_END
         verdict = max(verdict, happen(w, table, report, end, c, t, s))
     if w.context[t, POINT] == 0:
@@ -742,7 +766,7 @@ def _make_move(w: World, table: Table, report: Report, bounds: Bounds, move: int
 @inline
 def make_move(w: World, table: Table, report: Report, bounds: Bounds, move: int) -> int:
     """Carry out one enabled move; return what went wrong. On NO_ROW the world is of no use any more: learn, redo."""
-    w.cpu[cpu_of(move), WORD] |= coin_of(move) << bounds.coin_shift
+    toss(w, bounds, move, False)
     verdict = _make_move(w, table, report, bounds, move)
     w.cpu[cpu_of(move), WORD] &= ~bounds.coin
     return verdict

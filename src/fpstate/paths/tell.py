@@ -173,7 +173,11 @@ def _cpu_named(pointer: int) -> str:
 def tossed(walk: Walk, move: int) -> list[str]:
     """Return how the coin fell at a move, as `coin=value`; nothing if on its first value, or there is none."""
     coin, code = walk.rows.fields.coin, int(coin_of(move))
-    return [f"{coin.name}={getattr(coin.values[code], 'name', coin.values[code])}"] if coin and code else []
+    if not coin or not code:
+        return []
+    fell = [coin.values[place] for place in (code % len(coin.values), code // len(coin.values))]
+    first, second = (str(getattr(value, "name", value)) for value in fell)
+    return [f"coin={first}" + (f", then {second}" if code >= len(coin.values) else "")]
 
 
 def changes(walk: Walk, before: World, after: World) -> list[str]:

@@ -21,7 +21,7 @@ RESERVED = {
 
 TIMED = "expired"
 """The field of a task that the clock sets, `Policy.timeout` after a handler has cleared it."""
-MOST_FALLS = 8
+MOST_FALLS = 4
 TOSSED = "coin"
 """The field of a CPU that has any of its values at each event, where all orders of events are looked at."""
 
@@ -70,6 +70,9 @@ def declared(owner: type, kind: str, features: frozenset[str]) -> tuple[list[Fie
                     absent[name] = start.otherwise
                     continue
                 start = start.start
+            coin = name == TOSSED and kind == "Cpu"
+            if coin and start is None:
+                raise _refused(cls, name, "is a coin, and cannot be that", "a flag, an Enum, or a counter")
             if start is None:
                 pointer = "cpu" if "Cpu" in str(note) else "context"
                 if (pointer == "context") != (kind == "Cpu") or slots == 2:
@@ -85,7 +88,7 @@ def declared(owner: type, kind: str, features: frozenset[str]) -> tuple[list[Fie
             timed = name == TIMED and kind == "Task"
             if timed and values != (False, True):
                 raise _refused(cls, name, "is set by the clock", f"{name}: bool = True")
-            if name == TOSSED and kind == "Cpu" and (values.index(start) or len(values) > MOST_FALLS):
+            if coin and (values.index(start) or len(values) > MOST_FALLS):
                 expected = f"its first value to start with, of at most {MOST_FALLS}"
                 raise _refused(cls, name, "is a coin, and cannot be that", expected)
             fields[name] = Field(name, values, at, bits, start=values.index(start), timed=timed)

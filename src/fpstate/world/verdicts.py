@@ -9,7 +9,7 @@ from fpstate.world.state import FPEXC, FPMR, ZA, ZCR, Z
 OK: Final = 0
 LEAKING_FRAME: Final = 1  # a signal frame was built from another's values
 WRONG_VALUE: Final = 2  # somebody read a value of V that is not his latest
-TRAP_NOT_SERVED: Final = 3  # the trap is still armed after its handler
+MODE_AT_DOWN: Final = 3  # a CPU goes down in streaming mode, or with ZA enabled: less than whatever else is wrong then
 STALE_FRAME: Final = 4  # a signal frame was built from an old image
 KERNEL_VALUE_LOST: Final = 5  # kernel-mode FP code found other values than it wrote
 NULL_POINTER: Final = 6  # kernel code saved to, or loaded from, nobody
@@ -25,7 +25,7 @@ STALE_READ: Final = 15  # a debugger or the like read an old image
 CLASS_WRONG: Final = 16  # + class: a value of that class that is not its reader's latest
 CLASS_LEAKS: Final = 40  # + class: another's
 LEAKING_READ: Final = 65  # a debugger or the like read another's values
-MODE_AT_DOWN: Final = 66  # a CPU goes down in streaming mode, or with ZA enabled
+TRAP_NOT_SERVED: Final = 66  # the trap is still armed after its handler
 NOT_FOLLOWED: Final = 67  # something old goes where it is not looked at; only where one class of one context is
 NO_ROW: Final = 100  # nothing has happened: the policy has not been asked this yet
 
