@@ -153,6 +153,8 @@ def broken_by(verdict: int, seen: int, reader: int) -> int:
         return INTEGRITY if seen == 0 or seen == own(reader) else INTEGRITY | CONFIDENTIALITY
     if verdict == verdicts.MODE_AT_DOWN:
         return DOWN_MODE
+    if verdict == verdicts.TRAP_NOT_SERVED or verdict == verdicts.TRAPS_AGAIN:
+        return TRAP_SANITY
     if verdict == verdicts.LEAKING_FRAME or verdict >= verdicts.CLASS_LEAKS:
         return INTEGRITY | CONFIDENTIALITY
     if verdict == verdicts.NULL_POINTER or verdict == verdicts.USE_AFTER_FREE or verdict == verdicts.NO_STORAGE:
@@ -161,8 +163,6 @@ def broken_by(verdict: int, seen: int, reader: int) -> int:
         return VECTOR_LENGTH
     if verdict == verdicts.WRONG_MODE:
         return MODE_BITS
-    if verdict == verdicts.TRAP_NOT_SERVED or verdict == verdicts.TRAPS_AGAIN:
-        return TRAP_SANITY
     if verdict == verdicts.TRAP_IN_KERNEL:
         return KERNEL_TRAP
     if verdict == verdicts.WARNED or verdict == verdicts.KERNEL_TRAPS:
