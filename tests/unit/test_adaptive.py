@@ -141,3 +141,40 @@ def test_an_image_that_is_right_in_sve_form_stays_so() -> None:
     scope = Scope(2, 1, 0, 0, ("base", "signals", "user_sve"))
     verdicts = [check(with_features(policy, ["sve"]), scope).verdict for policy in (base, Faulty)]
     assert verdicts == [HOLDS, VIOLATED]
+
+
+def test_a_trap_is_lifted_by_a_barrier_before_registers_are_loaded_behind_it() -> None:
+    """On the way to user mode, too: the trap may be another task's, or learning came otherwise."""
+    base = find_policy("examples/any_learning.py:AnyLearning")
+
+    class Hasty(base):  # type: ignore[misc,valid-type]
+        """It lifts the trap, and loads at once."""
+
+        name = "hasty"
+
+        def ret_to_user(self, cpu: FirstClass.Cpu, task: Adaptive.Task) -> None:
+            if self.task_uses_fp(cpu, task):
+                cpu.user_fp_trap = False
+                FirstClass.ret_to_user(self, cpu, task)
+            else:
+                super().ret_to_user(cpu, task)
+
+    verdicts = [check(with_features(policy, ["barriers"]), Scope(1, 2, 1)).verdict for policy in (base, Hasty)]
+    assert verdicts == [HOLDS, VIOLATED]
+
+
+def test_fpexc_is_loaded_again_where_it_was_forced_for_another_guest() -> None:
+    class Forced(FirstClass):
+        """It takes FPEXC for live with the rest of the registers."""
+
+        name = "forced"
+
+        def guest_enter(self, cpu: FirstClass.Cpu, task: FormatHost.Task, vcpu: FirstClass.Vcpu) -> None:
+            live = self.resident(cpu, vcpu)
+            self.arm_guest_traps(cpu, vcpu, live)
+            if live:
+                cpu.unsaved = True
+
+    scope = Scope(1, 1, 2)
+    verdicts = [check(with_features(policy, ["aarch32"]), scope).verdict for policy in (FirstClass, Forced)]
+    assert verdicts == [HOLDS, VIOLATED]

@@ -256,12 +256,14 @@ def policy_scope(policy: type[Policy]) -> Scope:
 
     Without a handler for vCPUs there are none; where a vCPU has a counter of more than MANY values there is one, and
     one task. With more registers than FPSIMD there are one CPU, two tasks (one if guests use SVE or tasks SME) and one
-    vCPU, and with SVE no ptrace.
+    vCPU (two if guests are 32-bit), and with SVE no ptrace.
     """
     vcpus = any(hasattr(policy, handler) for handler in ("run_enter", "vcpu_load", "guest_enter"))
     if policy.features & {"sve", "sme", "fpmr", "aarch32"}:
         tasks = 1 if policy.features & {"guest-sve", "sme"} else 2
-        return Scope(1, tasks, int(vcpus), 0, default_events(policy.features))
+        return Scope(
+            1, tasks, int(vcpus) * (2 if "aarch32" in policy.features else 1), 0, default_events(policy.features)
+        )
     if any(f.counts and len(f.values) > MANY for f in Fields(policy).lists["Vcpu"]):
         return Scope(2, 1, 1)
     return Scope(vcpus=2 if vcpus else 0)

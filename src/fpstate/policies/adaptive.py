@@ -63,10 +63,13 @@ class Adaptive(FirstClass):
     # The host.
 
     def ret_to_user(self, cpu: FirstClass.Cpu, task: Task) -> None:
-        cpu.user_fp_trap = task.foreign and not self.task_uses_fp(cpu, task)
-        if not cpu.user_fp_trap:
+        if not task.foreign or self.task_uses_fp(cpu, task):
+            cpu.user_fp_trap = False
+            if task.foreign:  # its state is loaded behind the trap that was
+                cpu.isb()
             super().ret_to_user(cpu, task)
             return
+        cpu.user_fp_trap = True
         self.run_behind_trap(cpu, task, task)
         if self.sve:
             cpu.user_sve_trap = True  # in the same register

@@ -73,6 +73,8 @@ class FirstClass(FormatHost):
         if live:
             if self.sve:
                 cpu.to_save = Saves.SVE if vcpu.has_sve else Saves.FPSIMD
+            if self.aarch32:
+                cpu.load_part("fpexc", vcpu)  # forced, perhaps, for another guest's trap
             cpu.unsaved = True
 
     def guest_fp_trap(self, cpu: Cpu, task: FormatHost.Task, vcpu: Vcpu) -> None:
