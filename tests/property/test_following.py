@@ -70,4 +70,4 @@ def test_single_changes_are_found_either_way(case: tuple[str, tuple[str, ...], S
 @pytest.mark.long
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_many_single_changes_are_found_either_way(case: tuple[str, tuple[str, ...], Scope]) -> None:
-    assert compare_changes(case, 20, seed=4)
+    assert compare_changes(case, 12, seed=4)
