@@ -93,7 +93,7 @@ def first_not_allowed(trace: Trace, *, maybe: bool) -> int:
     tasks, kthreads, vcpus = (int((kinds == kind).sum()) for kind in (Kind.USER, Kind.KTHREAD, Kind.VCPU))
     bounds = order.Bounds(
         cpus, tasks, kthreads, vcpus, events=(1 << 62) - 1, vcpu_mutex=True, preempt_neon=False,
-        task_word=0, vcpu_word=0, foreign=0, tif_sve=0, timer=0, coin=0, coin_shift=0, falls=1,
+        task_word=0, vcpu_word=0, foreign=0, tif_sve=0, timer=0, coin=0, falls=1,
     )  # fmt: skip
     w = new_world(cpus, np.arange(total) >= total - vcpus, (0, 0, 0), F_SVE | F_GUEST_SVE)
     order.start(w)

@@ -118,10 +118,10 @@ def new_book(shard: int, states: Words, width: int) -> Book:
     )
 
 
-def at_most(bounds: Bounds) -> int:
-    """Return by what a chunk must be smaller for all its successors to find room."""
+def chunk_of(bounds: Bounds) -> int:
+    """Return how many states make a chunk, of which all successors find room."""
     contexts = bounds.tasks + bounds.kthreads + bounds.vcpus
-    return bounds.falls * bounds.falls * (1 + bounds.cpus * contexts // 16)
+    return CHUNK // (bounds.falls * bounds.falls * (1 + bounds.cpus * contexts // 16))
 
 
 @inline

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fpstate.check.parts import Layout, make_layout, part_of
 from fpstate.errors import FpstateError
 from fpstate.jit import bare, inline
-from fpstate.paths.order import MOVES_AT_MOST, Bounds, enabled, make_move
+from fpstate.paths.order import Bounds, enabled, make_move, room_for_moves
 from fpstate.paths.scope import Scope, build
 from fpstate.rows.learn import Rows
 from fpstate.structs import Struct
@@ -118,17 +118,11 @@ def compare_policies(a: Rows, b: Rows, scope: Scope, *, max_pairs: int = 20_000_
     falls = max(bounds.falls, own.falls)
     if {bounds.falls, own.falls} - {1, falls}:
         raise FpstateError("coins of policies to compare fall in different ways", expected="as many values in both")
-    moves, others = (np.zeros(MOVES_AT_MOST * falls**2, np.int64) for _ in range(2))
     bounds = bounds.but(falls=falls)
-    bounds_b = bounds.but(
-        task_word=own.task_word,
-        vcpu_word=own.vcpu_word,
-        timer=own.timer,
-        coin=own.coin,
-        coin_shift=own.coin_shift,
-    )
+    room = room_for_moves(bounds), room_for_moves(bounds)
+    bounds_b = bounds.but(task_word=own.task_word, vcpu_word=own.vcpu_word, timer=own.timer, coin=own.coin)
     side_a, side_b = _side_of(a, bounds, first), _side_of(b, bounds_b, other)
-    pair = Pair(side_a, side_b, layout, *parts, waiting, seen, moves, others, state, *counts, _room_for(a, b))
+    pair = Pair(side_a, side_b, layout, *parts, waiting, seen, *room, state, *counts, _room_for(a, b))
     begin(pair)
     answer = NEED_ROOM
     while answer not in (DONE, APART) and pair.state[S_SEEN] <= max_pairs:

@@ -86,7 +86,7 @@ def _kept_words(rows: Rows, r: int, event: Event, role: str, column: int) -> Ite
         old = codes.get((role, f.name))
         if f.pointer or old is None:
             continue
-        mask = (1 << f.bits) - 1 << f.shift
+        mask = f.mask
         if int(rows.table.rows[r, column]) & mask != old << f.shift:
             changed = rows.table.rows[r].copy()
             changed[column] = int(changed[column]) & ~mask | old << f.shift

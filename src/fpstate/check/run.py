@@ -73,7 +73,8 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as in docs/json.md."""
-        known = {k: v for k, v in vars(self).items() if not isinstance(v, (tuple, Scope, Path, type(None)))}
+        apart = ("path", "missing", "scope", "features", "followed", "default")
+        known = {k: v for k, v in vars(self).items() if k not in apart}
         path = self.path
         steps = [asdict(s) for s in path.steps] if path else []
         wrong = {"blame": path.blame, "code": path.code} if path else {"blame": "", "code": ""}
@@ -266,9 +267,8 @@ def searches(
     for zeros in (False, True):
         if not zeros and (CLEAR in operations_of(rows.policy) or scope.boot == "initial"):  # type: ignore[arg-type]
             continue  # there are zeros from the start, or made by the policy: whose they are is likely to matter
-        setting = setting_for(scope, rows, wanted, fold=fold, zeros=zeros, followed=followed)
         first = build(scope, rows, zeros=zeros)[1].but(followed=followed)
-        yield Search(rows, setting, first, cores=cores, forget=fold and forget)
+        yield _search_from(first, rows, scope, wanted, fold=fold, cores=cores, forget=forget)
 
 
 def search_for(
@@ -278,8 +278,8 @@ def search_for(
 
     `fold`: worlds that differ in names only are one, and if `forget` in what the policy will never know of, too.
     """
-    setting = setting_for(scope, rows, wanted, fold=fold, zeros=zeros)
-    return Search(rows, setting, build(scope, rows, zeros=zeros)[1], cores=cores, forget=fold and forget)
+    first = build(scope, rows, zeros=zeros)[1]
+    return _search_from(first, rows, scope, wanted, fold=fold, cores=cores, forget=forget)
 
 
 @cache
@@ -291,13 +291,17 @@ def operations_of(policy: type[Policy]) -> frozenset[int]:
         return frozenset((CLEAR, FETCH))
 
 
-def setting_for(scope: Scope, rows: Rows, wanted: int, *, fold: bool, zeros: bool, followed: int = 0) -> Setting:
-    """Return what a search of a policy in a scope is to look at."""
+def _search_from(
+    first: World, rows: Rows, scope: Scope, wanted: int, *, fold: bool, cores: int, forget: bool
+) -> Search:
     old = bool(wanted & CONFIDENTIALITY and not wanted & INTEGRITY)  # else what is old breaks integrity first
-    layout = make_layout(scope, features=features_of(rows.policy), zeros=zeros, fold=fold, followed=followed, old=old)
+    layout = make_layout(
+        scope, features=first.features, zeros=bool(first.zeros), fold=fold, followed=first.followed, old=old
+    )
     crosses = int(bool(operations_of(rows.policy) & {FETCH, wide.FETCH_SVE}))  # type: ignore[arg-type]
     nothing = np.zeros(3, np.int64), np.zeros((2, 2), np.int64)
-    return with_bits(Setting(layout, build(scope, rows)[0], wanted, crosses, *nothing, 0, 0, 0), 16)
+    setting = with_bits(Setting(layout, build(scope, rows)[0], wanted, crosses, *nothing, 0, 0, 0), 16)
+    return Search(rows, setting, first, cores=cores, forget=fold and forget)
 
 
 def _refuse_without_flags(bounds: Bounds, wanted: int, policy: type[Policy]) -> None:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fpstate.check.expand import (
-    CHUNK,
     DONE,
     NEED_ROOM,
     NEED_ROW,
@@ -28,7 +27,7 @@ from fpstate.check.expand import (
     SHARDS,
     STUCK,
     UNSOUND,
-    at_most,
+    chunk_of,
     new_book,
     new_run,
     rank,
@@ -213,7 +212,7 @@ class Search:
 
     def _chunk(self, pool: ThreadPoolExecutor | None, ends: list[int]) -> None:
         """Expand some states of each shard and take in what was found."""
-        count = CHUNK // at_most(self.setting.bounds)
+        count = chunk_of(self.setting.bounds)
         goals = [min(end, int(s.book.place[P_NEXT]) + count) for s, end in zip(self.shards, ends, strict=True)]
         each = pool.map if pool else map
         for answer in list(each(lambda s: s.expand(self.parts, goals[s.number]), self.shards)):

@@ -14,6 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from fpstate.jit import inline
 from fpstate.structs import Struct
 from fpstate.world import events as world_events
@@ -203,7 +205,6 @@ class Bounds(Struct):
     tif_sve: int  # the bit of TIF_SVE in a task's word, 0 if the policy has no such flag
     timer: int  # the bit that the clock sets in a task's word, 0 if the policy has none
     coin: int  # the bits of a CPU's word that are as the coin falls before an event, 0 if the policy has none
-    coin_shift: int  # where they begin
     falls: int  # in how many ways it falls
 
 
@@ -263,7 +264,7 @@ def toss(w: World, bounds: Bounds, move: int, second: bool) -> None:
     """Let the coin fall before the first event of a move, or before the `second`."""
     coin = coin_of(move) // bounds.falls if second else coin_of(move) % bounds.falls
     c = cpu_of(move)
-    w.cpu[c, WORD] = w.cpu[c, WORD] & ~bounds.coin | coin << bounds.coin_shift & bounds.coin
+    w.cpu[c, WORD] = w.cpu[c, WORD] & ~bounds.coin | coin * (bounds.coin & -bounds.coin)
 
 
 @inline
@@ -447,6 +448,11 @@ def enabled_on(w: World, bounds: Bounds, moves: Ints, k: int, c: int) -> int:
     if preemptible:
         k = add_switches(w, bounds, moves, k, c)
     return add_expiries(w, bounds, moves, k, c) if bounds.timer and not w.cpu[c, OFF] else k
+
+
+def room_for_moves(bounds: Bounds) -> Ints:
+    """Return room for all that `enabled` may list."""
+    return np.zeros(MOVES_AT_MOST * bounds.falls**2, np.int64)
 
 
 @inline

@@ -220,7 +220,6 @@ def build(scope: Scope, rows: Rows, *, zeros: bool = True) -> tuple[Bounds, Worl
         tif_sve=flags.get("tif_sve", 0),
         timer=rows.fields.timer,
         coin=coin.mask if coin else 0,
-        coin_shift=coin.shift if coin else 0,
         falls=len(coin.values) if coin else 1,
     )
     first_task = scope.cpus

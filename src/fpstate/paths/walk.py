@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from fpstate.errors import FpstateError
-from fpstate.paths.order import MOVES_AT_MOST, RESUME, cpu_of, enabled, kind_of, make_move, other_of, other_participant
+from fpstate.paths.order import RESUME, cpu_of, enabled, kind_of, make_move, other_of, other_participant, room_for_moves
 from fpstate.paths.properties import OF_STATES, broken_by, broken_in, reader_on, seen_on
 from fpstate.paths.scope import KIND_NAMES, Scope, build, names_of
 from fpstate.rows.learn import Rows
@@ -54,7 +52,7 @@ class Walker(Walk):
 
     def enabled(self) -> list[int]:
         """Return the moves that may be made now."""
-        moves = np.zeros(MOVES_AT_MOST * self.bounds.falls**2, np.int64)
+        moves = room_for_moves(self.bounds)
         return moves[: int(enabled(self.world, self.bounds, moves))].tolist()  # type: ignore[no-any-return]
 
     def attempt(self, move: int) -> tuple[World, int, int]:

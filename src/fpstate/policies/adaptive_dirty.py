@@ -33,16 +33,13 @@ class AdaptiveDirty(Adaptive, FirstClassDirty):  # type: ignore[misc]  # both na
     class Vcpu(Adaptive.Vcpu):
         dirty: bool = False
 
-    def elsewhere(self, cpu: Cpu, x: Task | Vcpu) -> bool:
-        return x.fpsimd_cpu is not None and x.fpsimd_cpu is not cpu
-
     def arrive(self, cpu: Cpu, x: Task | Vcpu) -> None:
         self.note_arrival(cpu, x)
         if self.resident(cpu, x):
             x.dirty = False
 
     def note_arrival(self, cpu: Cpu, x: Task | Vcpu) -> None:
-        if self.elsewhere(cpu, x):
+        if x.fpsimd_cpu is not None and x.fpsimd_cpu is not cpu:
             cpu.stays = 0
         elif cpu.stays < self.settled and self.resident(cpu, x):
             cpu.stays += 1

@@ -71,8 +71,7 @@ class FirstClass(FormatHost):
         live = self.resident(cpu, vcpu)
         self.arm_guest_traps(cpu, vcpu, live)
         if live:
-            if self.sve:
-                cpu.to_save = Saves.SVE if vcpu.has_sve else Saves.FPSIMD
+            self.save_as_guest(cpu, vcpu)
             if self.aarch32:
                 cpu.load_part("fpexc", vcpu)  # forced, perhaps, for another guest's trap
             cpu.unsaved = True

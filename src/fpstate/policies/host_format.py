@@ -108,6 +108,10 @@ class FormHost(InPlaceHost):
     @kernel_function
     def fpsimd_bind_state_to_cpu(self, cpu: Cpu, vcpu: Policy.Vcpu) -> None:
         cpu.last_state = vcpu
+        self.save_as_guest(cpu, vcpu)
+
+    def save_as_guest(self, cpu: Cpu, vcpu: Policy.Vcpu) -> None:
+        """Note in what form the registers of a guest are to be saved."""
         if self.sve:
             cpu.to_save = Saves.SVE if vcpu.has_sve else Saves.FPSIMD
 

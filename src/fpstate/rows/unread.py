@@ -139,7 +139,7 @@ class Unread:
             self._seen = len(self.rows.names)
         before, live = (self.bits, self.pairs), self._read_at()
         fields = [f for f in self.rows.fields.lists["Cpu"] if not f.pointer and f.name not in OF_HARDWARE]
-        self.bits = tuple(sum(_bits(f) for f in fields if f.name not in live[place]) for place in PLACES)
+        self.bits = tuple(sum(f.mask for f in fields if f.name not in live[place]) for place in PLACES)
         self.pairs = self._taken
         return before != (self.bits, self.pairs)
 
@@ -257,7 +257,3 @@ class Unread:
                 if pair in candidates and any((role, pair.pointer.name) in varied for role in roles):
                     candidates.remove(pair)
         return read
-
-
-def _bits(f: Field) -> int:
-    return (1 << f.bits) - 1 << f.shift

@@ -47,7 +47,6 @@ _BOUNDS = order.Bounds(
     tif_sve=0,
     timer=0,
     coin=0,
-    coin_shift=0,
     falls=1,
 )
 _FILLERS = (
